@@ -24,8 +24,11 @@ class MixoptError(Exception):
         return (type(self), (self.message, self.hint))
 
 
-class SpaceError(MixoptError):
-    """A search space, mixture or schedule breaks one of its invariants."""
+class SpaceError(MixoptError, ValueError):
+    """A search space, mixture or schedule breaks one of its invariants.
+
+    A ``ValueError`` too, so that a validator that raises it keeps its place in the file.
+    """
 
 
 class InfeasibleError(SpaceError):

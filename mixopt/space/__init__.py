@@ -1,0 +1,42 @@
+"""What can be chosen, and what it is called: plain frozen values, no torch and no Ray."""
+
+from __future__ import annotations
+
+from mixopt.space.frozen import Frozen
+from mixopt.space.layout import Layout
+from mixopt.space.mixture import Domain, LearningRate, Mixture
+from mixopt.space.objective import Guardrail, Objective
+from mixopt.space.polytope import Polytope
+from mixopt.space.rounding import largest_remainder
+from mixopt.space.schedule import Fidelity, Phase, Schedule
+from mixopt.space.search_space import FractionGrid, GroupBound, PhaseSpace, SearchSpace
+from mixopt.space.trial import Kind, Observation, Report, Split, Trainer, Trial
+from mixopt.space.yamlfile import load_yaml, validate_node, validate_yaml
+
+__all__ = [
+    "Domain",
+    "Fidelity",
+    "FractionGrid",
+    "Frozen",
+    "GroupBound",
+    "Guardrail",
+    "Kind",
+    "Layout",
+    "LearningRate",
+    "Mixture",
+    "Objective",
+    "Observation",
+    "Phase",
+    "PhaseSpace",
+    "Polytope",
+    "Report",
+    "Schedule",
+    "SearchSpace",
+    "Split",
+    "Trainer",
+    "Trial",
+    "largest_remainder",
+    "load_yaml",
+    "validate_node",
+    "validate_yaml",
+]

@@ -1,0 +1,174 @@
+"""Domains and mixtures: the sources, and a point on the simplex over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from mixopt.errors import SpaceError
+from mixopt.space.frozen import Frozen
+
+SUM_TOLERANCE = 1e-6
+
+Array = NDArray[np.float64]
+
+
+class Domain(Frozen):
+    """A training data source with one weight.
+
+    Attributes:
+        name: What the domain is called everywhere.
+        tokens: Tokens available; None when the supply does not matter.
+        max_epochs: Cap on epochs at the target, over the whole schedule; None for the space's own.
+        path: Where a trainer finds the tokenised data (a prefix, for Megatron).
+        source: Where the token count comes from.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    max_epochs: Annotated[float, Field(gt=0)] | None = None
+    path: str | None = None
+    source: str | None = None
+
+
+class Mixture(Mapping[str, float]):
+    """Named weights that sum to 1; immutable.
+
+    Args:
+        weights: Share of training tokens per domain.
+        where: What to call it in an error.
+
+    Raises:
+        SpaceError: If a weight is negative or not finite, or they do not sum to 1 within 1e-6.
+    """
+
+    __slots__ = ("_weights",)
+
+    def __init__(self, weights: Mapping[str, float], where: str = "mixture") -> None:
+        if not weights:
+            raise SpaceError(f"{where} has no domains", "name at least one domain and its weight")
+        for name, value in weights.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
+                raise SpaceError(
+                    f"the weight of {name!r} in {where} must be a number; got {value!r}",
+                    "write weights as shares such as 0.25",
+                )
+            if not np.isfinite(value) or value < 0:
+                raise SpaceError(
+                    f"the weight of {name!r} in {where} must be at least 0; got {value!r}",
+                    "weights are shares of training tokens",
+                )
+        total = float(sum(weights.values()))
+        if abs(total - 1.0) > SUM_TOLERANCE:
+            raise SpaceError(
+                f"the weights of {where} must sum to 1; they sum to {total:.6g}",
+                "divide by their sum, or call Mixture.normalized",
+            )
+        # Rounding below the tolerance is removed once, here, so that later sums are exact.
+        self._weights = {str(name): float(value) / total for name, value in weights.items()}
+
+    @classmethod
+    def normalized(cls, amounts: Mapping[str, float], where: str = "mixture") -> Mixture:
+        """Divide amounts (tokens, say) by their sum.
+
+        Raises:
+            SpaceError: If the amounts do not have a positive sum or one is negative.
+        """
+        total = float(sum(amounts.values()))
+        if not total > 0:
+            raise SpaceError(
+                f"the amounts of {where} must have a positive sum; it is {total:g}",
+                "give at least one domain a positive amount",
+            )
+        return cls({name: value / total for name, value in amounts.items()}, where)
+
+    @classmethod
+    def uniform(cls, names: Iterable[str]) -> Mixture:
+        """The same weight for every domain."""
+        return cls.normalized(dict.fromkeys(names, 1.0))
+
+    @classmethod
+    def from_array(cls, names: Iterable[str], weights: Array) -> Mixture:
+        """Weights ``d`` in the order of the names."""
+        return cls(dict(zip(names, map(float, weights), strict=True)))
+
+    def to_array(self, names: Iterable[str]) -> Array:
+        """Weights ``d`` in the order of the names; 0 for a domain the mixture does not name."""
+        return np.array([self._weights.get(name, 0.0) for name in names])
+
+    def __getitem__(self, name: str) -> float:
+        return self._weights[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(item for item in self._weights.items() if item[1] > 0))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        names = {*self, *other}
+        return all(self.get(n, 0.0) == other.get(n, 0.0) for n in names)
+
+    def __repr__(self) -> str:
+        return f"Mixture({', '.join(f'{n}={w:.4g}' for n, w in self._weights.items())})"
+
+
+class LearningRate(Frozen):
+    """A learning-rate rule for one phase or one whole run.
+
+    The rate is ``peak`` times a factor that rises linearly over the first ``warmup`` share of the
+    stretch, holds, and falls over its last ``decay`` share to ``final`` (warm-up-stable-decay). With
+    ``decay = 1 - warmup`` it is the ordinary cosine or linear schedule.
+
+    Attributes:
+        peak: Learning rate at the plateau; None for the trainer's own.
+        warmup: Share of the stretch's tokens spent rising, from ``start`` to 1.
+        start: Factor at the beginning of the warm-up.
+        decay: Share of the stretch's tokens spent falling.
+        shape: How it falls: ``linear``, ``cosine``, ``sqrt`` (1 - sqrt) or ``inverse_sqrt``.
+        final: Factor at the end of the stretch.
+    """
+
+    peak: Annotated[float, Field(gt=0)] | None = None
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.0
+    start: Annotated[float, Field(ge=0, le=1)] = 0.0
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    shape: Annotated[str, Field(pattern="^(linear|cosine|sqrt|inverse_sqrt)$")] = "linear"
+    final: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> LearningRate:
+        if self.warmup + self.decay > 1 + 1e-9:
+            raise ValueError(
+                f"warmup and decay are shares of one stretch and must not sum to more than 1; "
+                f"got {self.warmup:g} + {self.decay:g}"
+            )
+        return self
+
+    def factor(self, progress: float) -> float:
+        """The rate over ``peak`` at a point of the stretch, ``progress`` from 0 to 1."""
+        if progress < self.warmup:
+            return self.start + (1 - self.start) * progress / self.warmup
+        if self.decay == 0 or progress <= 1 - self.decay:
+            return 1.0
+        through = min((progress - (1 - self.decay)) / self.decay, 1.0)
+        return self.final + (1 - self.final) * self._falling(through)
+
+    def _falling(self, through: float) -> float:
+        if self.shape == "linear":
+            return 1 - through
+        if self.shape == "cosine":
+            return float(0.5 * (1 + np.cos(np.pi * through)))
+        if self.shape == "sqrt":
+            return float(1 - np.sqrt(through))
+        # 1/sqrt(1 + 99t), shifted and scaled so that it runs from 1 to 0 like the others.
+        return float((1 / np.sqrt(1 + 99 * through) - 0.1) / 0.9)

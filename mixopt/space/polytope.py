@@ -1,0 +1,250 @@
+"""The polytope of allowed weights: interior points, uniform draws, projection, diagnosis.
+
+Notation: ``x`` a point with ``D`` coordinates; ``A x <= b`` the ``r`` inequalities, each with a
+label a user understands; ``E x = e`` the equalities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import null_space
+from scipy.optimize import linprog
+
+from mixopt.errors import InfeasibleError
+
+Array = NDArray[np.float64]
+
+TIGHT = 1e-9
+
+
+@dataclass(frozen=True)
+class Polytope:
+    """All ``x`` with ``A x <= b`` and ``E x = e``.
+
+    Args:
+        A: ``r x D``.
+        b: ``r``.
+        E: ``s x D``.
+        e: ``s``.
+        labels: What each of the ``r`` inequalities, then each of the ``s`` equalities, means.
+    """
+
+    A: Array
+    b: Array
+    E: Array
+    e: Array
+    labels: tuple[str, ...]
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates ``D``."""
+        return int(self.A.shape[1])
+
+    def violation(self, x: Array) -> Array:
+        """How far points ``batch_shape x D`` lie outside, ``batch_shape``; 0 inside."""
+        over = (x @ self.A.T - self.b).max(-1, initial=0.0)
+        off = np.abs(x @ self.E.T - self.e).max(-1, initial=0.0)
+        return np.maximum(np.maximum(over, off), 0.0)
+
+    def broken(self, x: Array, tolerance: float = 1e-6) -> list[tuple[str, float]]:
+        """Label and amount of each constraint that one point ``D`` breaks."""
+        amounts = np.concatenate([self.A @ x - self.b, np.abs(self.E @ x - self.e)])
+        return [
+            (label, float(a))
+            for label, a in zip(self.labels, amounts, strict=True)
+            if a > tolerance
+        ]
+
+    def clash(self) -> tuple[float, tuple[str, ...]]:
+        """The least total slack that makes the polytope non-empty, and the constraints at fault.
+
+        One LP: minimise the sum of the slacks added to every constraint. Where it is positive, the
+        constraints with a non-zero dual are an infeasible set (Farkas).
+        """
+        r, s, D = len(self.b), len(self.e), self.dim
+        cost = np.concatenate([np.zeros(D), np.ones(r + 2 * s)])
+        A = np.hstack([self.A, -np.eye(r), np.zeros((r, 2 * s))])
+        E = np.hstack([self.E, np.zeros((s, r)), np.eye(s), -np.eye(s)])
+        bounds = [(None, None)] * D + [(0, None)] * (r + 2 * s)
+        found = linprog(cost, A, self.b, E if s else None, self.e if s else None, bounds)
+        if found.status != 0:
+            raise InfeasibleError(f"the caps could not be checked: {found.message}")
+        dual = np.concatenate([found.ineqlin.marginals, found.eqlin.marginals])
+        named = [
+            label
+            for label, d in zip(self.labels, dual, strict=True)
+            if abs(d) > 1e-7 and not label.startswith("weight of")
+        ]
+        return float(found.fun), tuple(dict.fromkeys(named))
+
+    def require_feasible(self, where: str) -> None:
+        """Raise ``InfeasibleError`` naming the caps that clash and by how much."""
+        amount, labels = self.clash()
+        if amount > 1e-7:
+            raise InfeasibleError(
+                f"no mixture meets all limits of {where}: {'; '.join(labels)} clash by "
+                f"{amount:.4g} of weight",
+                "loosen one of them by that much",
+            )
+
+    @cached_property
+    def center(self) -> Array:
+        """A point ``D`` well inside: the centre of the largest ball in the relative interior."""
+        return self._ball[0]
+
+    @cached_property
+    def _ball(self) -> tuple[Array, float]:
+        # Rows that can never be slack are equalities in disguise and must not shrink the ball.
+        free = ~self.implicit
+        flat = np.vstack([self.E, self.A[self.implicit]])
+        level = np.concatenate([self.e, self.b[self.implicit]])
+        N = null_space(flat) if len(flat) else np.eye(self.dim)
+        radius = np.linalg.norm(self.A[free] @ N, axis=1)
+        cost = np.append(np.zeros(self.dim), -1.0)
+        found = linprog(
+            cost,
+            np.column_stack([self.A[free], radius]),
+            self.b[free],
+            np.column_stack([flat, np.zeros(len(flat))]) if len(flat) else None,
+            level if len(flat) else None,
+            [(None, None)] * self.dim + [(0, 1)],
+        )
+        if found.status != 0:
+            self.require_feasible("the search space")
+            raise InfeasibleError(f"no interior point was found: {found.message}")
+        return np.asarray(found.x[:-1]), float(found.x[-1])
+
+    @cached_property
+    def implicit(self) -> NDArray[np.bool_]:
+        """Which of the ``r`` inequalities hold with equality everywhere in the polytope."""
+        r, D = self.A.shape
+        cost = np.concatenate([np.zeros(D), -np.ones(r)])
+        A = np.hstack([self.A, np.eye(r)])
+        E = np.hstack([self.E, np.zeros((len(self.e), r))]) if len(self.e) else None
+        bounds = [(None, None)] * D + [(0, 1e-3)] * r
+        found = linprog(cost, A, self.b, E, self.e if len(self.e) else None, bounds)
+        if found.status != 0:
+            self.require_feasible("the search space")
+            raise InfeasibleError(f"the caps could not be checked: {found.message}")
+        tight = found.x[D:] < TIGHT
+        for row in np.flatnonzero(tight):
+            tight[row] = self._most_slack(int(row)) < 10 * TIGHT
+        return np.asarray(tight)
+
+    def _most_slack(self, row: int) -> float:
+        return float(self.b[row] - self.A[row] @ self.vertex(self.A[row]))
+
+    def vertex(self, cost: Array) -> Array:
+        """The vertex ``D`` that minimises ``cost . x``."""
+        found = linprog(
+            cost,
+            self.A,
+            self.b,
+            self.E if len(self.e) else None,
+            self.e if len(self.e) else None,
+            (None, None),
+        )
+        if found.status != 0:
+            self.require_feasible("the search space")
+            raise InfeasibleError(f"no vertex was found: {found.message}")
+        return np.asarray(found.x)
+
+    @cached_property
+    def tangent(self) -> Array:
+        """Orthonormal directions ``D x k`` along which one can move inside the polytope."""
+        flat = np.vstack([self.E, self.A[self.implicit]])
+        return np.asarray(null_space(flat)) if len(flat) else np.eye(self.dim)
+
+    def sample(self, n: int, rng: np.random.Generator, steps: int | None = None) -> Array:
+        """Uniform draws by hit-and-run (Smith 1984), one chain each, from the centre.
+
+        Args:
+            n: Number of points.
+            rng: Source of randomness.
+            steps: Moves per chain; by default ``40 + 4 k`` for ``k`` free directions.
+
+        Returns:
+            Points ``n x D``, each inside.
+        """
+        x = np.tile(self.center, (n, 1))
+        k = self.tangent.shape[1]
+        if k == 0:
+            return x
+        rows = ~self.implicit
+        A, b = self.A[rows], self.b[rows]
+        for _ in range(steps or 40 + 4 * k):
+            direction = rng.standard_normal((n, k)) @ self.tangent.T
+            low, high = _chord(A @ direction.T, b[:, None] - A @ x.T)
+            x += (low + (high - low) * rng.random(n))[:, None] * direction
+        return self.pull_inside(x)
+
+    def sample_vertices(self, n: int, rng: np.random.Generator) -> Array:
+        """Vertices ``n x D`` that random costs pick; where uniform draws never come."""
+        return np.array([self.vertex(rng.standard_normal(self.dim)) for _ in range(n)])
+
+    def pull_inside(self, x: Array) -> Array:
+        """Move points ``n x D`` toward the centre just far enough to be inside.
+
+        Equalities are restored first by projection on the flat. For points a rounding error
+        outside; use ``project`` for others.
+        """
+        x = self.center + (x - self.center) @ self.tangent @ self.tangent.T
+        rows = ~self.implicit
+        room = self.b[rows] - self.A[rows] @ self.center
+        want = (x - self.center) @ self.A[rows].T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.where(want > room, room / want, 1.0)
+        return np.asarray(self.center + scale.min(-1, initial=1.0)[:, None] * (x - self.center))
+
+    def project(self, y: Array, iterations: int = 300) -> Array:
+        """The nearest point of the polytope to each of ``n x D``.
+
+        Operator splitting as in OSQP (Stellato et al. 2020) on all points at once, then
+        ``pull_inside`` for the last rounding error.
+        """
+        C = np.vstack([self.E, self.A])
+        upper = np.concatenate([self.e, self.b])
+        lower = np.concatenate([self.e, np.full(len(self.b), -np.inf)])
+        rho = 10.0
+        solve = np.linalg.inv(np.eye(self.dim) + rho * C.T @ C)
+        z = np.clip(y @ C.T, lower, upper)
+        dual = np.zeros_like(z)
+        for _ in range(iterations):
+            x = (y + rho * (z - dual) @ C) @ solve
+            at = x @ C.T
+            z = np.clip(at + dual, lower, upper)
+            dual += at - z
+            if np.abs(at - z).max(initial=0.0) < 1e-9:
+                break
+        return self.pull_inside(x)
+
+
+def _chord(speed: Array, room: Array) -> tuple[Array, Array]:
+    """How far one can go backward and forward: ``t * speed <= room`` for every row."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.maximum(room, 0.0) / speed
+    high = np.where(speed > 1e-14, t, np.inf).min(0)
+    low = np.where(speed < -1e-14, t, -np.inf).max(0)
+    # A chain stuck in a corner by rounding stays where it is instead of going to infinity.
+    dead = ~(np.isfinite(high) & np.isfinite(low))
+    return np.where(dead, 0.0, low), np.where(dead, 0.0, high)
+
+
+def stack(
+    rows: Sequence[tuple[Array, float, str]], equal: Sequence[tuple[Array, float, str]], dim: int
+) -> Polytope:
+    """Build a polytope from labelled rows ``(a, b, label)``: ``a.x <= b`` and ``a.x = b``."""
+    A = np.array([a for a, _, _ in rows]).reshape(-1, dim)
+    E = np.array([a for a, _, _ in equal]).reshape(-1, dim)
+    return Polytope(
+        A=A,
+        b=np.array([b for _, b, _ in rows]),
+        E=E,
+        e=np.array([b for _, b, _ in equal]),
+        labels=tuple(label for _, _, label in [*rows, *equal]),
+    )

@@ -1,0 +1,427 @@
+"""What can be chosen: the phases' weights and fractions, under bounds, group caps and epoch caps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, field_serializer, field_validator, model_validator
+
+from mixopt.errors import SpaceError
+from mixopt.space.constraints import slice_polytope
+from mixopt.space.frozen import Frozen
+from mixopt.space.layout import Layout
+from mixopt.space.mixture import Domain, LearningRate, Mixture
+from mixopt.space.polytope import Polytope
+from mixopt.space.schedule import Fidelity, Phase, Schedule
+from mixopt.space.yamlfile import validate_yaml
+
+Array = NDArray[np.float64]
+
+SNAP = 1e-4
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class GroupBound(Frozen):
+    """A bound on the summed weight of several domains.
+
+    Attributes:
+        name: What to call it in an error.
+        domains: Its members.
+        min: Least summed weight.
+        max: Greatest summed weight.
+    """
+
+    name: str = ""
+    domains: Annotated[tuple[str, ...], Field(min_length=1)]
+    min: Share = 0.0
+    max: Share = 1.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GroupBound:
+        if self.min > self.max:
+            raise SpaceError(
+                f"a group's min must not exceed its max; got {self.min:g} > {self.max:g}",
+                "swap them",
+            )
+        return self
+
+
+class FractionGrid(Frozen):
+    """Fractions from ``min`` to ``max`` in equal steps."""
+
+    min: Share
+    max: Share
+    step: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+    def levels(self) -> tuple[float, ...]:
+        """Every fraction on the grid, both ends included."""
+        count = max(round((self.max - self.min) / self.step), 1) if self.max > self.min else 0
+        return tuple(float(v) for v in np.round(np.linspace(self.min, self.max, count + 1), 10))
+
+
+class PhaseSpace(Frozen):
+    """What can be chosen for one phase.
+
+    Attributes:
+        name: Its name.
+        fraction: A share of the training tokens, the shares to choose from, or a grid; None for
+            whatever the other phases leave (one phase must). 0 leaves the phase out.
+        fixed: The phase's mixture, where there is nothing to choose.
+        tied: The phase whose mixture this one shares.
+        domains: The only domains the phase may use; None for all.
+        bounds: Least and greatest weight per domain.
+        groups: Bounds on summed weights.
+        learning_rate: The phase's own rule.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    name: str = "base"
+    fraction: Share | tuple[Share, ...] | FractionGrid | None = None
+    fixed: Mixture | None = None
+    tied: str | None = None
+    domains: tuple[str, ...] | None = None
+    bounds: dict[str, tuple[Share, Share]] = {}
+    groups: tuple[GroupBound, ...] = ()
+    learning_rate: LearningRate | None = None
+
+    @field_validator("fixed", mode="before")
+    @classmethod
+    def _as_mixture(cls, value: Any) -> Mixture | None:
+        return value if value is None or isinstance(value, Mixture) else Mixture(value)
+
+    @field_serializer("fixed")
+    def _plain(self, value: Mixture | None) -> dict[str, float] | None:
+        return None if value is None else dict(value)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PhaseSpace:
+        for name, (low, high) in self.bounds.items():
+            if low > high:
+                raise SpaceError(
+                    f"the bounds of {name!r} in phase {self.name!r} must rise; got [{low:g}, "
+                    f"{high:g}]",
+                    "swap them",
+                )
+        return self
+
+    def levels(self) -> tuple[float, ...] | None:
+        """The fractions to choose from; None for the remainder."""
+        if self.fraction is None:
+            return None
+        if isinstance(self.fraction, FractionGrid):
+            return self.fraction.levels()
+        if isinstance(self.fraction, tuple):
+            return self.fraction
+        return (self.fraction,)
+
+
+class SearchSpace(Frozen):
+    """What can be chosen, and what it is chosen for.
+
+    Attributes:
+        name: Of the space.
+        domains: The training data sources.
+        phases: One or more, in order.
+        baseline: What the team would train on without mixopt: ``natural`` (shares of the available
+            tokens), ``uniform``, a mixture, or a whole schedule.
+        target: The fidelity one really cares for; its tokens set the epoch caps.
+        max_epochs: Cap on every domain's epochs at the target; None for no cap.
+        learning_rate: The rule over the whole run.
+        source: Where the figures come from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    name: str = "space"
+    domains: Annotated[tuple[Domain, ...], Field(min_length=2)]
+    phases: Annotated[tuple[PhaseSpace, ...], Field(min_length=1)] = (PhaseSpace(),)
+    baseline: Literal["natural", "uniform"] | Mixture | Schedule = "natural"
+    target: Fidelity | None = None
+    max_epochs: Annotated[float, Field(gt=0)] | None = None
+    learning_rate: LearningRate | None = None
+    source: str | None = None
+
+    @field_validator("domains", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """YAML may map names to what is known of each domain."""
+        if isinstance(value, dict):
+            return [{"name": name, **(known or {})} for name, known in value.items()]
+        if isinstance(value, (list, tuple)):
+            return [{"name": v} if isinstance(v, str) else v for v in value]
+        return value
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _as_baseline(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return Schedule.model_validate(value) if "phases" in value else Mixture(value)
+        return value
+
+    @field_serializer("baseline")
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, Mixture):
+            return dict(value)
+        return value.model_dump() if isinstance(value, Schedule) else value
+
+    @model_validator(mode="after")
+    def _known(self) -> SearchSpace:
+        _refuse_repeats([d.name for d in self.domains], "domain")
+        _refuse_repeats([p.name for p in self.phases], "phase")
+        known = set(self.names)
+        for index, phase in enumerate(self.phases):
+            _check_phase(phase, known, [p.name for p in self.phases[:index]])
+        if isinstance(self.baseline, (Mixture, Schedule)):
+            named = self.baseline.domains if isinstance(self.baseline, Schedule) else self.baseline
+            _require_known(named, known, "the baseline")
+        elif self.baseline == "natural":
+            self._natural_amounts()
+        if (self.target is None) and self._capped:
+            raise SpaceError(
+                "an epoch cap needs the target's tokens; the space names no target",
+                "add `target: {parameters: ..., tokens: ...}`",
+            )
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> SearchSpace:
+        """Read a space; an error names the file, line and key."""
+        return validate_yaml(cls, path)
+
+    def to_yaml(self) -> str:
+        """The space as YAML that ``from_yaml`` reads back to an equal space."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The domains' names, in the order of every array."""
+        return tuple(d.name for d in self.domains)
+
+    @property
+    def layout(self) -> Layout:
+        """The columns of a design matrix over this space."""
+        return Layout(len(self.domains), len(self.phases))
+
+    @property
+    def _capped(self) -> bool:
+        return self.max_epochs is not None or any(d.max_epochs is not None for d in self.domains)
+
+    @property
+    def supply(self) -> dict[str, int | None]:
+        """Tokens available per domain."""
+        return {d.name: d.tokens for d in self.domains}
+
+    def _natural_amounts(self) -> dict[str, float]:
+        unknown = [d.name for d in self.domains if d.tokens is None]
+        if unknown:
+            raise SpaceError(
+                f"the natural mixture needs the tokens of every domain; {unknown} have none",
+                "give their tokens, or a baseline mixture",
+            )
+        return {d.name: float(d.tokens or 0) for d in self.domains}
+
+    @property
+    def natural(self) -> Mixture:
+        """Shares of the available tokens."""
+        return Mixture.normalized(self._natural_amounts())
+
+    @property
+    def uniform(self) -> Mixture:
+        """The same weight for every domain."""
+        return Mixture.uniform(self.names)
+
+    @property
+    def baseline_schedule(self) -> Schedule:
+        """What the team would train on without mixopt."""
+        if isinstance(self.baseline, Schedule):
+            return self.baseline
+        if isinstance(self.baseline, Mixture):
+            return Schedule.static(self.baseline, self.learning_rate)
+        mixture = self.natural if self.baseline == "natural" else self.uniform
+        return Schedule.static(mixture, self.learning_rate)
+
+    def epoch_limits(self) -> dict[str, float]:
+        """Greatest exposure per capped domain, as a share of the target's tokens."""
+        limits: dict[str, float] = {}
+        for domain in self.domains:
+            cap = domain.max_epochs if domain.max_epochs is not None else self.max_epochs
+            if cap is not None and domain.tokens is not None and self.target is not None:
+                limits[domain.name] = cap * domain.tokens / self.target.tokens
+        return limits
+
+    @cached_property
+    def fraction_choices(self) -> tuple[tuple[float, ...], ...]:
+        """Every allowed combination of phase fractions with a non-empty polytope, ``P`` each.
+
+        Raises:
+            InfeasibleError: If none has; names the caps that clash and by how much.
+        """
+        choices = self._fraction_grid()
+        good = [c for c in choices if self._slices[c].clash()[0] < 1e-7]
+        if not good:
+            least = min(choices, key=lambda c: self._slices[c].clash()[0])
+            self._slices[least].require_feasible(f"the space {self.name!r}")
+        return tuple(good)
+
+    @cached_property
+    def _slices(self) -> dict[tuple[float, ...], Polytope]:
+        return {c: slice_polytope(self, c) for c in self._fraction_grid()}
+
+    def _fraction_grid(self) -> list[tuple[float, ...]]:
+        levels = [p.levels() for p in self.phases]
+        rest = [i for i, level in enumerate(levels) if level is None]
+        if len(rest) > 1:
+            raise SpaceError(
+                f"only one phase may leave its fraction open; phases "
+                f"{[self.phases[i].name for i in rest]} do",
+                "give the others a fraction",
+            )
+        grid = []
+        for combo in itertools.product(*[(0.0,) if v is None else v for v in levels]):
+            left = 1 - sum(combo)
+            row = [*combo]
+            if rest:
+                row[rest[0]] = round(left, 10)
+            if left > 1e-9 if rest else abs(left) < 1e-6:
+                grid.append(tuple(row))
+        if not grid:
+            raise SpaceError(
+                f"the fractions of the phases {[p.name for p in self.phases]} never sum to 1",
+                "leave the base phase's fraction out: it then takes the remainder",
+            )
+        return grid
+
+    def polytope(self, fractions: Sequence[float]) -> Polytope:
+        """Allowed weights of all phases at given fractions, in ``P * d`` coordinates.
+
+        Weights of a phase with fraction 0 are pinned to those of the phase before it.
+        """
+        key = tuple(fractions)
+        return self._slices[key] if key in self._slices else slice_polytope(self, key)
+
+    def rows(self, fractions: Sequence[float], x: Array) -> Array:
+        """Points ``n x P*d`` of a slice as design rows ``n x D``."""
+        if len(self.phases) == 1:
+            return x
+        return np.hstack([x, np.tile(np.asarray(fractions), (len(x), 1))])
+
+    def encode(self, schedule: Schedule) -> Array:
+        """A schedule as a design row ``D``.
+
+        Phases are matched by name where the schedule has as many as the space, else a single-phase
+        schedule fills the first phase.
+
+        Raises:
+            SpaceError: If it names a domain or phase that the space has not.
+        """
+        _require_known(schedule.domains, set(self.names), "the schedule")
+        by_name = {p.name: p for p in schedule.phases}
+        names = [p.name for p in self.phases]
+        if len(schedule.phases) == 1 and schedule.phases[0].name not in names:
+            by_name = {names[0]: schedule.phases[0]}
+        unknown = set(by_name) - set(names)
+        if unknown:
+            raise SpaceError(
+                f"the schedule's phases {sorted(unknown)} are not phases of the space ({names})",
+                "name the schedule's phases as the space does",
+            )
+        weights: list[Array] = []
+        first = schedule.phases[0].mixture
+        for name in names:
+            if name in by_name:
+                weights.append(by_name[name].mixture.to_array(self.names))
+            else:
+                weights.append(weights[-1] if weights else first.to_array(self.names))
+        fractions = [by_name[n].fraction if n in by_name else 0.0 for n in names]
+        return self.rows(fractions, np.concatenate(weights)[None])[0]
+
+    def decode(self, row: Array) -> Schedule:
+        """A design row ``D`` as a schedule; weights under 1e-4 become 0 and the rest is rescaled."""
+        W, F = self.layout.split(np.asarray(row, dtype=float))
+        phases = []
+        for space, w, fraction in zip(self.phases, W, F, strict=True):
+            if fraction <= 1e-9:
+                continue
+            w = np.where(w < SNAP, 0.0, w)
+            mixture = Mixture.from_array(self.names, w / w.sum())
+            phases.append(
+                Phase(
+                    name=space.name,
+                    fraction=min(float(fraction), 1.0),
+                    mixture=mixture,
+                    learning_rate=space.learning_rate,
+                )
+            )
+        return Schedule(phases=tuple(phases), learning_rate=self.learning_rate)
+
+    def sample(self, n: int, rng: np.random.Generator, vertices: float = 0.0) -> Array:
+        """Feasible design rows ``n x D``: fractions drawn evenly, weights uniform given them.
+
+        Args:
+            n: Number of rows.
+            rng: Source of randomness.
+            vertices: Share of the rows pulled a random part of the way to a random vertex, so that
+                faces are reached too.
+        """
+        choices = self.fraction_choices
+        which = rng.permutation(np.arange(n) % len(choices))
+        out = np.empty((n, self.layout.dim))
+        for index, fractions in enumerate(choices):
+            rows = np.flatnonzero(which == index)
+            if len(rows) == 0:
+                continue
+            polytope = self.polytope(fractions)
+            x = polytope.sample(len(rows), rng)
+            toward = rng.random(len(rows)) < vertices
+            if toward.any():
+                corner = polytope.sample_vertices(int(toward.sum()), rng)
+                step = np.sqrt(rng.random((len(corner), 1)))
+                x[toward] = (1 - step) * x[toward] + step * corner
+            out[rows] = self.rows(fractions, x)
+        return out
+
+    def broken(self, schedule: Schedule, tolerance: float = 1e-5) -> list[tuple[str, float]]:
+        """Label and amount of every limit a schedule breaks; empty inside the space."""
+        row = self.encode(schedule)
+        W, F = self.layout.split(row)
+        polytope = self.polytope(tuple(float(f) for f in F))
+        return polytope.broken(W.reshape(-1), tolerance)
+
+
+def _refuse_repeats(names: Sequence[str], what: str) -> None:
+    twice = sorted({n for n in names if list(names).count(n) > 1})
+    if twice:
+        raise SpaceError(f"every {what} needs its own name; {twice} stand twice", "rename one")
+
+
+def _require_known(names: Any, known: set[str], where: str) -> None:
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise SpaceError(
+            f"{where} names the unknown domains {unknown}", f"the space has {sorted(known)}"
+        )
+
+
+def _check_phase(phase: PhaseSpace, known: set[str], earlier: list[str]) -> None:
+    where = f"phase {phase.name!r}"
+    _require_known(phase.fixed or (), known, where)
+    _require_known(phase.domains or (), known, where)
+    _require_known(phase.bounds, known, f"the bounds of {where}")
+    for group in phase.groups:
+        _require_known(group.domains, known, f"the group {group.name!r} of {where}")
+    if phase.tied is not None and phase.tied not in earlier:
+        raise SpaceError(
+            f"{where} is tied to {phase.tied!r}, which is not an earlier phase",
+            f"earlier phases are {earlier}",
+        )
+    if phase.tied is not None and phase.fixed is not None:
+        raise SpaceError(f"{where} is both tied and fixed", "keep one of the two")
