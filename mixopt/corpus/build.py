@@ -1,0 +1,253 @@
+"""From a spec to a corpus on disk, all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mixopt.corpus.dedupe import exact_duplicates, near_duplicates
+from mixopt.corpus.sources import (
+    Document,
+    SourceFile,
+    domain_files,
+    hash_order,
+    manifest_digest,
+    read_domain,
+)
+from mixopt.corpus.spec import SPLITS, CorpusSpec, Split, SplitSpec
+from mixopt.corpus.store import (
+    FORMAT,
+    INDEX,
+    TOKENIZER,
+    Corpus,
+    Index,
+    Shard,
+    corpus_fingerprint,
+    write_json,
+)
+from mixopt.corpus.tokenizing import encode_documents, make_tokenizer
+from mixopt.errors import CorpusError
+
+Progress = Callable[[str], None]
+
+
+class _Counts(NamedTuple):
+    """Documents per domain: read, and dropped as exact or near duplicates."""
+
+    read: dict[str, int]
+    exact: dict[str, int]
+    near: dict[str, int]
+
+
+def build_corpus(spec: CorpusSpec, out: Path, *, progress: Progress | None = None) -> Corpus:
+    """Build the corpus of a spec in ``out``, or return the one already there.
+
+    The work happens in a folder beside ``out`` that is renamed at the end, so ``out`` holds a
+    whole corpus or nothing. A corpus already in ``out`` is reused when spec and input files are
+    those it was made from. All text is held in memory once.
+
+    Args:
+        spec: What to build.
+        out: The folder to make.
+        progress: Called with one line per step.
+
+    Raises:
+        CorpusError: The input is at fault, a split is too short for the context, or ``out`` holds
+            something else.
+    """
+    say = progress or (lambda _line: None)
+    out = Path(out)
+    files = {name: domain_files(name, domain, spec.root) for name, domain in spec.domains.items()}
+    manifest = manifest_digest(files)
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        return _existing(spec, manifest, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        _build_into(work, spec, files, manifest, say)
+        return _publish(work, spec, manifest, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _existing(spec: CorpusSpec, manifest: str, out: Path) -> Corpus:
+    hint = "Choose another --out, or delete that folder to build again."
+    if not (out / INDEX).is_file():
+        raise CorpusError(f"The output {out} must be a new or empty folder or a corpus.", hint)
+    corpus = Corpus.open(out)
+    if corpus.index.spec_digest != spec.digest():
+        raise CorpusError(
+            f"The folder {out} already holds the corpus {corpus.index.name!r} of a different spec.",
+            hint,
+        )
+    if corpus.index.manifest_digest != manifest:
+        raise CorpusError(
+            f"The corpus in {out} was built from other input files than the spec names now.", hint
+        )
+    return corpus
+
+
+def _publish(work: Path, spec: CorpusSpec, manifest: str, out: Path) -> Corpus:
+    # mkdtemp makes the folder private; a corpus has the permissions of any new folder.
+    umask = os.umask(0)
+    os.umask(umask)
+    work.chmod(0o777 & ~umask)
+    try:
+        work.rename(out)
+    except OSError:
+        # Another process was faster.
+        return _existing(spec, manifest, out)
+    return Corpus.open(out)
+
+
+def _build_into(
+    work: Path,
+    spec: CorpusSpec,
+    files: Mapping[str, list[SourceFile]],
+    manifest: str,
+    say: Progress,
+) -> None:
+    documents, counts = _read_all(spec, files, say)
+    split = {name: split_documents(kept, spec.split, spec.seed) for name, kept in documents.items()}
+    for name, parts in split.items():
+        _need_documents(name, parts)
+    say("tokenizer")
+    training = {name: parts["train"] for name, parts in split.items()}
+    tokenizer, end_of_text = make_tokenizer(spec.tokenizer, spec.root, training)
+    tokenizer.save(str(work / TOKENIZER))
+    vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
+    dtype = "<u2" if vocabulary <= 2**16 else "<u4"
+    shards: dict[str, dict[Split, Shard]] = {}
+    for name, parts in split.items():
+        (work / name).mkdir()
+        shards[name] = {}
+        for part in SPLITS:
+            limit = _token_limit(spec, name, part)
+            encoded = encode_documents(tokenizer, parts[part], end_of_text, limit)
+            _need_context(name, part, len(encoded.tokens), spec.context)
+            shard = Shard(
+                tokens=len(encoded.tokens),
+                documents=encoded.documents,
+                bytes=encoded.bytes,
+                sha256=_write_tokens(work / name / f"{part}.bin", encoded.tokens.astype(dtype)),
+            )
+            shards[name][part] = shard
+            write_json(work / name / f"{part}.json", shard.model_dump())
+        say(f"{name}: " + ", ".join(f"{s.tokens:,} {p}" for p, s in shards[name].items()))
+    tokenizer_sha256 = hashlib.sha256((work / TOKENIZER).read_bytes()).hexdigest()
+    index = Index(
+        format=FORMAT,
+        name=spec.name,
+        context=spec.context,
+        vocab_size=vocabulary,
+        dtype=dtype,
+        end_of_text=end_of_text,
+        tokenizer_sha256=tokenizer_sha256,
+        fingerprint=corpus_fingerprint(tokenizer_sha256, shards),
+        spec_digest=spec.digest(),
+        manifest_digest=manifest,
+        spec=spec.model_dump(mode="json", exclude={"root"}),
+        read=counts.read,
+        exact_duplicates=counts.exact,
+        near_duplicates=counts.near,
+        domains=shards,
+    )
+    write_json(work / INDEX, index.model_dump(mode="json"))
+
+
+def _read_all(
+    spec: CorpusSpec, files: Mapping[str, list[SourceFile]], say: Progress
+) -> tuple[dict[str, list[Document]], _Counts]:
+    """Documents of every domain after duplicates are gone, and how many were."""
+    names, documents = [], []
+    for name, domain in spec.domains.items():
+        found = read_domain(name, domain, files[name], spec.seed, spec.max_document_bytes)
+        say(f"{name}: read {len(found):,} documents")
+        names += [name] * len(found)
+        documents += found
+    exact = exact_duplicates(document.text for document in documents)
+    near = np.zeros(len(documents), dtype=bool)
+    if spec.near_duplicates is not None:
+        left = np.flatnonzero(~exact)
+        near[left] = near_duplicates([documents[i].text for i in left], spec.near_duplicates)
+    say(f"dropped {exact.sum():,} exact and {near.sum():,} near duplicates")
+    kept: dict[str, list[Document]] = {name: [] for name in spec.domains}
+    counts = _Counts(*(dict.fromkeys(spec.domains, 0) for _ in range(3)))
+    for name, document, is_exact, is_near in zip(names, documents, exact, near, strict=True):
+        counts.read[name] += 1
+        counts.exact[name] += int(is_exact)
+        counts.near[name] += int(is_near)
+        if not (is_exact or is_near):
+            kept[name].append(document)
+    return kept, counts
+
+
+def split_documents(
+    documents: Sequence[Document], shares: SplitSpec, seed: int
+) -> dict[Split, list[str]]:
+    """Texts per split, whole keys at a time, in the order of the keys' seeded hashes.
+
+    Keys with the lowest hashes fill validation until it has its share of the bytes, the next ones
+    confirmation, the rest is for training. Unlike a threshold on the hash this keeps a small
+    domain from ending with an empty split by bad luck.
+    """
+    groups: dict[str, list[str]] = {}
+    for document in documents:
+        groups.setdefault(document.key, []).append(document.text)
+    sizes = {key: sum(len(text.encode("utf-8")) for text in groups[key]) for key in groups}
+    total = sum(sizes.values())
+    keys = sorted(groups, key=lambda key: hash_order(seed, f"split\0{key}"), reverse=True)
+    split: dict[Split, list[str]] = {part: [] for part in SPLITS}
+    held_out: tuple[tuple[Split, float], ...] = (
+        ("validation", shares.validation),
+        ("confirmation", shares.confirmation),
+    )
+    for part, share in held_out:
+        filled = 0
+        while keys and filled < share * total:
+            key = keys.pop()
+            split[part] += groups[key]
+            filled += sizes[key]
+    for key in reversed(keys):
+        split["train"] += groups[key]
+    return split
+
+
+def _token_limit(spec: CorpusSpec, domain: str, split: Split) -> int | None:
+    if split == "train":
+        return spec.domains[domain].max_tokens
+    if split == "validation":
+        return spec.split.max_validation_tokens
+    return spec.split.max_confirmation_tokens
+
+
+def _need_documents(domain: str, parts: Mapping[Split, list[str]]) -> None:
+    for split, texts in parts.items():
+        if not texts:
+            raise CorpusError(
+                f"Domain {domain!r} has no document left for the {split} split after duplicates "
+                f"were removed.",
+                "Give the domain at least three different documents, better hundreds.",
+            )
+
+
+def _need_context(domain: str, split: Split, tokens: int, context: int) -> None:
+    if tokens < context + 1:
+        raise CorpusError(
+            f"Domain {domain!r}: the {split} split must hold at least context + 1 = {context + 1} "
+            f"tokens, got {tokens}.",
+            "Give the domain more text, raise that split's share or cap, or shorten the context.",
+        )
+
+
+def _write_tokens(path: Path, tokens: np.ndarray) -> str:
+    data = tokens.tobytes()
+    path.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,257 @@
+"""Readers: each turns one source of a domain into documents, or says which file is at fault."""
+
+from __future__ import annotations
+
+import glob as globbing
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+import zstandard
+
+from mixopt.corpus.installed import installed_files, read_installed
+from mixopt.corpus.spec import DomainSpec, SourceSpec
+from mixopt.errors import CorpusError
+
+
+class Document(NamedTuple):
+    """A text and the key that decides its split; documents that share a key stay together."""
+
+    key: str
+    text: str
+
+
+class SourceFile(NamedTuple):
+    """A file to read, under a key that does not depend on where the files lie."""
+
+    key: str
+    path: Path
+    source: SourceSpec
+
+
+def hash_order(seed: int, key: str) -> bytes:
+    """A rank for ``key`` drawn from the seed: 16 bytes, the same on every machine."""
+    return hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=16).digest()
+
+
+def domain_files(domain: str, spec: DomainSpec, root: Path) -> list[SourceFile]:
+    """All files of a domain, sorted by key.
+
+    Raises:
+        CorpusError: A pattern matches nothing, or a named file is missing.
+    """
+    found: dict[Path, SourceFile] = {}
+    for source in spec.sources:
+        for file in _source_files(domain, source, root):
+            found.setdefault(file.path, file)
+    return sorted(found.values(), key=lambda file: (file.key, str(file.path)))
+
+
+def _source_files(domain: str, source: SourceSpec, root: Path) -> Iterator[SourceFile]:
+    if source.installed is not None:
+        files = installed_files(source.installed, source.packages)
+        if not files:
+            raise CorpusError(
+                f"Domain {domain!r}: no installed {source.installed} files were found.",
+                "Install the packages it names, or give the domain other sources.",
+            )
+        yield from (SourceFile(key, path, source) for key, path in files)
+        return
+    for name in source.files:
+        yield SourceFile(name, root / name, source)
+    for pattern in source.glob + source.jsonl + source.parquet:
+        matches = [Path(match) for match in globbing.glob(str(root / pattern), recursive=True)]
+        matches = [match for match in matches if match.is_file()]
+        if not matches:
+            raise CorpusError(
+                f"Domain {domain!r}: the pattern {pattern!r} matches no file under {root}.",
+                "Patterns start from the spec's folder; ** crosses folders.",
+            )
+        base = _fixed_part(root / pattern)
+        yield from (
+            SourceFile(match.relative_to(base).as_posix(), match, source) for match in matches
+        )
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folders of a pattern before its first wildcard."""
+    parts = pattern.parts
+    plain = next((i for i, part in enumerate(parts) if globbing.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:plain])
+
+
+def read_file(domain: str, file: SourceFile) -> Iterator[Document]:
+    """The documents of one file, empty ones left out.
+
+    Raises:
+        CorpusError: The file cannot be read, decoded or parsed, or lacks the text field; the
+            message names domain and file (and line or row).
+    """
+    try:
+        yield from _reader(file.source)(domain, file)
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"Domain {domain!r}: {file.path} must be UTF-8, but byte {error.start} is not "
+            f"({error.reason}).",
+            "Convert the file to UTF-8 or take it out of the source.",
+        ) from error
+    except (OSError, EOFError, zstandard.ZstdError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise CorpusError(
+            f"Domain {domain!r}: {file.path} cannot be read: {what}.",
+            "Check that the file exists, is readable and is whole.",
+        ) from error
+
+
+def _reader(source: SourceSpec) -> Callable[[str, SourceFile], Iterator[Document]]:
+    if source.installed is not None:
+        return _read_installed
+    if source.jsonl:
+        return _read_jsonl
+    return _read_parquet if source.parquet else _read_text
+
+
+def _read_installed(_domain: str, file: SourceFile) -> Iterator[Document]:
+    assert file.source.installed is not None, "dispatch on the kind comes first"
+    for text in read_installed(file.source.installed, file.path):
+        yield Document(file.key, text)
+
+
+def _read_text(_domain: str, file: SourceFile) -> Iterator[Document]:
+    text = file.path.read_bytes().decode("utf-8")
+    if text.strip():
+        yield Document(file.key, text)
+
+
+def _read_jsonl(domain: str, file: SourceFile) -> Iterator[Document]:
+    field = file.source.text_field
+    with _open_lines(file.path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"{file.path}:{number}"
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except json.JSONDecodeError as error:
+                raise CorpusError(
+                    f"Domain {domain!r}: {where} is not JSON: {error.msg} at column {error.colno}.",
+                    "Every line must be one JSON object; mend or delete the line.",
+                ) from error
+            value = row.get(field) if isinstance(row, dict) else None
+            yield from _checked(domain, where, f"{file.key}:{number}", field, value)
+
+
+def _open_lines(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        stream = zstandard.ZstdDecompressor().stream_reader(
+            path.open("rb"), read_across_frames=True, closefd=True
+        )
+        return io.BufferedReader(cast("io.RawIOBase", stream))
+    return path.open("rb")
+
+
+def _read_parquet(domain: str, file: SourceFile) -> Iterator[Document]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    field = file.source.text_field
+    try:
+        with pq.ParquetFile(file.path) as table:
+            names = table.schema_arrow.names
+            if field not in names:
+                raise CorpusError(
+                    f"Domain {domain!r}: {file.path} has no column {field!r}; its columns are "
+                    f"{', '.join(names)}.",
+                    "Set text_field to the column that holds the text.",
+                )
+            row = 0
+            for batch in table.iter_batches(columns=[field], batch_size=4096):
+                for value in batch.column(0).to_pylist():
+                    where = f"{file.path} row {row}"
+                    yield from _checked(domain, where, f"{file.key}:{row}", field, value)
+                    row += 1
+    except pa.ArrowInvalid as error:
+        raise CorpusError(
+            f"Domain {domain!r}: {file.path} is not a Parquet file: {error}.",
+            "Check the pattern, or that the file was written whole.",
+        ) from error
+
+
+def _checked(domain: str, where: str, key: str, field: str, value: object) -> Iterator[Document]:
+    if not isinstance(value, str):
+        got = "nothing" if value is None else type(value).__name__
+        raise CorpusError(
+            f"Domain {domain!r}: {where} must hold text under {field!r}, got {got}.",
+            "Set text_field to the field that holds the text, or mend the row.",
+        )
+    if value.strip():
+        yield Document(key, value)
+
+
+def read_domain(
+    domain: str, spec: DomainSpec, files: list[SourceFile], seed: int, max_document: int | None
+) -> list[Document]:
+    """The documents of a domain, files visited in seeded order until ``max_bytes`` are read.
+
+    Raises:
+        CorpusError: A file is at fault, or the domain holds no text.
+    """
+    documents: list[Document] = []
+    total = 0
+    for file in sorted(files, key=lambda file: hash_order(seed, file.key)):
+        for document in read_file(domain, file):
+            text, size = _cut(document.text, max_document)
+            documents.append(Document(document.key, text))
+            total += size
+            if spec.max_bytes is not None and total >= spec.max_bytes:
+                return documents
+    if not documents:
+        raise CorpusError(
+            f"Domain {domain!r} is empty: its {len(files)} files hold no text.",
+            "Give it a source with text, or remove the domain.",
+        )
+    return documents
+
+
+def _cut(text: str, limit: int | None) -> tuple[str, int]:
+    # Lone surrogates are legal in JSON escapes but have no UTF-8 form: they become "?".
+    encoded = text.encode("utf-8", errors="replace")
+    if limit is not None:
+        encoded = encoded[:limit]
+    # "ignore" drops only the character that the cut tore apart.
+    return encoded.decode("utf-8", errors="ignore"), len(encoded)
+
+
+def manifest_digest(files: dict[str, list[SourceFile]]) -> str:
+    """SHA-256 (hex) of which files there are and what they hold, independent of their folder.
+
+    Installed packages count by size: their content is fixed by their pinned version.
+
+    Raises:
+        CorpusError: A file cannot be read; the message names domain and file.
+    """
+    digest = hashlib.sha256()
+    for domain, listed in files.items():
+        for file in listed:
+            try:
+                content = _content_mark(file)
+            except OSError as error:
+                raise CorpusError(
+                    f"Domain {domain!r}: {file.path} cannot be read: {error.strerror}.",
+                    "Check that the file exists and is readable.",
+                ) from error
+            digest.update(f"{domain}\0{file.key}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _content_mark(file: SourceFile) -> str:
+    if file.source.installed is not None:
+        return str(file.path.stat().st_size)
+    with file.path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,255 @@
+"""What a corpus is made of: the pydantic model behind a corpus YAML, and its error texts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mixopt.errors import CorpusError
+
+Split = Literal["train", "validation", "confirmation"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+InstalledKind = Literal["python", "cpp", "prose", "stubs", "data"]
+
+_DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_KINDS = ("glob", "files", "jsonl", "parquet", "installed")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenizerTraining(_Frozen):
+    """A byte-level BPE trained on the training split, the same amount from every domain.
+
+    Attributes:
+        vocab_size: Entries of the vocabulary, the 256 bytes and the end-of-text token included.
+        bytes_per_domain: Text taken from each domain (less where a domain has less).
+    """
+
+    vocab_size: int = Field(default=2048, ge=257, le=2**31)
+    bytes_per_domain: int = Field(default=1_000_000, ge=1)
+
+
+class TokenizerSpec(_Frozen):
+    """Either ``path`` of a Hugging Face ``tokenizer.json`` or ``train`` settings.
+
+    Attributes:
+        path: File of the ``tokenizers`` library, relative to the spec's root.
+        train: Settings of a tokenizer trained here.
+        end_of_text: The token put after every document; must be in a given vocabulary.
+    """
+
+    path: str | None = None
+    train: TokenizerTraining | None = None
+    end_of_text: str = "<|endoftext|>"
+
+    @model_validator(mode="after")
+    def _one_of(self) -> TokenizerSpec:
+        if (self.path is None) == (self.train is None):
+            raise ValueError("exactly one of `path` and `train` must be given")
+        return self
+
+
+class SplitSpec(_Frozen):
+    """Shares of each domain's text that are held out, and caps on the held-out tokens.
+
+    Attributes:
+        validation: Share of bytes the search sees as its metrics.
+        confirmation: Share of bytes the search never sees.
+        max_validation_tokens: Cap per domain; None keeps all.
+        max_confirmation_tokens: Cap per domain; None keeps all.
+    """
+
+    validation: float = Field(default=0.05, gt=0, lt=1)
+    confirmation: float = Field(default=0.05, gt=0, lt=1)
+    max_validation_tokens: int | None = Field(default=None, ge=1)
+    max_confirmation_tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> SplitSpec:
+        if self.validation + self.confirmation >= 1:
+            raise ValueError(
+                f"validation + confirmation must be below 1, got "
+                f"{self.validation + self.confirmation:g}"
+            )
+        return self
+
+
+class NearDuplicates(_Frozen):
+    """MinHash settings: documents whose estimated Jaccard similarity reaches ``threshold`` go.
+
+    Attributes:
+        threshold: Similarity of word ``ngram`` sets from which the later document is dropped.
+        num_perm: Length of the MinHash signature.
+        ngram: Words per shingle.
+    """
+
+    threshold: float = Field(default=0.7, gt=0, le=1)
+    num_perm: int = Field(default=64, ge=8, le=1024)
+    ngram: int = Field(default=5, ge=1, le=64)
+
+
+class SourceSpec(_Frozen):
+    """One place text comes from; exactly one of the five kinds.
+
+    Attributes:
+        glob: Patterns of UTF-8 text files, one document each.
+        files: Text files by name, one document each.
+        jsonl: Patterns of JSON-lines files (plain, .gz, .zst), one document per line.
+        parquet: Patterns of Parquet files, one document per row.
+        installed: A kind of text that installed packages carry.
+        text_field: Field of a JSON line or Parquet column holding the text.
+        packages: For ``installed``: the import names looked through; None takes the default list.
+    """
+
+    glob: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    jsonl: tuple[str, ...] = ()
+    parquet: tuple[str, ...] = ()
+    installed: InstalledKind | None = None
+    text_field: str = "text"
+    packages: tuple[str, ...] | None = None
+
+    @field_validator("glob", "files", "jsonl", "parquet", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SourceSpec:
+        given = [kind for kind in _KINDS if getattr(self, kind)]
+        if len(given) != 1:
+            raise ValueError(f"a source needs exactly one of {', '.join(_KINDS)}, got {given}")
+        if self.packages is not None and self.installed is None:
+            raise ValueError("`packages` belongs to an `installed` source")
+        return self
+
+
+class DomainSpec(_Frozen):
+    """The sources of one domain.
+
+    Attributes:
+        sources: Where the text comes from.
+        max_tokens: Cap on training tokens; None keeps all.
+        max_bytes: Stop reading after this much text; files are visited in an order drawn from
+            the seed, so what is read is a sample of the whole.
+    """
+
+    sources: tuple[SourceSpec, ...] = Field(min_length=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_bytes: int | None = Field(default=None, ge=1)
+
+
+class CorpusSpec(_Frozen):
+    """Everything that decides a corpus; the same spec on the same text gives the same tokens.
+
+    Attributes:
+        name: A name for people.
+        tokenizer: Given or trained here.
+        context: Sequence length in tokens; every split must hold at least ``context + 1``.
+        seed: Seed of the split and of the order of documents.
+        split: Held-out shares.
+        max_document_bytes: Longer documents are cut there; None keeps them whole.
+        near_duplicates: MinHash settings; None removes exact duplicates only.
+        domains: Domains by name.
+        root: Folder that relative paths start from; ``from_yaml`` sets it to the file's folder.
+    """
+
+    name: str = Field(min_length=1)
+    tokenizer: TokenizerSpec = TokenizerSpec(train=TokenizerTraining())
+    context: int = Field(ge=1)
+    seed: int = 0
+    split: SplitSpec = SplitSpec()
+    max_document_bytes: Annotated[int, Field(ge=1)] | None = 48 * 1024
+    near_duplicates: NearDuplicates | None = NearDuplicates()
+    domains: dict[str, DomainSpec] = Field(min_length=1)
+    root: Path = Path()
+
+    @field_validator("domains")
+    @classmethod
+    def _named(cls, domains: dict[str, DomainSpec]) -> dict[str, DomainSpec]:
+        for name in domains:
+            if not _DOMAIN_NAME.fullmatch(name):
+                raise ValueError(
+                    f"domain name {name!r} must be letters, digits and any of _ . + - "
+                    f"(it becomes a folder)"
+                )
+        if len({name.casefold() for name in domains}) < len(domains):
+            raise ValueError("domain names must differ in more than upper and lower case")
+        return domains
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> CorpusSpec:
+        """Read a spec from a YAML file; relative paths in it start from the file's folder.
+
+        Raises:
+            CorpusError: The file is unreadable, is not YAML, repeats a key, or breaks the model;
+                the message names the place.
+        """
+        path = Path(path)
+        raw = _load_yaml(path)
+        raw["root"] = str(path.resolve().parent / str(raw.get("root", ".")))
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise _explained(error, path) from error
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the spec without its root, so that moving the folder changes nothing."""
+        return hashlib.sha256(self.model_dump_json(exclude={"root"}).encode()).hexdigest()
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a repeated key instead of silently keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise CorpusError(
+            f"The corpus spec {path} cannot be read: {error.strerror}.", "Check the path."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        what = getattr(error, "problem", None) or str(error)
+        raise CorpusError(
+            f"A corpus spec must be YAML with each key once; at {where}: {what}.",
+            "Mend that line.",
+        ) from error
+    if not isinstance(raw, dict):
+        raise CorpusError(
+            f"A corpus spec must be a mapping of keys, got {type(raw).__name__} in {path}.",
+            "Start from search_spaces/local_corpus.yaml.",
+        )
+    return raw
+
+
+def _explained(error: ValidationError, path: Path) -> CorpusError:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    where = ".".join(location) or "the top level"
+    if first["type"] == "extra_forbidden":
+        message = f"Unknown key {location[-1]!r} at {where} in {path}."
+        return CorpusError(message, "Remove it or correct its spelling.")
+    text = first["msg"].removeprefix("Value error, ")
+    message = f"The corpus spec {path} is wrong at {where}: {text}."
+    return CorpusError(message, "See search_spaces/local_corpus.yaml for a complete example.")
