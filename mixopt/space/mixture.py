@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
+from pydantic_core import core_schema
 
 from mixopt.errors import SpaceError
 from mixopt.space.frozen import Frozen
@@ -100,6 +101,28 @@ class Mixture(Mapping[str, float]):
         """Weights ``d`` in the order of the names; 0 for a domain the mixture does not name."""
         return np.array([self._weights.get(name, 0.0) for name in names])
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._read, serialization=core_schema.plain_serializer_function_ser_schema(dict)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        weight = {"type": "number", "minimum": 0, "maximum": 1}
+        return {"type": "object", "additionalProperties": weight, "minProperties": 1}
+
+    @classmethod
+    def _read(cls, value: Any) -> Mixture:
+        if isinstance(value, Mixture):
+            return value
+        if not isinstance(value, Mapping):
+            raise SpaceError(
+                f"a mixture must map domains to weights; got {value!r}",
+                "write {web: 0.7, code: 0.3}",
+            )
+        return cls(value)
+
     def __getitem__(self, name: str) -> float:
         return self._weights[name]
 
@@ -125,9 +148,9 @@ class Mixture(Mapping[str, float]):
 class LearningRate(Frozen):
     """A learning-rate rule for one phase or one whole run.
 
-    The rate is ``peak`` times a factor that rises linearly over the first ``warmup`` share of the
-    stretch, holds, and falls over its last ``decay`` share to ``final`` (warm-up-stable-decay). With
-    ``decay = 1 - warmup`` it is the ordinary cosine or linear schedule.
+    The rate is ``peak`` times a factor that rises linearly over the first ``warmup`` share of a
+    stretch, holds, and falls over its last ``decay`` share to ``final``
+    (warm-up-stable-decay). With ``decay = 1 - warmup`` it is the ordinary cosine or linear rule.
 
     Attributes:
         peak: Learning rate at the plateau; None for the trainer's own.

@@ -49,7 +49,7 @@ class Polytope:
         """How far points ``batch_shape x D`` lie outside, ``batch_shape``; 0 inside."""
         over = (x @ self.A.T - self.b).max(-1, initial=0.0)
         off = np.abs(x @ self.E.T - self.e).max(-1, initial=0.0)
-        return np.maximum(np.maximum(over, off), 0.0)
+        return np.asarray(np.maximum(np.maximum(over, off), 0.0))
 
     def broken(self, x: Array, tolerance: float = 1e-6) -> list[tuple[str, float]]:
         """Label and amount of each constraint that one point ``D`` breaks."""
@@ -80,7 +80,7 @@ class Polytope:
             for label, d in zip(self.labels, dual, strict=True)
             if abs(d) > 1e-7 and not label.startswith("weight of")
         ]
-        return float(found.fun), tuple(dict.fromkeys(named))
+        return float(found.fun or 0.0), tuple(dict.fromkeys(named))
 
     def require_feasible(self, where: str) -> None:
         """Raise ``InfeasibleError`` naming the caps that clash and by how much."""
@@ -117,7 +117,8 @@ class Polytope:
         if found.status != 0:
             self.require_feasible("the search space")
             raise InfeasibleError(f"no interior point was found: {found.message}")
-        return np.asarray(found.x[:-1]), float(found.x[-1])
+        point = np.asarray(found.x)
+        return point[:-1], float(point[-1])
 
     @cached_property
     def implicit(self) -> NDArray[np.bool_]:
@@ -131,7 +132,7 @@ class Polytope:
         if found.status != 0:
             self.require_feasible("the search space")
             raise InfeasibleError(f"the caps could not be checked: {found.message}")
-        tight = found.x[D:] < TIGHT
+        tight = np.asarray(found.x)[D:] < TIGHT
         for row in np.flatnonzero(tight):
             tight[row] = self._most_slack(int(row)) < 10 * TIGHT
         return np.asarray(tight)

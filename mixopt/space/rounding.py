@@ -25,4 +25,4 @@ def largest_remainder(shares: NDArray[np.float64], total: int) -> NDArray[np.int
     if short:
         order = np.argsort(-(exact - counts), kind="stable")
         counts[order[:short]] += 1
-    return counts
+    return np.asarray(counts)

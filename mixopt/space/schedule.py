@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-from pydantic import ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from mixopt.errors import SpaceError
 from mixopt.space.frozen import Frozen
@@ -41,21 +41,10 @@ class Phase(Frozen):
         learning_rate: The phase's own rule; None to follow the run's.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
     name: str = "base"
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     mixture: Mixture
     learning_rate: LearningRate | None = None
-
-    @field_validator("mixture", mode="before")
-    @classmethod
-    def _as_mixture(cls, value: Any) -> Mixture:
-        return value if isinstance(value, Mixture) else Mixture(value)
-
-    @field_serializer("mixture")
-    def _plain(self, mixture: Mixture) -> dict[str, float]:
-        return dict(mixture)
 
 
 class Schedule(Frozen):
@@ -146,7 +135,7 @@ class Schedule(Frozen):
         return Mixture.normalized(total)
 
     def phase_units(self, total: int) -> list[int]:
-        """Split ``total`` units (tokens, sequences, steps) over the phases; they sum to ``total``."""
+        """Split ``total`` units (tokens, sequences, steps) over the phases, exactly."""
         return [
             int(n) for n in largest_remainder(np.array([p.fraction for p in self.phases]), total)
         ]

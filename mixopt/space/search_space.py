@@ -1,4 +1,4 @@
-"""What can be chosen: the phases' weights and fractions, under bounds, group caps and epoch caps."""
+"""What can be chosen: weights and fractions of the phases, under bounds and caps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mixopt.errors import SpaceError
 from mixopt.space.constraints import slice_polytope
@@ -82,8 +82,6 @@ class PhaseSpace(Frozen):
         learning_rate: The phase's own rule.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
     name: str = "base"
     fraction: Share | tuple[Share, ...] | FractionGrid | None = None
     fixed: Mixture | None = None
@@ -92,15 +90,6 @@ class PhaseSpace(Frozen):
     bounds: dict[str, tuple[Share, Share]] = {}
     groups: tuple[GroupBound, ...] = ()
     learning_rate: LearningRate | None = None
-
-    @field_validator("fixed", mode="before")
-    @classmethod
-    def _as_mixture(cls, value: Any) -> Mixture | None:
-        return value if value is None or isinstance(value, Mixture) else Mixture(value)
-
-    @field_serializer("fixed")
-    def _plain(self, value: Mixture | None) -> dict[str, float] | None:
-        return None if value is None else dict(value)
 
     @model_validator(mode="after")
     def _ordered(self) -> PhaseSpace:
@@ -139,8 +128,6 @@ class SearchSpace(Frozen):
         source: Where the figures come from.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
     name: str = "space"
     domains: Annotated[tuple[Domain, ...], Field(min_length=2)]
     phases: Annotated[tuple[PhaseSpace, ...], Field(min_length=1)] = (PhaseSpace(),)
@@ -166,12 +153,6 @@ class SearchSpace(Frozen):
         if isinstance(value, dict):
             return Schedule.model_validate(value) if "phases" in value else Mixture(value)
         return value
-
-    @field_serializer("baseline")
-    def _plain(self, value: Any) -> Any:
-        if isinstance(value, Mixture):
-            return dict(value)
-        return value.model_dump() if isinstance(value, Schedule) else value
 
     @model_validator(mode="after")
     def _known(self) -> SearchSpace:
@@ -342,26 +323,37 @@ class SearchSpace(Frozen):
             else:
                 weights.append(weights[-1] if weights else first.to_array(self.names))
         fractions = [by_name[n].fraction if n in by_name else 0.0 for n in names]
-        return self.rows(fractions, np.concatenate(weights)[None])[0]
+        return np.asarray(self.rows(fractions, np.concatenate(weights)[None])[0])
 
     def decode(self, row: Array) -> Schedule:
-        """A design row ``D`` as a schedule; weights under 1e-4 become 0 and the rest is rescaled."""
-        W, F = self.layout.split(np.asarray(row, dtype=float))
-        phases = []
-        for space, w, fraction in zip(self.phases, W, F, strict=True):
-            if fraction <= 1e-9:
-                continue
-            w = np.where(w < SNAP, 0.0, w)
-            mixture = Mixture.from_array(self.names, w / w.sum())
-            phases.append(
-                Phase(
-                    name=space.name,
-                    fraction=min(float(fraction), 1.0),
-                    mixture=mixture,
-                    learning_rate=space.learning_rate,
-                )
+        """A design row ``D`` as a schedule.
+
+        Weights under 1e-4 become 0 and the rest is rescaled, unless that would break a limit.
+        """
+        W, F = self.layout.split(self._snapped(np.asarray(row, dtype=float)))
+        phases = [
+            Phase(
+                name=space.name,
+                fraction=min(float(fraction), 1.0),
+                mixture=Mixture.from_array(self.names, np.maximum(weights, 0.0)),
+                learning_rate=space.learning_rate,
             )
+            for space, weights, fraction in zip(self.phases, W, F, strict=True)
+            if fraction > 1e-9
+        ]
         return Schedule(phases=tuple(phases), learning_rate=self.learning_rate)
+
+    def _snapped(self, row: Array) -> Array:
+        W, F = self.layout.split(row)
+        kept = np.where(W < SNAP, 0.0, W)
+        kept /= kept.sum(-1, keepdims=True)
+        polytope = self.polytope(tuple(float(f) for f in F))
+        # Rescaling lifts the others a little, which a binding cap does not allow.
+        if polytope.violation(kept.reshape(1, -1))[0] > max(
+            1e-9, polytope.violation(W.reshape(1, -1))[0]
+        ):
+            return row
+        return np.asarray(self.rows([float(f) for f in F], kept.reshape(1, -1))[0])
 
     def sample(self, n: int, rng: np.random.Generator, vertices: float = 0.0) -> Array:
         """Feasible design rows ``n x D``: fractions drawn evenly, weights uniform given them.

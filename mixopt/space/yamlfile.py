@@ -70,6 +70,10 @@ def line_of(node: yaml.Node, loc: Sequence[Any]) -> int:
             for key, value in node.value:
                 if str(key.value) == str(part):
                     found, line = value, key.start_mark.line + 1
+            if found is None and isinstance(part, int) and part < len(node.value):
+                # Domains may be written as a mapping; a model counts them.
+                key, found = node.value[part]
+                line = key.start_mark.line + 1
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
             if part < len(node.value):
                 found = node.value[part]
