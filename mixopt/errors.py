@@ -1,4 +1,4 @@
-"""The errors a user of mixopt meets: one sentence with the invariant and what was given, and a hint."""
+"""The errors a user of mixopt meets: one sentence with what must hold, and a hint."""
 
 from __future__ import annotations
 
