@@ -1,0 +1,1 @@
+"""Parametric laws as pure functions with analytic derivatives, and one robust fitter."""

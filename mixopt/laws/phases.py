@@ -1,0 +1,81 @@
+"""How the order of phases enters a law: a recency-weighted effective mixture.
+
+A token read at position t in [0, 1] of training counts in proportion to exp(kappa t), so a phase
+over [a, b] has weight G(b) - G(a) with G(t) = expm1(kappa t) / expm1(kappa). At kappa = 0 the
+effective mixture is the exposure; a large kappa looks at the end of training only. A phase whose
+fraction is 0 has weight 0 whatever kappa is, so its weights cannot influence anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mixopt.laws._arrays import Array, namespace
+
+_SERIES_BELOW = 1e-3
+
+
+def _cumulative(kappa: Any, t: Any) -> Any:
+    """G(t) of the module's docstring; a series near kappa = 0, where the ratio is 0/0."""
+    xp = namespace(t)
+    small = abs(kappa) < _SERIES_BELOW
+    safe = xp.where(small, xp.ones_like(kappa), kappa)
+    series = t + kappa * t * (t - 1.0) / 2.0
+    return xp.where(small, series, xp.expm1(safe * t) / xp.expm1(safe))
+
+
+def _cumulative_slope(kappa: Array, t: Array) -> Array:
+    """dG/dkappa."""
+    small = np.abs(kappa) < _SERIES_BELOW
+    k = np.where(small, 1.0, kappa)
+    series = t * (t - 1.0) / 2.0 + kappa * t * (t - 1.0) * (2.0 * t - 1.0) / 6.0
+    full = (t * np.exp(k * t) - np.expm1(k * t) * np.exp(k) / np.expm1(k)) / np.expm1(k)
+    return np.where(small, series, full)
+
+
+def _edges(fractions: Any) -> tuple[Any, Any]:
+    end = fractions.cumsum(-1)
+    return end - fractions, end
+
+
+def position_weights(kappa: Any, fractions: Any) -> Any:
+    """Weight of each phase.
+
+    Args:
+        kappa: Recency, any shape that broadcasts against ``... x 1``.
+        fractions: ``... x P`` shares of the training tokens, summing to 1.
+
+    Returns:
+        ``... x P`` weights summing to 1 (numpy or torch, as given).
+    """
+    start, end = _edges(fractions)
+    return _cumulative(kappa, end) - _cumulative(kappa, start)
+
+
+def position_weights_slope(kappa: Array, fractions: Array) -> Array:
+    """Derivative of :func:`position_weights` in kappa, same shape."""
+    start, end = _edges(fractions)
+    return _cumulative_slope(kappa, end) - _cumulative_slope(kappa, start)
+
+
+def effective_mixture(kappa: Any, W: Any, F: Any) -> Any:
+    """The mixture a law sees.
+
+    Args:
+        kappa: Scalar array, or ``m`` recencies (one per metric).
+        W: ``n x P x d`` weights per phase.
+        F: ``n x P`` fractions.
+
+    Returns:
+        ``n x d`` for a scalar kappa, ``m x n x d`` for ``m`` of them.
+    """
+    omega = position_weights(kappa[..., None, None], F)
+    return namespace(W).einsum("...np,npd->...nd", omega, W)
+
+
+def effective_mixture_slope(kappa: Array, W: Array, F: Array) -> Array:
+    """Derivative of :func:`effective_mixture` in kappa, same shape."""
+    omega = position_weights_slope(kappa[..., None, None], F)
+    return np.asarray(np.einsum("...np,npd->...nd", omega, W))

@@ -1,0 +1,299 @@
+"""The shared mixture cross-entropy law, fitted to all metrics at once.
+
+A small model's loss on metric i is read as the cross-entropy of a mixture of K latent token
+classes that all domains and metrics share:
+
+    L_i(r) = c_i - b_i sum_k w_ik log[(sum_j r_j q_jk + eps q_0k) / (1 + eps)]
+
+with q_j = softmax(3 phi_j), j = 0 a background row, w_i = softmax(3 phi_own(i) + delta_i / 2),
+b_i = exp(beta_i / 2), eps = exp(e - 4), c_i = low_i + sd_i gamma_i. All free numbers have N(0, 1)
+priors but gamma, which has N(0, 3). With several phases r is the recency-weighted mixture of
+:mod:`mixopt.laws.phases` with one kappa per metric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixopt.laws._arrays import Array, namespace, softmax, softmax_vjp
+from mixopt.laws._lbfgs import Ints, minimise
+from mixopt.laws.phases import effective_mixture, effective_mixture_slope
+
+_SHARP = 3.0
+_NOISE = 0.05
+_HUBER = 2.0
+_GAMMA_SD = 3.0
+_KAPPA_SD = 2.0
+#: Keeps the log finite for a class that no domain holds.
+_FLOOR = 1e-12
+
+
+def huber(z: Array, delta: float = _HUBER) -> tuple[Array, Array]:
+    """Huber's loss of ``z`` and its derivative: quadratic up to ``delta``, then linear."""
+    clipped = np.clip(z, -delta, delta)
+    return clipped * (z - 0.5 * clipped), clipped
+
+
+@dataclass(frozen=True)
+class SharedShape:
+    """Sizes of one shared law and where each parameter lies in the flat vector.
+
+    Args:
+        own: For each of the m metrics the number of its training domain, or -1 for none.
+        domains: d.
+        classes: K.
+        phases: P; one kappa per metric exists only when P > 1.
+    """
+
+    own: tuple[int, ...]
+    domains: int
+    classes: int
+    phases: int = 1
+
+    @property
+    def rows(self) -> Ints:
+        """Row of phi that each metric starts from: 0 background, 1..d domains, then free rows."""
+        free = iter(range(self.domains + 1, self.domains + 1 + len(self.own)))
+        return np.array([j + 1 if j >= 0 else next(free) for j in self.own], dtype=np.int64)
+
+    @property
+    def layout(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each block, in their order in the flat vector."""
+        m, free = len(self.own), sum(j < 0 for j in self.own)
+        blocks = {
+            "phi": (self.domains + 1 + free, self.classes),
+            "delta": (m, self.classes),
+            "beta": (m,),
+            "gamma": (m,),
+            "e": (1,),
+        }
+        return blocks | ({"kappa": (m,)} if self.phases > 1 else {})
+
+    @property
+    def size(self) -> int:
+        """Length p of the flat vector."""
+        return sum(int(np.prod(s)) for s in self.layout.values())
+
+    def prior_sd(self) -> Array:
+        """``p`` prior standard deviations; all prior means are 0."""
+        sd = {"gamma": _GAMMA_SD, "kappa": _KAPPA_SD}
+        return np.concatenate(
+            [np.full(int(np.prod(s)), sd.get(k, 1.0)) for k, s in self.layout.items()]
+        )
+
+    def unpack(self, theta: Any) -> dict[str, Any]:
+        """Views of the blocks of ``... x p`` parameters."""
+        out, at = {}, 0
+        for name, shape in self.layout.items():
+            width = int(np.prod(shape))
+            out[name] = theta[..., at : at + width].reshape(*theta.shape[:-1], *shape)
+            at += width
+        return out
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Per-metric units of the law: ``low`` = min y - sd, and ``sd`` (nats/token), ``m`` each."""
+
+    low: Array
+    sd: Array
+
+    @classmethod
+    def of(cls, Y: Array) -> Scales:
+        """From ``n x m`` observed losses; a constant metric gets a small sd of its own size."""
+        sd = Y.std(0)
+        sd = np.maximum(sd, 1e-3 * np.maximum(np.abs(Y.mean(0)), 1e-3))
+        return cls(Y.min(0) - sd, sd)
+
+
+def shared_value(shape: SharedShape, scales: Any, theta: Any, W: Any, F: Any) -> Any:
+    """Losses by the law.
+
+    Args:
+        shape: Sizes.
+        scales: ``low`` and ``sd``, arrays of the same kind as ``theta``.
+        theta: ``B x p`` parameter vectors.
+        W: ``n x P x d`` weights per phase.
+        F: ``n x P`` fractions.
+
+    Returns:
+        ``B x n x m`` nats/token (numpy or torch, as given).
+    """
+    xp, t = namespace(theta), shape.unpack(theta)
+    q, w, eps = _distributions(shape, t)
+    if shape.phases > 1:
+        R = xp.stack([effective_mixture(k, W, F) for k in t["kappa"]])
+    else:
+        R = W[None, None, :, 0]
+    mass = R @ q[:, None, 1 : shape.domains + 1] + (eps * q[:, 0])[:, None, None]
+    log_mass = xp.log(mass / (1.0 + eps)[:, None, None] + _FLOOR)
+    if shape.phases > 1:
+        entropy = xp.einsum("bmnk,bmk->bnm", log_mass, w)
+    else:
+        entropy = log_mass[:, 0] @ (w.swapaxes(-1, -2))
+    c = scales.low + scales.sd * t["gamma"]
+    return c[:, None] - xp.exp(t["beta"] / 2.0)[:, None] * entropy
+
+
+def _distributions(shape: SharedShape, t: dict[str, Any]) -> tuple[Any, Any, Any]:
+    xp = namespace(t["phi"])
+    q = softmax(_SHARP * t["phi"])
+    w = softmax(_SHARP * t["phi"][:, shape.rows] + t["delta"] / 2.0)
+    return q, w, xp.exp(t["e"] - 4.0)
+
+
+class SharedObjective:
+    """Huber loss of the scaled residuals plus the negative log priors, with its gradient.
+
+    Args:
+        shape: Sizes.
+        W: ``n x P x d``; F: ``n x P``; Y: ``n x m`` losses; scales: their units.
+        mask: ``B x n``, 0 where a problem does not see a row (out-of-fold fits).
+    """
+
+    def __init__(
+        self, shape: SharedShape, W: Array, F: Array, Y: Array, scales: Scales, mask: Array
+    ) -> None:
+        self.shape, self.W, self.F, self.Y = shape, W, F, Y
+        self.scales, self.mask, self.prior_sd = scales, mask, shape.prior_sd()
+
+    def __call__(self, theta: Array, which: Ints) -> tuple[Array, Array]:
+        """Values ``b`` and gradients ``b x p`` of the problems ``which``."""
+        shape, t = self.shape, self.shape.unpack(theta)
+        q, w, eps = _distributions(shape, t)
+        R, slope = self._mixtures(t)
+        mass, log_mass = self._masses(R, q, eps)
+        b = np.exp(t["beta"] / 2.0)
+        entropy = self._entropy(log_mass, w)
+        c = self.scales.low + self.scales.sd * t["gamma"]
+        unit = _NOISE * self.scales.sd
+        z = (c[:, None] - b[:, None] * entropy - self.Y) / unit
+        loss, dz = huber(z)
+        mask = self.mask[which][:, :, None]
+        g = dz * mask / unit
+        value = (loss * mask).sum((1, 2)) + 0.5 * ((theta / self.prior_sd) ** 2).sum(1)
+        grad = self._pull_back(q, w, eps, R, slope, mass, log_mass, b, entropy, g)
+        return value, grad + theta / self.prior_sd**2
+
+    def _mixtures(self, t: dict[str, Array]) -> tuple[Array, Array | None]:
+        if self.shape.phases == 1:
+            return self.W[None, None, :, 0], None
+        R = np.stack([effective_mixture(k, self.W, self.F) for k in t["kappa"]])
+        return R, np.stack([effective_mixture_slope(k, self.W, self.F) for k in t["kappa"]])
+
+    def _masses(self, R: Array, q: Array, eps: Array) -> tuple[Array, Array]:
+        mass = R @ q[:, None, 1 : self.shape.domains + 1] + (eps * q[:, 0])[:, None, None]
+        mass = mass / (1.0 + eps)[:, None, None] + _FLOOR
+        return mass, np.log(mass)
+
+    def _entropy(self, log_mass: Array, w: Array) -> Array:
+        if self.shape.phases == 1:
+            return np.asarray(log_mass[:, 0] @ w.swapaxes(-1, -2))
+        return np.asarray((log_mass @ w[..., None])[..., 0].swapaxes(-1, -2))
+
+    def _pull_back(
+        self,
+        q: Array,
+        w: Array,
+        eps: Array,
+        R: Array,
+        slope: Array | None,
+        mass: Array,
+        log_mass: Array,
+        b: Array,
+        entropy: Array,
+        g: Array,
+    ) -> Array:
+        """Reverse-mode derivative, block by block, in the order of ``shape.layout``."""
+        d = self.shape.domains
+        gb = g * b[:, None]
+        if self.shape.phases == 1:
+            dw = -gb.swapaxes(1, 2) @ log_mass[:, 0]
+            dmass = -(gb @ w)[:, None] / mass
+        else:
+            per = gb.swapaxes(1, 2)
+            dw = -(per[:, :, None] @ log_mass)[:, :, 0]
+            dmass = -per[..., None] * w[:, :, None] / mass
+        shrink = (1.0 + eps)[:, None]
+        total = dmass.sum((1, 2))
+        dq = np.zeros_like(q)
+        dq[:, 1 : d + 1] = (R.swapaxes(-1, -2) @ dmass).sum(1) / shrink
+        dq[:, 0] = eps * total / shrink[:, 0]
+        deps = ((q[:, 0] * total).sum(1) - (dmass * mass).sum((1, 2, 3))) / (1.0 + eps[:, 0])
+        logits = softmax_vjp(w, dw)
+        dphi = _SHARP * softmax_vjp(q, dq)
+        dphi[:, self.shape.rows] += _SHARP * logits
+        blocks = {
+            "phi": dphi,
+            "delta": logits / 2.0,
+            "beta": -0.5 * (gb * entropy).sum(1),
+            "gamma": g.sum(1) * self.scales.sd,
+            "e": (deps * eps[:, 0])[:, None],
+        }
+        if slope is not None:
+            dR = dmass @ q[:, None, 1 : d + 1].swapaxes(-1, -2) / shrink[:, None]
+            blocks["kappa"] = (dR * slope).sum((2, 3))
+        return np.concatenate([v.reshape(len(q), -1) for v in blocks.values()], axis=1)
+
+
+@dataclass(frozen=True)
+class SharedFit:
+    """An ensemble of fitted shared laws.
+
+    ``theta`` (``B x p``), ``value`` (``B`` objectives); ``weights`` (``B``) average them.
+    """
+
+    shape: SharedShape
+    scales: Scales
+    theta: Array
+    value: Array
+
+    @property
+    def weights(self) -> Array:
+        """Softmax of minus the objectives: averaging restarts matters more than picking one."""
+        return np.asarray(softmax(-(self.value - self.value.min())))
+
+    def predict(self, W: Array, F: Array) -> Array:
+        """``n x m`` losses, averaged over the ensemble."""
+        values = shared_value(self.shape, self.scales, self.theta, W, F)
+        return np.asarray(np.einsum("b,bnm->nm", self.weights, values))
+
+
+def fit_shared(
+    shape: SharedShape,
+    W: Array,
+    F: Array,
+    Y: Array,
+    *,
+    restarts: int = 4,
+    iterations: int = 300,
+    masks: Array | None = None,
+    seed: int = 0,
+) -> list[SharedFit]:
+    """Fit the law to all metrics at once, by L-BFGS from random starts.
+
+    Args:
+        shape: Sizes.
+        W: ``n x P x d`` weights per phase.
+        F: ``n x P`` fractions.
+        Y: ``n x m`` losses (nats/token).
+        restarts: Starts per problem, all of them averaged.
+        iterations: L-BFGS steps.
+        masks: ``G x n`` rows that each of the G problems sees; default: one problem, all rows.
+        seed: Of the starting points.
+
+    Returns:
+        One ensemble per problem.
+    """
+    masks = np.ones((1, len(Y))) if masks is None else masks
+    scales = Scales.of(Y)
+    rng = np.random.default_rng(seed)
+    start = 0.5 * rng.standard_normal((restarts * len(masks), shape.size))
+    objective = SharedObjective(shape, W, F, Y, scales, np.repeat(masks, restarts, axis=0))
+    end = minimise(objective, start, iterations=iterations)
+    theta = end.theta.reshape(len(masks), restarts, -1)
+    value = end.value.reshape(len(masks), restarts)
+    return [SharedFit(shape, scales, th, v) for th, v in zip(theta, value, strict=True)]
