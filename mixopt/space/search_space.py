@@ -388,6 +388,27 @@ class SearchSpace(Frozen):
         polytope = self.polytope(tuple(float(f) for f in F))
         return polytope.broken(W.reshape(-1), tolerance)
 
+    def summary(self) -> dict[str, Any]:
+        """What a reader checks before spending trials: feasibility, caps and the baseline's place.
+
+        Raises:
+            InfeasibleError: If nothing is feasible.
+        """
+        choices = self.fraction_choices
+        left_out = [c for c in self._fraction_grid() if c not in choices]
+        return {
+            "name": self.name,
+            "domains": len(self.domains),
+            "phases": [p.name for p in self.phases],
+            "fractions": [list(c) for c in choices],
+            "fractions without room": [list(c) for c in left_out],
+            "greatest exposure by epoch caps": self.epoch_limits(),
+            "baseline": [dict(p.mixture) for p in self.baseline_schedule.phases],
+            "limits the baseline breaks": [
+                f"{label} by {amount:.4g}" for label, amount in self.broken(self.baseline_schedule)
+            ],
+        }
+
 
 def _refuse_repeats(names: Sequence[str], what: str) -> None:
     twice = sorted({n for n in names if list(names).count(n) > 1})

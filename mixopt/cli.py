@@ -1,0 +1,290 @@
+"""The verbs of ``mixopt``. Results go to stdout, progress and logs to stderr.
+
+Every verb imports what it needs when it is called, so that ``mixopt --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from mixopt import __version__
+from mixopt.errors import MixoptError
+
+if TYPE_CHECKING:
+    from mixopt.tune.job import Job
+
+app = App(name="mixopt", version=__version__, help="Choose training-data mixtures by small runs.")
+corpus_app = App(name="corpus", help="Turn text into the token shards that proxies train on.")
+space_app = App(name="space", help="Look at search spaces.")
+app.command(corpus_app)
+app.command(space_app)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON on stdout.")]
+Out = Annotated[Path | None, Parameter(name="--out", help="Folder of the run.")]
+Storage = Annotated[str | None, Parameter(name="--storage", help="Database URL of the study.")]
+
+
+@app.command
+def run(
+    study: Path,
+    /,
+    *,
+    out: Out = None,
+    storage: Storage = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Run a study to its recommendation; the same command again goes on where it stopped.
+
+    Args:
+        study: YAML file of the study, or the folder of an earlier run.
+        out: Folder of the run (default runs/NAME).
+        storage: Database URL (default SQLite in the folder).
+        dry_run: Print trials, tokens, FLOPs and the estimated time, and stop.
+        json: Print the recommendation as JSON.
+    """
+    from mixopt.report.tables import plan_table
+    from mixopt.tune.job import Job, plan
+
+    job = Job.open(study, out, storage)
+    if dry_run:
+        planned = plan(job)
+        _show(plan_table(planned), planned, json)
+        return
+    _run(job, json)
+
+
+def _run(job: Job, json: bool) -> None:
+    from mixopt.tune.job import run_job
+
+    done = run_job(job, say=_say)
+    written = _write(job, done.recommendation)
+    _present(job, done.recommendation, json)
+    _say(f"stopped: {done.stop_reason}")
+    _say(done.timing)
+    for path in written:
+        _say(f"wrote {path}")
+
+
+@app.command
+def recommend(
+    study: Path, /, *, out: Out = None, storage: Storage = None, json: Json = False
+) -> None:
+    """Recommend a schedule from what a study knows so far.
+
+    Args:
+        study: YAML file of the study, or its folder.
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    from mixopt.tune.job import Job
+
+    job = Job.open(study, out, storage)
+    _present(job, job.existing_study().recommend(), json)
+
+
+@app.command
+def export(
+    study: Path,
+    /,
+    *,
+    to: Annotated[str, Parameter(name="--to")],
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Write the recommended schedule for a trainer.
+
+    Args:
+        study: YAML file of the study, its folder, or a schedule.json.
+        to: Name of the format.
+        out: Folder of the run; of the files, for a schedule.json.
+        storage: Database URL.
+        json: Print the paths written as JSON.
+    """
+    from mixopt.tune.job import Job
+
+    if study.suffix == ".json":
+        from mixopt.export import export_file
+
+        paths = export_file(study, to=to, out=out or study.parent)
+    else:
+        job = Job.open(study, out, storage)
+        paths = _export(job, job.existing_study().recommend(), [to])
+    print(jsonlib.dumps([str(p) for p in paths]) if json else "\n".join(map(str, paths)))
+
+
+@app.command
+def report(study: Path, /, *, out: Out = None, storage: Storage = None) -> None:
+    """Write the HTML report of a study.
+
+    Args:
+        study: YAML file of the study, or its folder.
+        out: Folder of the run.
+        storage: Database URL.
+    """
+    from mixopt.report import report_data, write_report
+    from mixopt.tune.job import Job
+
+    job = Job.open(study, out, storage)
+    print(write_report(report_data(job.existing_study()), job.out))
+
+
+@app.command
+def fit(
+    ratios: Path,
+    metrics: Path,
+    /,
+    *,
+    objective: Annotated[list[str], Parameter(name="--objective", consume_multiple=True)],
+    space: Path | None = None,
+    baseline: str | None = None,
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """Recommend a mixture from finished runs, without training anything.
+
+    Args:
+        ratios: CSV of a key column and one weight per domain.
+        metrics: CSV of the same key column and one value per metric.
+        objective: NAME=WEIGHT, once per metric, or the metric's name alone for all the weight.
+        space: YAML of the search space (bounds, caps, baseline); the whole simplex by default.
+        baseline: Mixture to compare with, as a=0.2,b=0.8; the mean of the runs by default.
+        seed: Of every random draw.
+        json: Print JSON.
+    """
+    from mixopt.report.tables import as_json, recommendation_table
+    from mixopt.study.finished import fit_tables, parse_weights
+
+    weights = parse_weights(objective, "--objective")
+    mixture = parse_weights(baseline.split(","), "--baseline") if baseline else None
+    fitted = fit_tables(ratios, metrics, weights, space=space, baseline=mixture, seed=seed)
+    if json:
+        print(as_json(fitted.recommendation))
+    else:
+        _print(recommendation_table(fitted.recommendation, fitted.space))
+
+
+@corpus_app.command(name="build")
+def corpus_build(spec: str, /, *, out: Path) -> None:
+    """Build a corpus.
+
+    Args:
+        spec: YAML file, or the name of a shipped spec.
+        out: Folder to make.
+    """
+    from mixopt.corpus import CorpusSpec, build_corpus
+    from mixopt.space.library import corpus_spec_path
+
+    path = Path(spec) if Path(spec).is_file() else corpus_spec_path(spec)
+    corpus = build_corpus(CorpusSpec.from_yaml(path), out, progress=_say)
+    for domain in corpus.domains:
+        print(f"{domain}\t{corpus.count(domain, 'train')} training tokens")
+
+
+@space_app.command(name="check")
+def space_check(space: str, /, *, json: Json = False) -> None:
+    """Check a search space: which fractions are feasible, and which caps bind or clash.
+
+    Args:
+        space: YAML file, or the name of a shipped space.
+        json: Print JSON.
+    """
+    from mixopt.space import SearchSpace
+    from mixopt.space.library import search_space_path
+
+    path = Path(space) if Path(space).is_file() else search_space_path(space)
+    checked = SearchSpace.from_yaml(path).summary()
+    print(jsonlib.dumps(checked, indent=2) if json else _lines(checked))
+
+
+@space_app.command(name="list")
+def space_list() -> None:
+    """List the search spaces that come with mixopt."""
+    from mixopt.space.library import list_search_spaces
+
+    print("\n".join(list_search_spaces()))
+
+
+def _write(job: Job, recommendation: Any) -> list[Path]:
+    """Every file a finished run leaves behind."""
+    from mixopt.report import report_data, write_report
+
+    paths = _export(job, recommendation, job.file.exports)
+    data = report_data(job.existing_study(), recommendation)
+    return [*paths, write_report(data, job.out)]
+
+
+def _export(job: Job, recommendation: Any, names: Sequence[str]) -> list[Path]:
+    from mixopt.export import export as write
+
+    target = job.space.target or job.file.fidelity
+    return [
+        path
+        for name in names
+        for path in write(
+            recommendation.schedule,
+            to=name,
+            out=job.out,
+            tokens=target.tokens,
+            **job.export_details(),
+        )
+    ]
+
+
+def _present(job: Job, recommendation: Any, json: bool) -> None:
+    from mixopt.report.tables import as_json, recommendation_table
+
+    if json:
+        print(as_json(recommendation))
+    else:
+        _print(recommendation_table(recommendation, job.space))
+
+
+def _show(table: Any, value: Any, json: bool) -> None:
+    from dataclasses import asdict
+
+    if json:
+        print(jsonlib.dumps(asdict(value)))
+    else:
+        _print(table)
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # A pipe has no width of its own; 80 columns would cut the tables.
+    (console if console.is_terminal else Console(width=120)).print(renderable)
+
+
+def _lines(value: dict[str, Any]) -> str:
+    return "\n".join(f"{key}: {_short(v)}" for key, v in value.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_short(v) for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: an error of the user's is one sentence and a hint, exit code 1."""
+    try:
+        app(argv)
+    except MixoptError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,175 @@
+"""The YAML file behind ``mixopt run``: one study from corpus to export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from mixopt.corpus import CorpusSpec
+from mixopt.errors import SpaceError
+from mixopt.proxy import ProxySettings
+from mixopt.space import (
+    Fidelity,
+    Frozen,
+    Guardrail,
+    Mixture,
+    Objective,
+    SearchSpace,
+    load_yaml,
+    validate_node,
+    validate_yaml,
+)
+from mixopt.space.library import corpus_spec_path, search_space_path
+from mixopt.study import TrialBudget
+
+
+class ProxyChoice(Frozen):
+    """Train mixopt's own small transformer.
+
+    Attributes:
+        kind: ``proxy``.
+        settings: Of the proxy.
+    """
+
+    kind: Literal["proxy"] = "proxy"
+    settings: ProxySettings = ProxySettings()
+
+
+class CommandChoice(Frozen):
+    """Run the user's own trainer as a shell command.
+
+    Attributes:
+        kind: ``command``.
+        command: With the placeholders ``{schedule}``, ``{out}`` and ``{seed}``.
+        timeout: Seconds after which a trial has failed.
+    """
+
+    kind: Literal["command"]
+    command: Annotated[str, Field(min_length=1)]
+    timeout: Annotated[float, Field(gt=0)] | None = None
+
+
+class CallableChoice(Frozen):
+    """Call the user's own trainer.
+
+    Attributes:
+        kind: ``callable``.
+        target: ``package.module:function``.
+    """
+
+    kind: Literal["callable"]
+    target: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+
+
+TrainerChoice = Annotated[ProxyChoice | CommandChoice | CallableChoice, Field(discriminator="kind")]
+
+
+class ObjectiveFile(Frozen):
+    """An objective as written in a file.
+
+    Attributes:
+        weights: Share of each metric; ``natural`` stands for all domains by their natural weights.
+        guardrails: Metrics that must not get worse.
+    """
+
+    weights: dict[str, float]
+    guardrails: tuple[Guardrail, ...] = ()
+
+    def resolve(self, natural: Mixture | None) -> Objective:
+        """Spell ``natural`` out.
+
+        Raises:
+            SpaceError: If ``natural`` is used and the domains' tokens are not known.
+        """
+        weights = dict(self.weights)
+        share = weights.pop("natural", 0.0)
+        if share and natural is None:
+            raise SpaceError(
+                "the objective uses `natural`, but the tokens of the domains are not known",
+                "give the tokens of every domain, or name each metric",
+            )
+        for name, weight in (natural or {}).items():
+            if share:
+                weights[name] = weights.get(name, 0.0) + share * weight
+        return Objective(weights=weights, guardrails=self.guardrails)
+
+
+class StudyFile(Frozen):
+    """Everything ``mixopt run`` needs.
+
+    Attributes:
+        name: Of the study.
+        space: The search space: a shipped one's name, a file beside this one, or written here.
+        corpus: The corpus spec for the proxy: a shipped one's name, a file, or written here.
+        objective: What to minimise.
+        fidelity: Of every trial.
+        trainer: The proxy, a command, or a callable.
+        budget: Totals after which the study stops.
+        initial: Trials of the first round; None for the number of domains plus two.
+        batch: Trials of every later round.
+        seed: Every random draw comes from it.
+        resources_per_trial: As Ray counts them.
+        confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
+        patience: Rounds in a row without a worthwhile expected improvement before the study stops.
+        exports: Formats written at the end.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    space: SearchSpace
+    corpus: CorpusSpec | None = None
+    objective: ObjectiveFile
+    fidelity: Fidelity
+    trainer: TrainerChoice = ProxyChoice()
+    budget: TrialBudget
+    initial: Annotated[int, Field(ge=2)] | None = None
+    batch: Annotated[int, Field(ge=1)] = 8
+    seed: Annotated[int, Field(ge=0)] = 0
+    resources_per_trial: dict[str, float] = {"cpu": 1}
+    confirm_seeds: Annotated[int, Field(ge=0)] = 3
+    patience: Annotated[int, Field(ge=1)] = 1
+    exports: tuple[str, ...] = ("schedule", "megatron", "huggingface")
+
+    @model_validator(mode="after")
+    def _complete(self) -> StudyFile:
+        if isinstance(self.trainer, ProxyChoice) and self.corpus is None:
+            raise SpaceError(
+                "the proxy trainer needs a corpus; the study names none",
+                "add `corpus: local_corpus`, or use a trainer of kind command or callable",
+            )
+        if self.corpus is not None:
+            missing = [n for n in self.space.names if n not in self.corpus.domains]
+            if missing:
+                raise SpaceError(
+                    f"the space has the domains {missing}, which the corpus does not build",
+                    f"the corpus has {sorted(self.corpus.domains)}",
+                )
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> StudyFile:
+        """Read a study; an error names the file, line and key."""
+        data, node = load_yaml(path)
+        folder = Path(path).resolve().parent
+        if isinstance(data.get("space"), str):
+            where = _locate(data["space"], folder, search_space_path)
+            data["space"] = validate_yaml(SearchSpace, where)
+        if isinstance(data.get("corpus"), str):
+            where = _locate(data["corpus"], folder, corpus_spec_path)
+            data["corpus"] = CorpusSpec.from_yaml(where)
+        elif isinstance(data.get("corpus"), dict):
+            data["corpus"].setdefault("root", str(folder))
+        return validate_node(cls, data, node, path)
+
+    def to_yaml(self) -> str:
+        """The study with everything resolved, as YAML that ``from_yaml`` reads back."""
+        plain: Any = self.model_dump(mode="json", exclude_none=True)
+        return yaml.safe_dump(plain, sort_keys=False)
+
+
+def _locate(name: str, folder: Path, shipped: Any) -> Path:
+    """A file beside the study if there is one of that name, else a shipped one."""
+    beside = folder / name
+    return beside if beside.is_file() else Path(shipped(name))
