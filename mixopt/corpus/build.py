@@ -8,9 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from mixopt.corpus.dedupe import exact_duplicates, near_duplicates
 from mixopt.corpus.sources import (
@@ -118,30 +119,17 @@ def _build_into(
     split = {name: split_documents(kept, spec.split, spec.seed) for name, kept in documents.items()}
     for name, parts in split.items():
         _need_documents(name, parts)
-    say("tokenizer")
+    say("preparing the tokenizer")
     training = {name: parts["train"] for name, parts in split.items()}
     tokenizer, end_of_text = make_tokenizer(spec.tokenizer, spec.root, training)
     tokenizer.save(str(work / TOKENIZER))
+    tokenizer_sha256 = hashlib.sha256((work / TOKENIZER).read_bytes()).hexdigest()
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
-    dtype = "<u2" if vocabulary <= 2**16 else "<u4"
+    dtype: Literal["<u2", "<u4"] = "<u2" if vocabulary <= 2**16 else "<u4"
     shards: dict[str, dict[Split, Shard]] = {}
     for name, parts in split.items():
-        (work / name).mkdir()
-        shards[name] = {}
-        for part in SPLITS:
-            limit = _token_limit(spec, name, part)
-            encoded = encode_documents(tokenizer, parts[part], end_of_text, limit)
-            _need_context(name, part, len(encoded.tokens), spec.context)
-            shard = Shard(
-                tokens=len(encoded.tokens),
-                documents=encoded.documents,
-                bytes=encoded.bytes,
-                sha256=_write_tokens(work / name / f"{part}.bin", encoded.tokens.astype(dtype)),
-            )
-            shards[name][part] = shard
-            write_json(work / name / f"{part}.json", shard.model_dump())
-        say(f"{name}: " + ", ".join(f"{s.tokens:,} {p}" for p, s in shards[name].items()))
-    tokenizer_sha256 = hashlib.sha256((work / TOKENIZER).read_bytes()).hexdigest()
+        shards[name] = _write_domain(work, spec, name, parts, tokenizer, end_of_text, dtype)
+        say(f"{name}: " + ", ".join(f"{s.tokens:,} {p} tokens" for p, s in shards[name].items()))
     index = Index(
         format=FORMAT,
         name=spec.name,
@@ -160,6 +148,34 @@ def _build_into(
         domains=shards,
     )
     write_json(work / INDEX, index.model_dump(mode="json"))
+
+
+def _write_domain(
+    work: Path,
+    spec: CorpusSpec,
+    domain: str,
+    parts: Mapping[Split, list[str]],
+    tokenizer: Tokenizer,
+    end_of_text: int,
+    dtype: str,
+) -> dict[Split, Shard]:
+    """Tokenise and write the three splits of one domain."""
+    (work / domain).mkdir()
+    shards: dict[Split, Shard] = {}
+    for split in SPLITS:
+        limit = _token_limit(spec, domain, split)
+        encoded = encode_documents(tokenizer, parts[split], end_of_text, limit)
+        _need_context(domain, split, len(encoded.tokens), spec.context)
+        data = encoded.tokens.astype(dtype).tobytes()
+        (work / domain / f"{split}.bin").write_bytes(data)
+        shards[split] = Shard(
+            tokens=len(encoded.tokens),
+            documents=encoded.documents,
+            bytes=encoded.bytes,
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        write_json(work / domain / f"{split}.json", shards[split].model_dump())
+    return shards
 
 
 def _read_all(
@@ -245,9 +261,3 @@ def _need_context(domain: str, split: Split, tokens: int, context: int) -> None:
             f"tokens, got {tokens}.",
             "Give the domain more text, raise that split's share or cap, or shorten the context.",
         )
-
-
-def _write_tokens(path: Path, tokens: np.ndarray) -> str:
-    data = tokens.tobytes()
-    path.write_bytes(data)
-    return hashlib.sha256(data).hexdigest()

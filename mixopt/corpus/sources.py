@@ -5,17 +5,19 @@ from __future__ import annotations
 import glob as globbing
 import gzip
 import hashlib
-import io
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 
 import zstandard
 
 from mixopt.corpus.installed import installed_files, read_installed
 from mixopt.corpus.spec import DomainSpec, SourceSpec
 from mixopt.errors import CorpusError
+
+_CHUNK = 1 << 16
 
 
 class Document(NamedTuple):
@@ -99,7 +101,7 @@ def read_file(domain: str, file: SourceFile) -> Iterator[Document]:
             f"({error.reason}).",
             "Convert the file to UTF-8 or take it out of the source.",
         ) from error
-    except (OSError, EOFError, zstandard.ZstdError) as error:
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         what = getattr(error, "strerror", None) or error
         raise CorpusError(
             f"Domain {domain!r}: {file.path} cannot be read: {what}.",
@@ -129,31 +131,57 @@ def _read_text(_domain: str, file: SourceFile) -> Iterator[Document]:
 
 def _read_jsonl(domain: str, file: SourceFile) -> Iterator[Document]:
     field = file.source.text_field
-    with _open_lines(file.path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
+    for number, line in enumerate(_lines(file.path), start=1):
+        if line.strip():
             where = f"{file.path}:{number}"
-            try:
-                row = json.loads(line.decode("utf-8"))
-            except json.JSONDecodeError as error:
-                raise CorpusError(
-                    f"Domain {domain!r}: {where} is not JSON: {error.msg} at column {error.colno}.",
-                    "Every line must be one JSON object; mend or delete the line.",
-                ) from error
+            row = _parsed(domain, where, line)
             value = row.get(field) if isinstance(row, dict) else None
             yield from _checked(domain, where, f"{file.key}:{number}", field, value)
 
 
-def _open_lines(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(path, "rb"))
+def _parsed(domain: str, where: str, line: bytes) -> object:
+    try:
+        return json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"Domain {domain!r}: {where} must be UTF-8, but byte {error.start} of the line is not "
+            f"({error.reason}).",
+            "Convert the file to UTF-8 or delete the line.",
+        ) from error
+    except json.JSONDecodeError as error:
+        raise CorpusError(
+            f"Domain {domain!r}: {where} is not JSON: {error.msg} at column {error.colno}.",
+            "Every line must be one JSON object; mend or delete the line.",
+        ) from error
+
+
+def _lines(path: Path) -> Iterator[bytes]:
     if path.suffix == ".zst":
-        stream = zstandard.ZstdDecompressor().stream_reader(
-            path.open("rb"), read_across_frames=True, closefd=True
-        )
-        return io.BufferedReader(cast("io.RawIOBase", stream))
-    return path.open("rb")
+        yield from _zstd_lines(path)
+    elif path.suffix == ".gz":
+        with gzip.open(path, "rb") as packed:
+            yield from packed
+    else:
+        with path.open("rb") as plain:
+            yield from plain
+
+
+def _zstd_lines(path: Path) -> Iterator[bytes]:
+    """Lines of one or more zstd frames; the library's own reader ends quietly at a torn frame."""
+    frame: zstandard.ZstdDecompressionObj | None = None
+    pending = unread = b""
+    with path.open("rb") as file:
+        while data := unread or file.read(_CHUNK):
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            *lines, pending = (pending + frame.decompress(data)).split(b"\n")
+            yield from lines
+            unread = b""
+            if frame.eof:
+                unread, frame = frame.unused_data, None
+    if frame is not None:
+        raise EOFError("the compressed stream ends before its end mark")
+    if pending:
+        yield pending
 
 
 def _read_parquet(domain: str, file: SourceFile) -> Iterator[Document]:
@@ -176,7 +204,7 @@ def _read_parquet(domain: str, file: SourceFile) -> Iterator[Document]:
                     where = f"{file.path} row {row}"
                     yield from _checked(domain, where, f"{file.key}:{row}", field, value)
                     row += 1
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise CorpusError(
             f"Domain {domain!r}: {file.path} is not a Parquet file: {error}.",
             "Check the pattern, or that the file was written whole.",

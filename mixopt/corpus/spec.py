@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from mixopt.errors import CorpusError
+from mixopt.errors import CorpusError, SpaceError
+from mixopt.space.frozen import Frozen
+from mixopt.space.yamlfile import load_yaml, validate_node
 
 Split = Literal["train", "validation", "confirmation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -21,11 +21,7 @@ _DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _KINDS = ("glob", "files", "jsonl", "parquet", "installed")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TokenizerTraining(_Frozen):
+class TokenizerTraining(Frozen):
     """A byte-level BPE trained on the training split, the same amount from every domain.
 
     Attributes:
@@ -37,7 +33,7 @@ class TokenizerTraining(_Frozen):
     bytes_per_domain: int = Field(default=1_000_000, ge=1)
 
 
-class TokenizerSpec(_Frozen):
+class TokenizerSpec(Frozen):
     """Either ``path`` of a Hugging Face ``tokenizer.json`` or ``train`` settings.
 
     Attributes:
@@ -57,7 +53,7 @@ class TokenizerSpec(_Frozen):
         return self
 
 
-class SplitSpec(_Frozen):
+class SplitSpec(Frozen):
     """Shares of each domain's text that are held out, and caps on the held-out tokens.
 
     Attributes:
@@ -82,7 +78,7 @@ class SplitSpec(_Frozen):
         return self
 
 
-class NearDuplicates(_Frozen):
+class NearDuplicates(Frozen):
     """MinHash settings: documents whose estimated Jaccard similarity reaches ``threshold`` go.
 
     Attributes:
@@ -96,7 +92,7 @@ class NearDuplicates(_Frozen):
     ngram: int = Field(default=5, ge=1, le=64)
 
 
-class SourceSpec(_Frozen):
+class SourceSpec(Frozen):
     """One place text comes from; exactly one of the five kinds.
 
     Attributes:
@@ -132,7 +128,7 @@ class SourceSpec(_Frozen):
         return self
 
 
-class DomainSpec(_Frozen):
+class DomainSpec(Frozen):
     """The sources of one domain.
 
     Attributes:
@@ -147,7 +143,7 @@ class DomainSpec(_Frozen):
     max_bytes: int | None = Field(default=None, ge=1)
 
 
-class CorpusSpec(_Frozen):
+class CorpusSpec(Frozen):
     """Everything that decides a corpus; the same spec on the same text gives the same tokens.
 
     Attributes:
@@ -191,65 +187,16 @@ class CorpusSpec(_Frozen):
 
         Raises:
             CorpusError: The file is unreadable, is not YAML, repeats a key, or breaks the model;
-                the message names the place.
+                the message names file, line and key.
         """
         path = Path(path)
-        raw = _load_yaml(path)
-        raw["root"] = str(path.resolve().parent / str(raw.get("root", ".")))
         try:
-            return cls.model_validate(raw)
-        except ValidationError as error:
-            raise _explained(error, path) from error
+            data, node = load_yaml(path)
+            root = path.resolve().parent / str(data.get("root", "."))
+            return validate_node(cls, {**data, "root": root}, node, path)
+        except SpaceError as error:
+            raise CorpusError(error.message, error.hint) from error
 
     def digest(self) -> str:
         """SHA-256 (hex) of the spec without its root, so that moving the folder changes nothing."""
         return hashlib.sha256(self.model_dump_json(exclude={"root"}).encode()).hexdigest()
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a repeated key instead of silently keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _load_yaml(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise CorpusError(
-            f"The corpus spec {path} cannot be read: {error.strerror}.", "Check the path."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        what = getattr(error, "problem", None) or str(error)
-        raise CorpusError(
-            f"A corpus spec must be YAML with each key once; at {where}: {what}.",
-            "Mend that line.",
-        ) from error
-    if not isinstance(raw, dict):
-        raise CorpusError(
-            f"A corpus spec must be a mapping of keys, got {type(raw).__name__} in {path}.",
-            "Start from search_spaces/local_corpus.yaml.",
-        )
-    return raw
-
-
-def _explained(error: ValidationError, path: Path) -> CorpusError:
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
-    where = ".".join(location) or "the top level"
-    if first["type"] == "extra_forbidden":
-        message = f"Unknown key {location[-1]!r} at {where} in {path}."
-        return CorpusError(message, "Remove it or correct its spelling.")
-    text = first["msg"].removeprefix("Value error, ")
-    message = f"The corpus spec {path} is wrong at {where}: {text}."
-    return CorpusError(message, "See search_spaces/local_corpus.yaml for a complete example.")
