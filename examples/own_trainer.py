@@ -1,0 +1,39 @@
+"""Put your own trainer behind a study: here a shell command that reads a schedule, writes metrics.
+
+mixopt writes the schedule as JSON, runs the command, checks its exit code and reads one JSON object
+per line: the tokens seen and the value of each metric.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from mixopt import CommandTrainer, Objective, SearchSpace, Study, TrialBudget
+
+TRAINER = '''
+import json, math, sys
+
+schedule = json.load(open(sys.argv[1]))
+phases = schedule["phases"]
+code = sum(p["fraction"] * p["mixture"].get("code", 0) for p in phases)
+late = phases[-1]["mixture"].get("code", 0)
+with open(sys.argv[2], "w") as out:
+    for tokens in (500_000, 1_000_000):
+        web = 2 + math.exp(-2 * (1 - code)) + 5e4 / tokens
+        print(json.dumps({"tokens": tokens, "web": web, "code": 1 + math.exp(-3 * code - late)}), file=out)
+'''
+
+space = SearchSpace(
+    domains={"web": {"tokens": 900_000}, "code": {"tokens": 100_000}},
+    phases=[{"name": "base"}, {"name": "ending", "fraction": [0, 0.1, 0.2]}],
+)
+objective = Objective(weights={"web": 0.5, "code": 0.5})
+with tempfile.TemporaryDirectory() as folder:
+    script = Path(folder) / "train.py"
+    script.write_text(TRAINER)
+    trainer = CommandTrainer(f"{sys.executable} {script} {{schedule}} {{out}}")
+    study = Study("own-trainer", space, objective, storage=None, budget=TrialBudget(trials=14))
+    best = study.optimize(trainer)
+
+print("base", best.schedule.base, "ending", best.schedule.ending, best.schedule.upsample_fraction)
+assert best.predicted.mean <= best.baseline.mean

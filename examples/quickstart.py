@@ -1,0 +1,25 @@
+"""A first result: choose the mixture of three domains for a trainer that is a plain function."""
+
+import math
+
+from mixopt import Objective, SearchSpace, Study, TrialBudget
+
+
+def train(schedule, fidelity, seed):
+    """Stand-in for a training run: a loss law with a little of every domain in every metric."""
+    del fidelity, seed
+    web, code, math_ = (schedule.exposure()[name] for name in ("web", "code", "math"))
+    return {
+        "web": 2.2 + 1.1 * math.exp(-2.0 * web - 0.6 * math_),
+        "code": 0.9 + 1.9 * math.exp(-3.5 * code - 0.5 * math_),
+        "math": 1.4 + 1.5 * math.exp(-2.5 * math_ - 0.4 * code),
+    }
+
+
+space = SearchSpace(domains={"web": {"tokens": 800}, "code": {"tokens": 150}, "math": {"tokens": 50}})
+objective = Objective(weights={"web": 0.4, "code": 0.3, "math": 0.3})
+study = Study("quickstart", space, objective, storage=None, budget=TrialBudget(trials=20))
+best = study.optimize(train)
+print(best.schedule.base, best.predicted, best.baseline, sep="\n")
+
+assert best.predicted.mean < best.baseline.mean - 0.1
