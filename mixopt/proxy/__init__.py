@@ -1,0 +1,23 @@
+"""The small transformer and its training loop: a trial in, loss curves out."""
+
+from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
+from mixopt.proxy.model import Proxy
+from mixopt.proxy.plan import Plan, make_plan
+from mixopt.proxy.settings import ProxySettings
+from mixopt.proxy.shape import ProxyShape, architecture, flops
+from mixopt.proxy.trainer import ProxyTrainer, RunSummary, TokenSource
+
+__all__ = [
+    "CheckpointStore",
+    "Plan",
+    "Proxy",
+    "ProxySettings",
+    "ProxyShape",
+    "ProxyTrainer",
+    "RunSummary",
+    "Snapshot",
+    "TokenSource",
+    "architecture",
+    "flops",
+    "make_plan",
+]

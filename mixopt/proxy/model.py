@@ -1,0 +1,167 @@
+"""The proxy: a decoder-only transformer with RoPE, RMSNorm, SwiGLU and tied embeddings.
+
+Notation: B sequences of T tokens, width d, H heads of width h, vocabulary V.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixopt.proxy.shape import ProxyShape
+
+EMBEDDING_SD = 0.02
+# Tied embeddings must be small for the logits and near unit size for the residual stream.
+EMBEDDING_SCALE = 30.0
+ROPE_BASE = 10_000.0
+BASE_WIDTH = 64
+EPSILON = 1e-6
+# Logits handled at a time on CPU; 512 kB of float32 stay in the second-level cache.
+_SLICE = 1 << 17
+
+
+def rope_table(context: int, head_dim: int, base: float = ROPE_BASE) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (``T x h/2`` each) of rotary positions (Su et al., arXiv 2104.09864)."""
+    pairs = torch.arange(0, head_dim, 2, dtype=torch.float64)
+    angles = torch.outer(torch.arange(context, dtype=torch.float64), base ** (-pairs / head_dim))
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (i, i + h/2) of ``... x T x h`` by its position's angle."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and SwiGLU; both output projections start at zero."""
+
+    def __init__(self, shape: ProxyShape) -> None:
+        super().__init__()
+        d, f = shape.d_model, shape.ffn
+        self.heads = shape.heads
+        self.norm1 = nn.Parameter(torch.ones(d))
+        self.qkv = nn.Parameter(torch.empty(3 * d, d))
+        self.out = nn.Parameter(torch.zeros(d, d))
+        self.norm2 = nn.Parameter(torch.ones(d))
+        self.gate_up = nn.Parameter(torch.empty(2 * f, d))
+        self.down = nn.Parameter(torch.zeros(d, f))
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """``B x T x d`` to the same."""
+        width = x.shape[-1]
+        normed = F.rms_norm(x, (width,), self.norm1, EPSILON)
+        heads = F.linear(normed, self.qkv).view(*x.shape[:2], 3, self.heads, -1)
+        q, k, v = heads.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(
+            rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True
+        )
+        x = x + F.linear(mixed.transpose(1, 2).flatten(2), self.out)
+        normed = F.rms_norm(x, (width,), self.norm2, EPSILON)
+        gate, up = F.linear(normed, self.gate_up).chunk(2, dim=-1)
+        return x + F.linear(F.silu(gate) * up, self.down)
+
+
+class Proxy(nn.Module):
+    """The whole model.
+
+    Args:
+        shape: Its shape.
+        vocab_size: V.
+        context: Longest T.
+        seed: Of the initial weights; the global random state is neither read nor moved.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, shape: ProxyShape, vocab_size: int, context: int, seed: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Parameter(torch.empty(vocab_size, shape.d_model))
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm = nn.Parameter(torch.ones(shape.d_model))
+        cos, sin = rope_table(context, shape.head_dim)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        self._initialise(torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        self.embedding.normal_(0, EMBEDDING_SD, generator=generator)
+        for block in self.blocks:
+            for name in ("qkv", "gate_up"):
+                matrix = getattr(block, name)
+                matrix.normal_(0, 1 / math.sqrt(matrix.shape[1]), generator=generator)
+
+    @property
+    def parameter_count(self) -> int:
+        """Non-embedding parameters."""
+        return sum(p.numel() for p in self.parameters()) - self.embedding.numel()
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """Token ids ``B x T`` to what the unembedding reads, ``B x T x d``."""
+        length = ids.shape[1]
+        cos, sin = self.cos[:length], self.sin[:length]
+        x = F.embedding(ids, self.embedding) * EMBEDDING_SCALE
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        # Logits keep their size as the width grows (muP output multiplier, arXiv 2203.03466).
+        scale = BASE_WIDTH / self.shape.d_model
+        return F.rms_norm(x, (x.shape[-1],), self.norm, EPSILON) * scale
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Token ids ``B x T`` to logits ``B x T x V``."""
+        return F.linear(self.hidden(ids), self.embedding)
+
+    def loss(self, ids: Tensor) -> Tensor:
+        """Mean cross-entropy (nats/token) of sequences ``B x (T + 1)``."""
+        hidden, targets = self.hidden(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
+        if hidden.is_cuda:
+            return F.cross_entropy(F.linear(hidden, self.embedding).float(), targets)
+        loss: Tensor = _TiedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden, self.embedding, targets, torch.is_grad_enabled()
+        )
+        return loss
+
+
+class _TiedCrossEntropy(torch.autograd.Function):
+    """Unembedding and cross-entropy in one, a few rows of the ``n x V`` logits at a time.
+
+    The gradients are made on the way forward, while a slice of the logits lies in the cache: half
+    of a small proxy's time is spent here, and the stock path scans the whole array five times.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, embedding: Tensor, targets: Tensor, wanted: bool
+    ) -> Tensor:
+        rows = max(1, _SLICE // len(embedding))
+        d_hidden = torch.empty_like(hidden)
+        d_embedding = torch.zeros_like(embedding)
+        losses = []
+        for start in range(0, len(hidden), rows):
+            part = slice(start, start + rows)
+            states, places = hidden[part], targets[part, None]
+            logits = states @ embedding.T
+            chances = logits.softmax(dim=1)
+            # The largest chance is at least 1/V: its logarithm is safe where others underflow.
+            normaliser = logits.amax(dim=1, keepdim=True) - chances.amax(dim=1, keepdim=True).log()
+            losses.append(normaliser - logits.gather(1, places))
+            if wanted:
+                chances.scatter_add_(1, places, chances.new_full(places.shape, -1.0))
+                torch.mm(chances, embedding, out=d_hidden[part])
+                d_embedding.addmm_(chances.T, states)
+        if wanted:
+            ctx.save_for_backward(d_hidden, d_embedding)
+        return torch.cat(losses).mean()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        d_hidden, d_embedding = ctx.saved_tensors
+        scale = grads[0] / len(d_hidden)
+        return d_hidden * scale, d_embedding * scale, None, None

@@ -1,0 +1,84 @@
+"""How proxies are trained: everything but the trial itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, field_validator
+
+from mixopt.errors import SpaceError, TrialError
+from mixopt.space import Frozen, LearningRate
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class ProxySettings(Frozen):
+    """Settings shared by all proxies of a study.
+
+    Attributes:
+        context: Tokens per sequence.
+        batch: Sequences per step.
+        learning_rate: Peak at width 64, for rules that name none. Matrices of a proxy of width d
+            train at 64/d of it, embedding and gains at all of it (muP for Adam, Yang et al., arXiv
+            2203.03466, table 8), so that one peak serves all sizes.
+        schedule: Rule over the whole run, where a trial's schedule has none.
+        weight_decay: Of matrices; embedding and gains are not decayed.
+        clip: Largest gradient norm.
+        betas: Of AdamW.
+        rungs: Shares of the training tokens at which validation is measured; the end always is.
+        evaluation_tokens: Tokens per domain at each measurement, at most; windows of one context,
+            spread evenly over the split, the same at every rung and in every trial.
+        branch_points: Shares of the training tokens at which a checkpoint is kept besides the
+            ones where phases meet.
+        device: ``auto`` takes CUDA where there is one.
+        dtype: ``auto`` takes bfloat16 autocast on CUDA and float32 on CPU.
+        threads: CPU threads per trial; small proxies are slower on two than on one.
+    """
+
+    context: Annotated[int, Field(ge=2)] = 128
+    batch: Annotated[int, Field(ge=1)] = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    schedule: LearningRate = LearningRate(warmup=0.05, decay=0.3)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.95,
+    )
+    rungs: tuple[Fraction, ...] = (0.25, 0.5, 0.75, 1.0)
+    evaluation_tokens: Annotated[int, Field(ge=1)] = 8192
+    branch_points: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("rungs")
+    @classmethod
+    def _rising(cls, rungs: tuple[float, ...]) -> tuple[float, ...]:
+        if list(rungs) != sorted(set(rungs)):
+            raise SpaceError(
+                f"rungs must rise and not repeat; got {', '.join(f'{r:g}' for r in rungs)}",
+                "write them in order, such as [0.25, 0.5, 0.75, 1]",
+            )
+        return rungs
+
+    def resolved_device(self) -> torch.device:
+        """The device to train on.
+
+        Raises:
+            TrialError: If CUDA was asked for and there is none.
+        """
+        available = torch.cuda.is_available()
+        if self.device == "cuda" and not available:
+            raise TrialError(
+                "the proxy's device must be available; 'cuda' was asked for and there is none",
+                "set device: auto, or give the trial a GPU in resources_per_trial",
+            )
+        return torch.device("cuda" if available and self.device != "cpu" else "cpu")
+
+    def resolved_dtype(self, device: torch.device) -> torch.dtype:
+        """The type matrix products are done in."""
+        if self.dtype == "auto":
+            return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32

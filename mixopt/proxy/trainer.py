@@ -1,0 +1,293 @@
+"""One trial in, loss curves out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from numpy.typing import NDArray
+
+from mixopt.corpus import Corpus, MixtureSampler
+from mixopt.corpus import Split as CorpusSplit
+from mixopt.errors import TrialError
+from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
+from mixopt.proxy.evaluate import evaluation_windows, measure
+from mixopt.proxy.model import BASE_WIDTH, Proxy
+from mixopt.proxy.plan import Plan, make_plan
+from mixopt.proxy.settings import ProxySettings
+from mixopt.proxy.shape import architecture
+from mixopt.space import Frozen, Observation, Report, Trial
+
+# Part of every checkpoint's key: raise it when the training loop or the model changes.
+RECIPE = 1
+# Steps between looks at the training loss; a look makes a GPU wait.
+_LOOK = 16
+
+
+class TokenSource(Protocol):
+    """What the trainer needs of a corpus."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Domain names."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of the vocabulary."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all tokens."""
+
+    def tokens(self, domain: str, split: CorpusSplit) -> NDArray[Any]:
+        """Token ids of a domain and split."""
+
+
+class RunSummary(Frozen):
+    """What the last run cost.
+
+    Attributes:
+        tokens_trained: Tokens trained on in this run.
+        tokens_reused: Tokens of the prefix taken from a checkpoint.
+        seconds: Wall time.
+        parameters: Non-embedding parameters, exactly.
+        epochs: Passes over each domain's training text, the reused prefix included.
+    """
+
+    tokens_trained: int
+    tokens_reused: int
+    seconds: float
+    parameters: int
+    epochs: dict[str, float]
+
+
+class ProxyTrainer:
+    """Trains the proxy of a trial and measures it on every domain (a ``Trainer``).
+
+    Args:
+        corpus: The folder of a built corpus, or one already open.
+        settings: How to train.
+        checkpoints: Folder in which trunks are kept and looked for; None to train each trial from
+            the start.
+
+    Attributes:
+        last_run: The cost of the last finished run; None before the first.
+    """
+
+    def __init__(
+        self,
+        corpus: Path | str | TokenSource,
+        settings: ProxySettings | None = None,
+        checkpoints: Path | None = None,
+    ) -> None:
+        self._corpus = corpus
+        self.settings = settings or ProxySettings()
+        self._store = CheckpointStore(Path(checkpoints)) if checkpoints is not None else None
+        self.last_run: RunSummary | None = None
+
+    def run(self, trial: Trial, report: Report) -> None:
+        """Train, reporting nats/token per domain at every rung (those of a reused prefix too).
+
+        Raises:
+            TrialError: If the loss is not finite or above that of guessing, or the trial does not
+                fit corpus and settings.
+        """
+        start = time.monotonic()
+        with _threads(self.settings.threads):
+            run = _Run(trial, self._open(), self.settings, self._store)
+            reused = run.step
+            for tokens, values in run.measured:
+                report(_observations(trial, tokens, values))
+            while run.step < run.plan.steps:
+                run.advance()
+                if run.step in run.plan.rungs:
+                    report(_observations(trial, *run.measured[-1]))
+        kept = run.plan.tokens_after(reused)
+        self.last_run = RunSummary(
+            tokens_trained=run.plan.tokens_after(run.step) - kept,
+            tokens_reused=kept,
+            seconds=time.monotonic() - start,
+            parameters=run.model.parameter_count,
+            epochs=run.sampler.epochs(run.plan.sequences),
+        )
+
+    def _open(self) -> TokenSource:
+        if isinstance(self._corpus, (str, Path)):
+            self._corpus = Corpus.open(self._corpus)
+        return self._corpus
+
+
+def _observations(trial: Trial, tokens: int, values: Mapping[str, float]) -> list[Observation]:
+    return [
+        Observation(trial=trial.id, tokens=tokens, metric=name, value=value, split=trial.split)
+        for name, value in values.items()
+    ]
+
+
+class _Run:
+    """The state of one run, moved on step by step."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        corpus: TokenSource,
+        settings: ProxySettings,
+        store: CheckpointStore | None,
+    ) -> None:
+        self.settings, self.store, self.name = settings, store, trial.id
+        self.device = settings.resolved_device()
+        self.dtype = settings.resolved_dtype(self.device)
+        self.plan: Plan = make_plan(trial, settings)
+        self.vocab_size = corpus.vocab_size
+        shape = architecture(trial.fidelity.parameters)
+        self.model = Proxy(shape, corpus.vocab_size, settings.context, trial.seed).to(self.device)
+        self.optimizer = _adamw(self.model, settings)
+        text = {name: corpus.tokens(name, "train") for name in corpus.domains}
+        self.sampler = MixtureSampler(
+            text, self.plan.shares, self.plan.sequences, settings.context, trial.seed
+        )
+        self.windows = {
+            name: torch.from_numpy(
+                evaluation_windows(
+                    corpus.tokens(name, trial.split.value),
+                    settings.context,
+                    settings.evaluation_tokens,
+                    name,
+                )
+            ).to(self.device)
+            for name in corpus.domains
+        }
+        self.keys = self.plan.prefix_keys(self._header(trial, corpus, shape.model_dump()))
+        self.step = 0
+        self.losses: list[torch.Tensor] = []
+        self.measured: list[tuple[int, dict[str, float]]] = []
+        self._resume()
+
+    def _header(self, trial: Trial, corpus: TokenSource, shape: dict[str, int]) -> dict[str, Any]:
+        """What every prefix of the run depends on, besides data and rates."""
+        used = {"context", "batch", "weight_decay", "clip", "betas", "evaluation_tokens"}
+        return {
+            "recipe": RECIPE,
+            "torch": torch.__version__,
+            "corpus": corpus.fingerprint,
+            "shape": shape,
+            "seed": trial.seed,
+            "split": trial.split.value,
+            "settings": self.settings.model_dump(mode="json", include=used),
+            "device": self.device.type,
+            "dtype": str(self.dtype),
+        }
+
+    def _resume(self) -> None:
+        """Start from the longest prefix that some earlier run has left behind."""
+        found = self.store.longest(self.keys) if self.store else None
+        if self.store is None or found is None:
+            return
+        snapshot = self.store.load(self.keys[found], self.device)
+        self.model.load_state_dict(snapshot.model)
+        self.optimizer.load_state_dict(snapshot.optimizer)
+        self.losses = list(snapshot.losses.unbind())
+        self.measured = [(tokens, dict(values)) for tokens, values in snapshot.measured]
+        self.step = snapshot.step
+
+    def advance(self) -> None:
+        """Train one step; measure and keep a checkpoint where the plan says so."""
+        first = self.plan.sequences_after(self.step)
+        size = self.plan.sequences_after(self.step + 1) - first
+        ids = torch.from_numpy(self.sampler.batch(first, size)).to(self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(self.plan.rates[self.step]) * group["multiplier"]
+        with self._autocast():
+            loss = self.model.loss(ids)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.losses.append(loss.detach())
+        self.step += 1
+        self._after_step()
+
+    def _after_step(self) -> None:
+        rung, branch = self.step in self.plan.rungs, self.step in self.plan.branches
+        if rung or branch or self.step % _LOOK == 0:
+            self._need_finite()
+        if rung:
+            self._measure()
+        if branch and self.store:
+            self.store.save(self.keys[self.step], self._snapshot())
+
+    def _measure(self) -> None:
+        self._need_learning()
+        with self._autocast():
+            values = measure(self.model, self.windows, self.settings.batch)
+        bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
+        if bad is not None:
+            raise self._diverged(f"the validation loss on {bad!r} must be finite")
+        self.measured.append((self.plan.tokens_after(self.step), values))
+        self.losses = []
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            step=self.step,
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            losses=torch.stack(self.losses) if self.losses else torch.empty(0),
+            measured=self.measured,
+        )
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def _need_finite(self) -> None:
+        recent = torch.stack(self.losses[-_LOOK:]) if self.losses else torch.zeros(1)
+        if not bool(torch.isfinite(recent).all()):
+            raise self._diverged("the training loss must be finite")
+
+    def _need_learning(self) -> None:
+        """A run whose training loss is above that of guessing has diverged."""
+        mean = float(torch.stack(self.losses).mean()) if self.losses else 0.0
+        guessing = math.log(self.vocab_size)
+        if mean > guessing + 1:
+            raise self._diverged(
+                f"the training loss must fall below guessing ({guessing:.2f} nats/token); its mean "
+                f"since the last rung is {mean:.2f}"
+            )
+
+    def _diverged(self, what: str) -> TrialError:
+        rate = float(self.plan.rates[: self.step].max())
+        return TrialError(
+            f"{what}; trial {self.name} diverged after {self.plan.tokens_after(self.step):,} "
+            f"tokens at a learning rate of up to {rate:g}",
+            "lower the peak learning rate, or lengthen the warm-up",
+        )
+
+
+def _adamw(model: Proxy, settings: ProxySettings) -> torch.optim.AdamW:
+    """AdamW with decay and width-scaled rates on the matrices of the blocks only."""
+    matrices = [p for block in model.blocks for p in block.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    scale = BASE_WIDTH / model.shape.d_model
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay, "multiplier": scale},
+        {"params": others, "weight_decay": 0.0, "multiplier": 1.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Train on a number of CPU threads, then go back to what the process had."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

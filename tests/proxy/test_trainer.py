@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from mixopt.errors import TrialError
+from mixopt.proxy import ProxyTrainer, architecture
+from mixopt.space import LearningRate, Schedule
+
+from .conftest import VOCAB, make_trial, run
+
+UP = {"up": 1.0}
+EVEN = {"up": 0.5, "down": 0.5}
+
+
+def test_a_domain_trained_on_is_learned_and_others_are_not(corpus, settings):
+    seen = run(ProxyTrainer(corpus, settings), make_trial(UP, tokens=9600))
+    last = {metric: value for tokens, metric, value in seen if tokens == 9600}
+    assert last["up"] < 0.6 * math.log(VOCAB)
+    assert last["down"] > last["up"] + 0.5
+    assert last["odd"] > last["up"] + 0.5
+
+
+def test_each_rung_is_reported_once_for_every_domain(corpus, settings):
+    seen = run(ProxyTrainer(corpus, settings), make_trial(EVEN, tokens=3200))
+    # 200 sequences of 16 are 50 steps of 4; shares round to the nearest step, halves to even.
+    assert [(t, m) for t, m, _ in seen] == [
+        (tokens, name)
+        for tokens in (12 * 64, 25 * 64, 38 * 64, 50 * 64)
+        for name in ("up", "down", "odd")
+    ]
+
+
+def test_a_short_last_batch_makes_the_tokens_exact(corpus, settings):
+    trainer = ProxyTrainer(corpus, settings)
+    seen = run(trainer, make_trial(EVEN, tokens=3200 - 16))
+    assert max(tokens for tokens, _, _ in seen) == 3184
+    assert trainer.last_run.tokens_trained == 3184
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_seed_others(corpus, settings):
+    trainer = ProxyTrainer(corpus, settings)
+    first = run(trainer, make_trial(EVEN, seed=3))
+    torch.manual_seed(99)
+    assert run(ProxyTrainer(corpus, settings), make_trial(EVEN, seed=3)) == first
+    other = run(trainer, make_trial(EVEN, seed=4))
+    assert all(a[2] != b[2] for a, b in zip(first, other, strict=True))
+
+
+def test_the_global_random_state_and_the_thread_count_are_left_alone(corpus, settings):
+    torch.set_num_threads(2)
+    state = torch.get_rng_state()
+    run(ProxyTrainer(corpus, settings), make_trial(EVEN, tokens=640))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == 2
+
+
+def test_the_split_is_the_one_asked_for(corpus, settings):
+    trainer = ProxyTrainer(corpus, settings)
+    seen = []
+    trainer.run(make_trial(EVEN, split="confirmation"), seen.extend)
+    assert {o.split.value for o in seen} == {"confirmation"}
+    assert [o.value for o in seen] != [v for _, _, v in run(trainer, make_trial(EVEN))]
+
+
+def test_the_summary_counts_tokens_parameters_and_epochs(corpus, settings):
+    trainer = ProxyTrainer(corpus, settings)
+    run(trainer, make_trial({"up": 0.75, "down": 0.25}))
+    summary = trainer.last_run
+    assert summary.tokens_trained == 3200
+    assert summary.tokens_reused == 0
+    assert summary.parameters == architecture(3000).parameters
+    windows = (6000 - 1) // 16
+    assert summary.epochs == pytest.approx({"up": 150 / windows, "down": 50 / windows, "odd": 0})
+
+
+def test_a_rate_that_diverges_fails_the_trial_with_its_reason(corpus, settings):
+    hot = Schedule.static(EVEN, LearningRate(peak=1e12))
+    with pytest.raises(TrialError, match=r"diverged after [\d,]+ tokens at a learning rate of"):
+        run(ProxyTrainer(corpus, settings), make_trial(hot))
+
+
+def test_a_loss_that_is_not_a_number_fails_the_trial(corpus, settings):
+    hot = Schedule.static(EVEN, LearningRate(peak=1e38))
+    with pytest.raises(TrialError, match="must be finite"):
+        run(ProxyTrainer(corpus, settings), make_trial(hot))
