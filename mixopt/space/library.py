@@ -14,22 +14,18 @@ def _folders() -> list[Path]:
     return [package / "search_spaces", package.parent / "search_spaces"]
 
 
-def _spaces() -> dict[str, Path]:
+def _shipped(corpora: bool) -> dict[str, Path]:
+    """YAML files by name; corpus specifications lie in the same folder and end in ``_corpus``."""
     for folder in _folders():
-        found = {
-            path.stem: path
-            for path in sorted(folder.glob("*.yaml"))
-            # Corpus specifications lie in the same folder.
-            if not path.stem.endswith("_corpus")
-        }
-        if found:
-            return found
+        files = sorted(folder.glob("*.yaml"))
+        if files:
+            return {f.stem: f for f in files if f.stem.endswith("_corpus") == corpora}
     return {}
 
 
 def list_search_spaces() -> tuple[str, ...]:
     """Names of the search spaces that come with mixopt."""
-    return tuple(_spaces())
+    return tuple(_shipped(corpora=False))
 
 
 def search_space_path(name: str) -> Path:
@@ -41,14 +37,29 @@ def search_space_path(name: str) -> Path:
     Raises:
         SpaceError: If there is none of that name; lists those there are.
     """
-    spaces = _spaces()
+    return _find(name, _shipped(corpora=False), "search space")
+
+
+def corpus_spec_path(name: str) -> Path:
+    """Where a corpus specification that comes with mixopt lies.
+
+    Args:
+        name: Its name, ``local_corpus`` say, with or without ``.yaml``.
+
+    Raises:
+        SpaceError: If there is none of that name; lists those there are.
+    """
+    return _find(name, _shipped(corpora=True), "corpus specification")
+
+
+def _find(name: str, shipped: dict[str, Path], what: str) -> Path:
     stem = name.removesuffix(".yaml")
-    if stem in spaces:
-        return spaces[stem]
-    close = difflib.get_close_matches(stem, list(spaces), n=1)
-    known = ", ".join(spaces) or "none, for the folder search_spaces is missing"
+    if stem in shipped:
+        return shipped[stem]
+    close = difflib.get_close_matches(stem, list(shipped), n=1)
+    known = ", ".join(shipped) or "none, for the folder search_spaces is missing"
     raise SpaceError(
-        f"no search space named {name!r} comes with mixopt; there are: {known}",
+        f"no {what} named {name!r} comes with mixopt; there are: {known}",
         f"did you mean {close[0]!r}?"
         if close
         else "give one of these names, or a path to a YAML file",
