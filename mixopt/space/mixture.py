@@ -69,8 +69,10 @@ class Mixture(Mapping[str, float]):
                 f"the weights of {where} must sum to 1; they sum to {total:.6g}",
                 "divide by their sum, or call Mixture.normalized",
             )
-        # Rounding below the tolerance is removed once, here, so that later sums are exact.
-        self._weights = {str(name): float(value) / total for name, value in weights.items()}
+        # Rounding below the tolerance is removed once, here. What is left of it afterwards is not
+        # divided again, so that weights that were written and read back stay the same floats.
+        scale = 1.0 if abs(total - 1.0) < 1e-12 else total
+        self._weights = {str(name): float(value) / scale for name, value in weights.items()}
 
     @classmethod
     def normalized(cls, amounts: Mapping[str, float], where: str = "mixture") -> Mixture:
