@@ -1,0 +1,32 @@
+"""Schedules as the files that trainers load: one module per trainer, pure functions."""
+
+from __future__ import annotations
+
+from mixopt.export.plan import PhasePlan, Plan, Provenance, make_plan
+from mixopt.export.run import EXPORTERS, export, export_file, export_files, write_files
+from mixopt.export.schedule_file import (
+    ScheduleFile,
+    read_schedule,
+    read_schedule_file,
+    schedule_json_schema,
+    schedule_schema_path,
+)
+from mixopt.export.tokens import token_report
+
+__all__ = [
+    "EXPORTERS",
+    "PhasePlan",
+    "Plan",
+    "Provenance",
+    "ScheduleFile",
+    "export",
+    "export_file",
+    "export_files",
+    "make_plan",
+    "read_schedule",
+    "read_schedule_file",
+    "schedule_json_schema",
+    "schedule_schema_path",
+    "token_report",
+    "write_files",
+]
