@@ -1,0 +1,82 @@
+import pytest
+
+from mixopt.space import LearningRate, Mixture, Phase, Schedule
+from mixopt.space.advice import advise, shift_between
+
+OLD = Mixture({"pile": 1.0})
+REWARM = LearningRate(peak=3e-4, warmup=0.01, decay=0.99, shape="cosine", final=0.1)
+
+
+def continued(mixture, rule=REWARM):
+    return Schedule(phases=(Phase(name="next", mixture=mixture, learning_rate=rule),))
+
+
+def messages(found, level="warning"):
+    return [a.message for a in found if a.level == level]
+
+
+def test_rewarming_on_the_same_data_is_warned_of_with_its_cost():
+    (warning,) = messages(advise(continued({"pile": 1.0}), pretrained_on=OLD))
+    assert "re-warms the learning rate on the distribution" in warning
+    assert ".1 to .4 nats" in warning
+
+
+def test_resuming_without_rewarming_on_the_same_data_is_fine():
+    resumed = LearningRate(peak=3e-5)
+    halves = (
+        Phase(name="a", fraction=0.5, mixture=OLD, learning_rate=resumed),
+        Phase(name="b", fraction=0.5, mixture=OLD, learning_rate=resumed),
+    )
+    assert messages(advise(Schedule(phases=halves))) == []
+
+
+@pytest.mark.parametrize(
+    ("share", "warned"), [(0.0, True), (0.1, True), (0.25, False), (0.4, False)]
+)
+def test_a_strong_shift_wants_a_quarter_of_replay(share, warned):
+    found = messages(advise(continued({"pile": share, "german": 1 - share}), pretrained_on=OLD))
+    assert any("replays" in m and "3.56 to 2.33" in m for m in found) == warned
+
+
+def test_a_weak_shift_wants_five_percent():
+    old = Mixture({"pile": 0.5, "web": 0.5})
+    assert shift_between(old, Mixture({"pile": 0.3, "web": 0.3, "slim": 0.4})) == "weak"
+    found = advise(continued({"pile": 0.3, "web": 0.3, "slim": 0.4}), pretrained_on=old)
+    assert messages(found) == []
+    assert any("warm-ups of 0, .5, 1 and 2 %" in m for m in messages(found, "note"))
+
+
+@pytest.mark.parametrize(("peak", "level"), [(3e-4, "note"), (3e-5, "warning")])
+def test_a_shift_at_a_dead_rate_is_warned_of_and_a_rewarmed_one_noted(peak, level):
+    decayed = LearningRate(peak=3e-4, decay=1.0, final=0.1)
+    ending = LearningRate(peak=peak)
+    schedule = Schedule(
+        phases=(
+            Phase(name="base", fraction=0.8, mixture=OLD, learning_rate=decayed),
+            Phase(
+                name="ending",
+                fraction=0.2,
+                mixture={"pile": 0.7, "code": 0.3},
+                learning_rate=ending,
+            ),
+        )
+    )
+    (advice,) = advise(schedule)
+    assert advice.level == level
+    assert (
+        "re-warms on a weak shift" if level == "note" else "at 10% of the peak"
+    ) in advice.message
+
+
+@pytest.mark.parametrize(("fraction", "noted"), [(0.02, 1), (0.1, 0), (0.3, 0), (0.5, 1)])
+def test_endings_outside_the_swept_range_are_noted(fraction, noted):
+    schedule = Schedule.two_phase({"a": 1.0}, {"a": 0.6, "b": 0.4}, fraction)
+    assert sum("5 to 30 %" in m for m in messages(advise(schedule), "note")) == noted
+
+
+def test_a_small_budget_wants_a_longer_warmup():
+    short = REWARM.model_copy(update={"warmup": 0.005})
+    schedule = continued({"pile": 0.5, "german": 0.5}, short)
+    found = advise(schedule, pretrained_on=OLD, pretrained_tokens=10**9, tokens=10**7)
+    assert any("longer warm-up were better" in m for m in messages(found))
+    assert not any("longer warm-up were better" in m for m in messages(advise(schedule)))
