@@ -20,21 +20,14 @@ import numpy as np
 
 from mixopt.laws._arrays import Array, namespace, softmax, softmax_vjp
 from mixopt.laws._lbfgs import Ints, minimise
+from mixopt.laws.fitter import KAPPA_SD, NOISE_SHARE, huber
 from mixopt.laws.phases import effective_mixture, effective_mixture_slope
+from mixopt.laws.units import Units
 
 _SHARP = 3.0
-_NOISE = 0.05
-_HUBER = 2.0
 _GAMMA_SD = 3.0
-_KAPPA_SD = 2.0
 #: Keeps the log finite for a class that no domain holds.
 _FLOOR = 1e-12
-
-
-def huber(z: Array, delta: float = _HUBER) -> tuple[Array, Array]:
-    """Huber's loss of ``z`` and its derivative: quadratic up to ``delta``, then linear."""
-    clipped = np.clip(z, -delta, delta)
-    return clipped * (z - 0.5 * clipped), clipped
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class SharedShape:
 
     def prior_sd(self) -> Array:
         """``p`` prior standard deviations; all prior means are 0."""
-        sd = {"gamma": _GAMMA_SD, "kappa": _KAPPA_SD}
+        sd = {"gamma": _GAMMA_SD, "kappa": KAPPA_SD}
         return np.concatenate(
             [np.full(int(np.prod(s)), sd.get(k, 1.0)) for k, s in self.layout.items()]
         )
@@ -92,21 +85,6 @@ class SharedShape:
             out[name] = theta[..., at : at + width].reshape(*theta.shape[:-1], *shape)
             at += width
         return out
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Per-metric units of the law: ``low`` = min y - sd, and ``sd`` (nats/token), ``m`` each."""
-
-    low: Array
-    sd: Array
-
-    @classmethod
-    def of(cls, Y: Array) -> Scales:
-        """From ``n x m`` observed losses; a constant metric gets a small sd of its own size."""
-        sd = Y.std(0)
-        sd = np.maximum(sd, 1e-3 * np.maximum(np.abs(Y.mean(0)), 1e-3))
-        return cls(Y.min(0) - sd, sd)
 
 
 def shared_value(shape: SharedShape, scales: Any, theta: Any, W: Any, F: Any) -> Any:
@@ -155,7 +133,7 @@ class SharedObjective:
     """
 
     def __init__(
-        self, shape: SharedShape, W: Array, F: Array, Y: Array, scales: Scales, mask: Array
+        self, shape: SharedShape, W: Array, F: Array, Y: Array, scales: Units, mask: Array
     ) -> None:
         self.shape, self.W, self.F, self.Y = shape, W, F, Y
         self.scales, self.mask, self.prior_sd = scales, mask, shape.prior_sd()
@@ -169,7 +147,7 @@ class SharedObjective:
         b = np.exp(t["beta"] / 2.0)
         entropy = self._entropy(log_mass, w)
         c = self.scales.low + self.scales.sd * t["gamma"]
-        unit = _NOISE * self.scales.sd
+        unit = NOISE_SHARE * self.scales.sd
         z = (c[:, None] - b[:, None] * entropy - self.Y) / unit
         loss, dz = huber(z)
         mask = self.mask[which][:, :, None]
@@ -247,7 +225,7 @@ class SharedFit:
     """
 
     shape: SharedShape
-    scales: Scales
+    scales: Units
     theta: Array
     value: Array
 
@@ -289,7 +267,7 @@ def fit_shared(
         One ensemble per problem.
     """
     masks = np.ones((1, len(Y))) if masks is None else masks
-    scales = Scales.of(Y)
+    scales = Units.of(Y)
     rng = np.random.default_rng(seed)
     start = 0.5 * rng.standard_normal((restarts * len(masks), shape.size))
     objective = SharedObjective(shape, W, F, Y, scales, np.repeat(masks, restarts, axis=0))

@@ -10,6 +10,7 @@ import numpy as np
 
 from mixopt.laws._arrays import Array, namespace
 from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, shared_value
+from mixopt.laws.units import Units
 
 #: ``(W: n x P x d, F: n x P, arrays: numpy or torch) -> n x m``
 Mean = Callable[[Any, Any], Any]
@@ -46,7 +47,7 @@ def _shared_mean(fit: SharedFit) -> Mean:
     def mean(W: Any, F: Any) -> Any:
         xp = namespace(W)
         cast = xp.asarray
-        scales = type(fit.scales)(cast(fit.scales.low), cast(fit.scales.sd))
+        scales = Units(cast(fit.scales.low), cast(fit.scales.sd))
         values = shared_value(fit.shape, scales, cast(fit.theta), W, F)
         return (values * cast(weights)[:, None, None]).sum(0)
 
