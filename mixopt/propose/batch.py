@@ -1,0 +1,202 @@
+"""The next batch: Thompson sampling refined by gradient, and other methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixopt.errors import StudyError
+from mixopt.propose.distance import NEAR, Known, schedule_distance
+from mixopt.propose.evidence import Evidence
+from mixopt.propose.pool import around, draws, endings
+from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
+from mixopt.propose.recipes import climb, olmix, random, regmix
+from mixopt.propose.refine import own_path, refine
+from mixopt.space import Objective, Schedule, SearchSpace
+
+Array = NDArray[np.float64]
+Method = Callable[[Problem, int, np.random.Generator, Known], list[Array]]
+
+#: Starts refined per sample path.
+STARTS = 3
+
+#: A trial off a known trunk is preferred when it is no worse than this much of the noise.
+TRUNK_ALLOWANCE = 0.5
+
+
+def propose_batch(
+    space: SearchSpace,
+    objective: Objective,
+    surrogate: SurrogateLike,
+    evidence: Evidence,
+    q: int,
+    *,
+    pending: Sequence[Schedule] = (),
+    seed: int,
+    method: str = "thompson",
+    replicates: int = 0,
+) -> list[Schedule]:
+    """The next q schedules to try.
+
+    Args:
+        space: What can be chosen.
+        objective: To minimise; its guardrails are chance constraints.
+        surrogate: Fitted to the evidence.
+        evidence: Finished trials.
+        q: How many schedules.
+        pending: Trials in flight, not to be repeated.
+        seed: Of the draws; the same seed gives the same batch.
+        method: ``thompson`` (the minimisers of draws of the objective, found by projected gradient,
+            and one or two minimisers of its mean), ``qlognei`` (BoTorch), ``regmix``, ``olmix``,
+            ``climb`` (recipes of these names) or ``random``.
+        replicates: How many of the q repeat the trial that looks best so far, with a fresh seed.
+
+    Returns:
+        ``q`` feasible schedules, replicates first; the others are no near-duplicates of one
+        another, of the evidence or of pending trials.
+
+    Raises:
+        StudyError: If a name or count is wrong, or the space has no q new schedules.
+    """
+    if method not in _METHODS:
+        raise StudyError(
+            f"the method of proposing must be one of {sorted(_METHODS)}; got {method!r}",
+            "thompson is the default",
+        )
+    if q < 1 or not 0 <= replicates <= q:
+        raise StudyError(
+            f"a batch needs at least one trial and no more replicates than trials; got {q} trials "
+            f"and {replicates} replicates",
+            "ask for at least one",
+        )
+    problem = Problem.of(space, objective, surrogate, evidence)
+    rng = np.random.default_rng(seed)
+    waiting = np.array([problem.encode(s) for s in pending]).reshape(-1, problem.X.shape[1])
+    known = Known(problem.space.layout, np.vstack([problem.X, waiting]))
+    again = [_incumbent(problem)] * replicates
+    fresh = q - replicates
+    rows = _METHODS[method](problem, fresh, rng, known) if fresh else []
+    return [problem.decode(row) for row in [*again, *rows]]
+
+
+def _incumbent(problem: Problem) -> Array:
+    """The observed row with the least expected objective."""
+    mean, _ = problem.expected(problem.X)
+    return np.asarray(problem.X[int(np.argmin(mean))])
+
+
+def candidates(problem: Problem, rng: np.random.Generator, n: int = 1024) -> tuple[Array, Array]:
+    """Feasible rows to start from, and those of them that share a trunk with the best observed."""
+    space = problem.space
+    mean, _ = problem.expected(problem.X)
+    best = problem.X[np.argsort(mean)[:5]]
+    inside = _feasible(problem, np.vstack([problem.X, problem.baseline[None]]))
+    free = [draws(space, n, rng), around(space, best, n // 2, rng), inside]
+    shared = [np.empty((0, space.layout.dim))]
+    if len(space.phases) > 1:
+        d = len(space.names)
+        cut = (len(space.phases) - 1) * d
+        centers = np.vstack([best[:, cut : cut + d], np.full((1, d), 1 / d)])
+        for trunk in np.unique(np.vstack([best[:2], problem.baseline[None]])[:, :cut], axis=0):
+            shared.append(endings(space, trunk, n // 8, rng, centers))
+    return np.vstack(free), np.vstack(shared)
+
+
+def _feasible(problem: Problem, X: Array) -> Array:
+    """The rows that the space allows: attached trials may lie outside."""
+    _, F = problem.space.layout.split(X)
+    k = len(problem.space.phases) * len(problem.space.names)
+    choices = set(problem.space.fraction_choices)
+    good = []
+    for row, f in zip(X, F, strict=True):
+        key = tuple(round(float(v), 10) for v in f)
+        if key in choices and problem.space.polytope(key).violation(row[None, :k])[0] < 1e-6:
+            good.append(row)
+    return np.array(good).reshape(-1, X.shape[1])
+
+
+def spread_best(problem: Problem, X: Array, values: Array, n: int, apart: float = 0.05) -> Array:
+    """Row numbers of the n best rows that are some way apart from one another."""
+    order = np.argsort(values, kind="stable")[: 40 * n]
+    picked = [int(order[0])]
+    for i in order[1:]:
+        if len(picked) == n:
+            break
+        if schedule_distance(problem.space.layout, X[[i]], X[picked]).min() > apart:
+            picked.append(int(i))
+    return np.array(picked)
+
+
+def _thompson(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> list[Array]:
+    exploiting = 0 if q == 1 else (1 if q < 6 else 2)
+    free, shared = candidates(problem, rng)
+    pool = np.vstack([free, shared])
+    path_seed = int(rng.integers(2**31))
+    rows: list[Array] = []
+    score = problem.penalised(problem.cautious(0.0), path_seed)
+    values = evaluate(score, pool)
+    best, _ = refine(problem.space, pool[spread_best(problem, pool, values, 6)], score)
+    for _ in range(exploiting):
+        rows.append(_next(score, best, pool, known, np.zeros(len(best))))
+    if q > exploiting:
+        rows += _draw_minima(problem, q - exploiting, (free, shared), path_seed, known)
+    return rows
+
+
+def _draw_minima(
+    problem: Problem, num: int, pools: tuple[Array, Array], seed: int, known: Known
+) -> list[Array]:
+    """One minimiser per draw of the objective."""
+    free, shared = pools
+    pool = np.vstack(pools)
+    paths = problem.drawn(num, seed)
+    values = evaluate(paths, pool)
+    starts, owner, trunk = [], [], []
+    for i in range(num):
+        chosen = spread_best(problem, pool, values[i], STARTS)
+        kept = np.zeros(len(chosen), dtype=bool)
+        if len(shared):
+            chosen = np.append(chosen, len(free) + int(np.argmin(values[i, len(free) :])))
+            kept = np.append(kept, True)
+        starts.append(pool[chosen])
+        owner += [i] * len(chosen)
+        trunk.append(kept)
+    own, kept = np.array(owner), np.concatenate(trunk)
+    X, _ = refine(problem.space, np.vstack(starts), own_path(paths, own), keep_trunk=kept)
+    rows = []
+    for i in range(num):
+        one = own_path(paths, np.array([i]))
+        bonus = TRUNK_ALLOWANCE * problem.noise * kept[own == i]
+        rows.append(_next(one, X[own == i], pool, known, bonus))
+    return rows
+
+
+def _next(score: Score, first: Array, pool: Array, known: Known, bonus: Array) -> Array:
+    """The best row that is new: of the refined ones, else of the pool, else the farthest."""
+    order = np.argsort(evaluate(score, first) - bonus, kind="stable")
+    for row in first[order]:
+        if known.fresh(row):
+            known.add(row)
+            return np.asarray(row)
+    gap = known.gap(pool)
+    values = np.where(gap >= NEAR, evaluate(score, pool), np.inf)
+    best = int(np.argmin(values)) if np.isfinite(values).any() else int(np.argmax(gap))
+    if gap[best] < 1e-6:
+        raise StudyError(
+            "every schedule of the space was tried already, or differs from one that was by less "
+            "than a millionth of the tokens",
+            "loosen the bounds, or ask for fewer trials",
+        )
+    known.add(pool[best])
+    return np.asarray(pool[best])
+
+
+_METHODS: dict[str, Method] = {
+    "thompson": _thompson,
+    "random": random,
+    "regmix": regmix,
+    "olmix": olmix,
+    "climb": climb,
+}

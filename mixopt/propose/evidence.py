@@ -1,0 +1,71 @@
+"""What finished trials have shown, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixopt.errors import StudyError
+from mixopt.space import Objective
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Finished trials, in trial order.
+
+    Args:
+        X: ``n x D`` schedules as rows of the search space.
+        Y: ``n x m`` metrics at the last rung (nats/token).
+        metrics: Names of the m metrics.
+        ids: Names of the n trials.
+
+    Raises:
+        StudyError: If the shapes and names disagree or a number is not finite.
+    """
+
+    X: Array
+    Y: Array
+    metrics: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        want = (len(self.ids), len(self.metrics))
+        if self.X.ndim != 2 or len(self.X) != want[0] or self.Y.shape != want:
+            raise StudyError(
+                f"evidence on {want[0]} trials and {want[1]} metrics needs X of {want[0]} rows and "
+                f"Y of {want[0]} x {want[1]}; got {self.X.shape} and {self.Y.shape}",
+                "give one row per finished trial",
+            )
+        bad = ~np.isfinite(self.Y)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise StudyError(
+                f"every metric of a finished trial must be finite; {self.metrics[column]!r} of "
+                f"trial {self.ids[row]!r} is {self.Y[row, column]}",
+                "mark the trial as failed instead",
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def coefficients(self, objective: Objective) -> Array:
+        """The objective's weights ``m`` on the metrics' columns.
+
+        Raises:
+            StudyError: If a metric that the objective or a guardrail needs was not measured.
+        """
+        missing = [name for name in objective.metrics if name not in self.metrics]
+        if missing:
+            raise StudyError(
+                f"the objective needs the metrics {missing}, which no trial measured",
+                f"measured were {list(self.metrics)}",
+            )
+        return objective.coefficients(list(self.metrics))
+
+    def values(self, objective: Objective) -> Array:
+        """The objective of every trial, ``n`` (nats/token)."""
+        return np.asarray(self.Y @ self.coefficients(objective))

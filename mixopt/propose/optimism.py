@@ -1,0 +1,83 @@
+"""The winner's curse: how much better the chosen schedule looks than it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mixopt.propose.evidence import Evidence
+from mixopt.propose.problem import Problem, SurrogateLike
+from mixopt.propose.recommendation import Estimate
+
+Array = NDArray[np.float64]
+Refit = Callable[[Evidence, int], SurrogateLike]
+
+
+@dataclass(frozen=True)
+class Optimism:
+    """Truth minus prediction at what a replayed study would have chosen.
+
+    Args:
+        mean: Over the replays (nats/token); positive where predictions are too good to be true.
+        sd: Over the replays.
+        replays: How many.
+    """
+
+    mean: float
+    sd: float
+    replays: int
+
+    def correct(self, predicted: Estimate) -> Estimate:
+        """The estimate with the mean optimism added and the interval as wide as the replays say.
+
+        A correction never makes a claim better: a negative mean counts as 0.
+        """
+        shift = max(self.mean, 0.0)
+        of_mean = self.sd / np.sqrt(max(self.replays, 1))
+        sd = float(np.hypot(max(self.sd, predicted.sd), of_mean))
+        return Estimate.of(predicted.mean + shift, sd)
+
+
+def replay(
+    problem: Problem,
+    candidates: Array,
+    refit: Refit,
+    *,
+    replays: int,
+    caution: float,
+    seed: int,
+) -> Optimism:
+    """Repeat the study on data redrawn from the surrogate, where the truth is known.
+
+    A posterior draw is taken as the truth, observed with noise at the same schedules; the surrogate
+    is fitted anew, chooses among the candidates by the same rule, and what it predicts for its
+    choice is compared with the truth (a parametric bootstrap).
+
+    Args:
+        problem: The study's question.
+        candidates: ``n x D`` rows to choose from.
+        refit: Fits a surrogate to evidence, with a seed.
+        replays: How often.
+        caution: Standard deviations added to the mean when choosing.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    path = problem.paths(replays, int(rng.integers(2**31)))
+    with torch.no_grad():
+        at_data = path(torch.as_tensor(problem.X)).numpy()
+        truth = path(torch.as_tensor(candidates)).numpy() @ problem.weights
+    gaps = []
+    for i in range(replays):
+        noise = problem.surrogate.noise_sd * rng.standard_normal(at_data[i].shape)
+        seen = problem.evidence
+        again = Evidence(seen.X, at_data[i] + noise, seen.metrics, seen.ids)
+        fitted = refit(again, int(rng.integers(2**31)))
+        asked = Problem.of(problem.original, problem.objective, fitted, again)
+        mean, sd = asked.expected(candidates)
+        chosen = int(np.argmin(mean + caution * sd))
+        gaps.append(truth[i, chosen] - mean[chosen])
+    return Optimism(float(np.mean(gaps)), float(np.std(gaps, ddof=1)), replays)

@@ -1,0 +1,251 @@
+"""One question to a surrogate: a space, an objective and what was seen, in canonical order.
+
+Notation: rows are those of the space with its domains sorted by name; m metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import norm
+from torch import Tensor
+
+from mixopt.errors import StudyError
+from mixopt.propose.evidence import Evidence
+from mixopt.propose.pool import Ints, sorted_space
+from mixopt.space import Guardrail, Objective, Schedule, SearchSpace
+
+Array = NDArray[np.float64]
+Score = Callable[[Tensor], Tensor]
+
+#: Paths with which guardrails and expected improvement are judged.
+JUDGES = 64
+
+#: Price of breaking a guardrail, in objective per unit of the metric.
+PENALTY = 100.0
+
+
+class PredictionLike(Protocol):
+    """Predicted losses ``n x m`` (nats/token)."""
+
+    @property
+    def mean(self) -> Array:
+        """Expected values."""
+
+    @property
+    def sd(self) -> Array:
+        """Standard deviations of the noise-free losses."""
+
+
+class SurrogateLike(Protocol):
+    """What the room asks of a surrogate; ``mixopt.surrogate.Surrogate`` is one."""
+
+    @property
+    def noise_sd(self) -> Array:
+        """``m`` standard deviations of one observation."""
+
+    def predict(self, X: Array) -> PredictionLike:
+        """Predict rows ``n x D``."""
+
+    def posterior(self, X: Tensor) -> Any:
+        """BoTorch posterior at ``batch_shape x q x D``, differentiable in X."""
+
+    def sample_paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
+        """Posterior draws as functions ``batch x D -> num x batch x m``."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A space, an objective, a surrogate and the evidence it was fitted to.
+
+    Args:
+        space: Its domains sorted by name.
+        there: Columns that take the caller's rows into ``space``.
+        back: Columns that take rows of ``space`` back to the caller's.
+        original: The caller's space.
+        objective: To minimise.
+        surrogate: Speaks the caller's rows.
+        evidence: In the caller's rows.
+    """
+
+    space: SearchSpace
+    there: Ints
+    back: Ints
+    original: SearchSpace
+    objective: Objective
+    surrogate: SurrogateLike
+    evidence: Evidence
+
+    @classmethod
+    def of(
+        cls,
+        space: SearchSpace,
+        objective: Objective,
+        surrogate: SurrogateLike,
+        evidence: Evidence,
+    ) -> Problem:
+        """Put a question into canonical order.
+
+        Raises:
+            StudyError: If the evidence does not fit the space, or lacks a metric.
+        """
+        if evidence.X.shape[1] != space.layout.dim:
+            raise StudyError(
+                f"the evidence must have the space's {space.layout.dim} columns; "
+                f"got {evidence.X.shape[1]}",
+                "encode schedules with SearchSpace.encode",
+            )
+        evidence.coefficients(objective)
+        if len(evidence) == 0:
+            raise StudyError("a surrogate needs finished trials; there is none", "run some first")
+        ordered, there, back = sorted_space(space)
+        return cls(ordered, there, back, space, objective, surrogate, evidence)
+
+    @cached_property
+    def X(self) -> Array:
+        """Observed rows ``n x D``."""
+        return self.evidence.X[:, self.there]
+
+    @cached_property
+    def y(self) -> Array:
+        """Observed objective ``n``."""
+        return self.evidence.values(self.objective)
+
+    @cached_property
+    def weights(self) -> Array:
+        """The objective's weights ``m``."""
+        return self.evidence.coefficients(self.objective)
+
+    @cached_property
+    def baseline(self) -> Array:
+        """The baseline's row ``D``."""
+        return self.encode(self.space.baseline_schedule)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of one observation of the objective (nats/token)."""
+        return float(np.sqrt(self.weights**2 @ self.surrogate.noise_sd**2))
+
+    def encode(self, schedule: Schedule) -> Array:
+        """A schedule as a row ``D``."""
+        return self.space.encode(schedule)
+
+    def decode(self, row: Array) -> Schedule:
+        """A row ``D`` as a schedule that names the domains in the caller's order."""
+        return self.original.decode(row[self.back])
+
+    def moments(self, X: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of every metric at ``n x D``: ``n x m`` each."""
+        got = self.surrogate.predict(X[:, self.back])
+        return got.mean, got.sd
+
+    def expected(self, X: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of the objective at ``n x D``: ``n`` each.
+
+        Metrics are independent given the data, as the surrogate has them.
+        """
+        mean, sd = self.moments(X)
+        return mean @ self.weights, np.sqrt(sd**2 @ self.weights**2)
+
+    def cautious(self, caution: float) -> Score:
+        """The objective's mean plus so many standard deviations, differentiable ``n x D -> n``."""
+        w = torch.as_tensor(self.weights)
+
+        def score(X: Tensor) -> Tensor:
+            posterior = self.surrogate.posterior(X[:, None, self.back])
+            mean: Tensor = posterior.mean[:, 0, :] @ w
+            if caution == 0:
+                return mean
+            variance: Tensor = posterior.variance[:, 0, :] @ w**2
+            return mean + caution * variance.clamp_min(1e-16).sqrt()
+
+        return score
+
+    def paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
+        """Posterior draws of all metrics, ``batch x D -> num x batch x m``."""
+        path = self.surrogate.sample_paths(num, seed)
+        return lambda X: path(X[:, self.back])
+
+    def excess(self, values: Tensor, at_baseline: Tensor) -> Tensor:
+        """How far drawn metrics lie over their guardrails, summed.
+
+        Args:
+            values: ``num x n x m`` draws.
+            at_baseline: ``num x 1 x m``, the same draws at the baseline.
+
+        Returns:
+            ``num x n``, 0 where all hold.
+        """
+        total = torch.zeros(values.shape[:-1], dtype=values.dtype)
+        for guardrail in self.objective.guardrails:
+            total = total + self._over(guardrail, values, at_baseline).clamp_min(0.0)
+        return total
+
+    def _over(self, guardrail: Guardrail, values: Tensor, at_baseline: Tensor) -> Tensor:
+        i = self.evidence.metrics.index(guardrail.metric)
+        if guardrail.bound is not None:
+            return values[..., i] - guardrail.bound
+        return values[..., i] - at_baseline[..., i] - guardrail.slack
+
+    def broken(self, seed: int) -> Score:
+        """How far the guardrails' chance constraints are broken, ``n x D -> n``; 0 where they hold.
+
+        A metric's rise over its limit is taken as Gaussian with the moments of posterior draws;
+        comparing draw by draw with the baseline leaves out what is uncertain about both alike.
+        """
+        rails = self.objective.guardrails
+        if not rails:
+            return lambda X: torch.zeros(len(X), dtype=X.dtype)
+        path = self.paths(JUDGES, seed)
+        with torch.no_grad():
+            at_baseline = path(torch.as_tensor(self.baseline[None]))
+
+        def score(X: Tensor) -> Tensor:
+            values = path(X)
+            total = torch.zeros(len(X), dtype=X.dtype)
+            for rail in rails:
+                over = self._over(rail, values, at_baseline)
+                spread = (over.var(0) + 1e-16).sqrt()
+                total = total + (over.mean(0) + _z(rail) * spread - 1e-6).clamp_min(0.0)
+            return total
+
+        return score
+
+    def penalised(self, score: Score, seed: int) -> Score:
+        """A score plus the price of broken chance constraints."""
+        if not self.objective.guardrails:
+            return score
+        broken = self.broken(seed)
+        return lambda X: score(X) + PENALTY * broken(X)
+
+    def drawn(self, num: int, seed: int) -> Score:
+        """Draws of the penalised objective, ``n x D -> num x n``."""
+        path = self.paths(num, seed)
+        w = torch.as_tensor(self.weights)
+        with torch.no_grad():
+            at_baseline = path(torch.as_tensor(self.baseline[None]))
+
+        def score(X: Tensor) -> Tensor:
+            values = path(X)
+            if not self.objective.guardrails:
+                return values @ w
+            return values @ w + PENALTY * self.excess(values, at_baseline)
+
+        return score
+
+
+def _z(guardrail: Guardrail) -> float:
+    return float(norm.ppf(guardrail.confidence))
+
+
+def evaluate(score: Score, X: Array, chunk: int = 2048) -> Array:
+    """A score at rows ``n x D`` without gradients, in pieces; the last dimension is n."""
+    with torch.no_grad():
+        parts = [score(torch.as_tensor(X[i : i + chunk])) for i in range(0, len(X), chunk)]
+    return np.asarray(torch.cat(parts, dim=-1).numpy())

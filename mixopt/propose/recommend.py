@@ -1,0 +1,267 @@
+"""The final recommendation: cautious, within its guardrails, beside what it is compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mixopt.propose.batch import candidates, spread_best
+from mixopt.propose.distance import schedule_distance
+from mixopt.propose.evidence import Evidence
+from mixopt.propose.notes import notes
+from mixopt.propose.optimism import Optimism, Refit, replay
+from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
+from mixopt.propose.recommendation import (
+    Estimate,
+    GuardrailCheck,
+    Observed,
+    Recommendation,
+    TradeOffPoint,
+)
+from mixopt.propose.refine import refine
+from mixopt.space import Mixture, Objective, Schedule, SearchSpace
+
+Array = NDArray[np.float64]
+
+#: A chance constraint counts as kept when broken by less than this (nats/token).
+KEPT = 1e-4
+
+
+def recommend(
+    space: SearchSpace,
+    objective: Objective,
+    surrogate: SurrogateLike,
+    evidence: Evidence,
+    *,
+    seed: int,
+    refit: Refit | None = None,
+    replays: int = 12,
+    caution: float = 1.0,
+    prior_strength: float = 0.0,
+) -> Recommendation:
+    """The schedule to train with, and what is to be expected of it.
+
+    The rule: over every choice of fractions alike, static schedules among them, minimise the
+    predicted objective plus ``caution`` standard deviations (where the surrogate would have to
+    extrapolate its standard deviation grows, so this is a soft trust region) plus
+    ``prior_strength`` times the KL divergence of the exposure to the baseline's, among the
+    schedules that keep the guardrails with the confidence asked for. Where none does, it is the
+    baseline.
+
+    Args:
+        space: What can be chosen.
+        objective: To minimise.
+        surrogate: Fitted to the evidence.
+        evidence: Finished trials.
+        seed: Of the draws.
+        refit: Fits a surrogate to redrawn evidence; :func:`mixopt.surrogate.fit_surrogate` with
+            little effort by default.
+        replays: Redrawn studies for the winner's curse; 0 leaves the prediction uncorrected.
+        caution: Standard deviations added to the mean.
+        prior_strength: Weight of the KL divergence (nats/token).
+
+    Raises:
+        StudyError: If the evidence does not fit the space or the objective.
+    """
+    problem = Problem.of(space, objective, surrogate, evidence)
+    rng = np.random.default_rng(seed)
+    pool = np.vstack(candidates(problem, rng))
+    broken = problem.broken(seed)
+    score = _score(problem, caution, prior_strength, broken)
+    levels = _per_choice(problem, pool, score)
+    chosen, found = _chosen(problem, levels, score, broken)
+    optimism = Optimism(0.0, 0.0, 0)
+    if replays > 0:
+        pick = _menu(problem, levels, pool, score)
+        fit = refit or _default_refit(problem)
+        optimism = replay(problem, pick, fit, replays=replays, caution=caution, seed=seed)
+    return _assembled(problem, chosen, levels, optimism, found, prior_strength, seed)
+
+
+def _score(problem: Problem, caution: float, strength: float, broken: Score) -> Score:
+    cautious = problem.cautious(caution)
+    guarded = bool(problem.objective.guardrails)
+    exposure = _exposure(problem, torch.as_tensor(problem.baseline[None])).clamp_min(1e-4)
+
+    def score(X: Tensor) -> Tensor:
+        value = cautious(X)
+        if guarded:
+            value = value + 100.0 * broken(X)
+        if strength > 0:
+            value = value + strength * _divergence(_exposure(problem, X), exposure)
+        return value
+
+    return score
+
+
+def _exposure(problem: Problem, X: Tensor) -> Tensor:
+    W, F = problem.space.layout.split(X)
+    total: Tensor = (W * F[..., None]).sum(-2)
+    return total
+
+
+def _divergence(p: Tensor, q: Tensor) -> Tensor:
+    safe = p.clamp_min(1e-12)
+    return (safe * (safe.log() - q.log())).sum(-1)
+
+
+def _per_choice(problem: Problem, pool: Array, score: Score) -> list[tuple[float, Array, float]]:
+    """Upsample fraction, best row and score for each length of the last phase."""
+    values = evaluate(score, pool)
+    _, F = problem.space.layout.split(pool)
+    last = _upsample(F)
+    starts = []
+    for level in np.unique(last):
+        rows = np.flatnonzero(last == level)
+        starts.append(pool[rows[spread_best(problem, pool[rows], values[rows], 5)]])
+    X, value = refine(problem.space, np.vstack(starts), score, steps=80)
+    level_of = _upsample(problem.space.layout.split(X)[1])
+    out = []
+    for level in np.unique(level_of):
+        rows = np.flatnonzero(level_of == level)
+        best = rows[int(np.argmin(value[rows]))]
+        out.append((float(level), X[best], float(value[best])))
+    return out
+
+
+def _upsample(F: Array) -> Array:
+    """Share of tokens in the last phase that exists, 0 where there is one."""
+    one = (F > 1e-9).sum(1) == 1
+    last = F.shape[1] - 1 - np.argmax(F[:, ::-1] > 1e-9, axis=1)
+    return np.where(one, 0.0, np.round(F[np.arange(len(F)), last], 10))
+
+
+def _chosen(
+    problem: Problem, levels: list[tuple[float, Array, float]], score: Score, broken: Score
+) -> tuple[Array, bool]:
+    """The best row that keeps the guardrails, and whether there is one."""
+    rows = np.array([row for _, row, _ in levels])
+    kept = evaluate(broken, rows) <= KEPT
+    if not kept.any():
+        return problem.baseline, False
+    values = np.where(kept, evaluate(score, rows), np.inf)
+    return rows[int(np.argmin(values))], True
+
+
+def _menu(
+    problem: Problem, levels: list[tuple[float, Array, float]], pool: Array, score: Score
+) -> Array:
+    """What a replayed study may choose from: the best found, the observed, and good others."""
+    values = evaluate(score, pool)
+    good = pool[spread_best(problem, pool, values, 200, apart=0.02)]
+    rows = np.array([row for _, row, _ in levels])
+    return np.vstack([rows, problem.X, problem.baseline[None], good])
+
+
+def _default_refit(problem: Problem) -> Refit:
+    from mixopt.surrogate import SurrogateSettings, fit_surrogate
+
+    layout, names = problem.original.layout, problem.original.names
+    effort = SurrogateSettings(restarts=2, iterations=100)
+
+    def refit(evidence: Evidence, seed: int) -> SurrogateLike:
+        return fit_surrogate(
+            layout, evidence.X, evidence.Y, evidence.metrics, names, seed=seed, settings=effort
+        )
+
+    return refit
+
+
+def _estimates(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Estimate]]:
+    """The objective and every metric at one row."""
+    mean, sd = problem.moments(row[None])
+    value, spread = problem.expected(row[None])
+    metrics = {
+        name: Estimate.of(m, s)
+        for name, m, s in zip(problem.evidence.metrics, mean[0], sd[0], strict=True)
+    }
+    return Estimate.of(value[0], spread[0]), metrics
+
+
+def _of_mixture(problem: Problem, mixture: Mixture) -> Estimate:
+    return _estimates(problem, problem.encode(Schedule.static(mixture)))[0]
+
+
+def _guardrails(problem: Problem, row: Array, seed: int) -> tuple[GuardrailCheck, ...]:
+    rails = problem.objective.guardrails
+    if not rails:
+        return ()
+    path = problem.paths(512, seed)
+    with torch.no_grad():
+        both = path(torch.as_tensor(np.vstack([row, problem.baseline]))).numpy()
+    _, metrics = _estimates(problem, row)
+    _, base = _estimates(problem, problem.baseline)
+    out = []
+    for rail in rails:
+        i = problem.evidence.metrics.index(rail.metric)
+        relative = rail.bound is None
+        limit = base[rail.metric].mean + rail.slack if rail.bound is None else rail.bound
+        over = both[:, 0, i] - (both[:, 1, i] + rail.slack if relative else limit)
+        out.append(
+            GuardrailCheck(
+                metric=rail.metric,
+                limit=limit,
+                predicted=metrics[rail.metric],
+                probability=float((over <= 1e-9).mean()),
+                confidence=rail.confidence,
+            )
+        )
+    return tuple(out)
+
+
+def _assembled(
+    problem: Problem,
+    row: Array,
+    levels: list[tuple[float, Array, float]],
+    optimism: Optimism,
+    found: bool,
+    strength: float,
+    seed: int,
+) -> Recommendation:
+    schedule, space = problem.decode(row), problem.original
+    predicted, metrics = _estimates(problem, row)
+    baseline, baseline_metrics = _estimates(problem, problem.baseline)
+    best = int(np.argmin(problem.y))
+    known = all(domain.tokens is not None for domain in space.domains)
+    epochs = schedule.epochs(space.target.tokens, space.supply) if space.target else {}
+    same = schedule_distance(space.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
+    rails = _guardrails(problem, row, seed)
+    report: Any = getattr(problem.surrogate, "report", list)
+    return Recommendation(
+        schedule=schedule,
+        predicted=predicted,
+        corrected=optimism.correct(predicted) if optimism.replays else predicted,
+        best_observed=Observed(
+            trial=problem.evidence.ids[best],
+            value=float(problem.y[best]),
+            schedule=problem.decode(problem.X[best]),
+        ),
+        baseline=baseline,
+        baseline_observed=float(problem.y[same].mean()) if same.any() else None,
+        natural=_of_mixture(problem, problem.space.natural) if known else None,
+        uniform=_of_mixture(problem, problem.space.uniform),
+        metrics=metrics,
+        baseline_metrics=baseline_metrics,
+        upsampling_ratio=schedule.upsampling_ratio(),
+        epochs=epochs,
+        static_control=Schedule.static(schedule.exposure(), space.learning_rate),
+        trade_off=tuple(_trade_off(problem, level, at) for level, at, _ in levels),
+        guardrails=rails,
+        notes=notes(problem, row, epochs, rails, found=found, optimism=optimism),
+        surrogate=tuple(report()),
+        prior_strength=strength,
+    )
+
+
+def _trade_off(problem: Problem, level: float, row: Array) -> TradeOffPoint:
+    objective, metrics = _estimates(problem, row)
+    return TradeOffPoint(
+        upsample_fraction=level,
+        schedule=problem.decode(row),
+        objective=objective,
+        metrics=metrics,
+    )

@@ -1,0 +1,156 @@
+"""What a study ends with: a schedule, and every number one needs to believe it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ConfigDict
+
+from mixopt.space import Frozen, Schedule
+
+Z95 = 1.959963984540054
+
+
+class Estimate(Frozen):
+    """A predicted number with its 95 % interval.
+
+    Attributes:
+        mean: Expected value (nats/token).
+        sd: Standard deviation.
+        low: Lower end of the interval.
+        high: Upper end.
+    """
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, mean: float, sd: float) -> Estimate:
+        """A Gaussian's."""
+        return cls(
+            mean=float(mean),
+            sd=float(sd),
+            low=float(mean - Z95 * sd),
+            high=float(mean + Z95 * sd),
+        )
+
+
+class Observed(Frozen):
+    """A finished trial.
+
+    Attributes:
+        trial: Its id.
+        value: Its objective as measured, noise included.
+        schedule: What it was trained on.
+    """
+
+    trial: str
+    value: float
+    schedule: Schedule
+
+
+class TradeOffPoint(Frozen):
+    """The best schedule with one length of the last phase.
+
+    Attributes:
+        upsample_fraction: Share of the tokens in the last phase; 0 for a static schedule.
+        schedule: The best found.
+        objective: Its predicted objective.
+        metrics: Its predicted metrics.
+    """
+
+    upsample_fraction: float
+    schedule: Schedule
+    objective: Estimate
+    metrics: dict[str, Estimate]
+
+
+class GuardrailCheck(Frozen):
+    """Whether a guardrail holds at the recommendation.
+
+    Attributes:
+        metric: Guarded.
+        limit: Highest value allowed; where relative, the baseline's predicted value plus slack.
+        predicted: At the recommendation.
+        probability: That it holds.
+        confidence: That was asked for.
+    """
+
+    metric: str
+    limit: float
+    predicted: Estimate
+    probability: float
+    confidence: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds with the confidence asked for, up to the rounding of the draws."""
+        return self.probability >= self.confidence - 0.02
+
+
+class Confirmation(Frozen):
+    """Fresh runs of one schedule on documents that the search never saw.
+
+    Attributes:
+        label: ``recommendation``, ``baseline``, ``uniform``, ``static``.
+        schedule: What was trained on.
+        values: Objective per seed.
+        mean: Of the values.
+        se: Standard error of the mean.
+    """
+
+    label: str
+    schedule: Schedule
+    values: tuple[float, ...]
+    mean: float
+    se: float
+
+
+class Recommendation(Frozen):
+    """The schedule to train with, beside what it is to be compared with.
+
+    Attributes:
+        schedule: Base mixture, upsample fraction and last-phase mixture.
+        predicted: Its objective as the surrogate has it.
+        corrected: The same with the winner's curse removed.
+        best_observed: The best finished trial.
+        baseline: The baseline's predicted objective.
+        baseline_observed: Mean of the finished trials of the baseline, if any.
+        natural: Predicted objective of the natural mixture, where it is known and allowed.
+        uniform: Predicted objective of the uniform mixture.
+        metrics: Predicted metrics.
+        baseline_metrics: The baseline's.
+        upsampling_ratio: Per domain, weight in the last phase over weight in the first.
+        epochs: Per domain of known supply, at the target.
+        static_control: One phase with the same total tokens per domain.
+        trade_off: The best schedule per length of the last phase.
+        guardrails: Whether they hold.
+        notes: What to know before using it, in sentences.
+        surrogate: Rows of the surrogate's report.
+        prior_strength: Weight of the KL divergence to the baseline that was used (nats/token).
+        confirmations: Fresh runs, filled in by the study.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    schedule: Schedule
+    predicted: Estimate
+    corrected: Estimate
+    best_observed: Observed
+    baseline: Estimate
+    baseline_observed: float | None = None
+    natural: Estimate | None = None
+    uniform: Estimate | None = None
+    metrics: dict[str, Estimate]
+    baseline_metrics: dict[str, Estimate]
+    upsampling_ratio: dict[str, float]
+    epochs: dict[str, float]
+    static_control: Schedule
+    trade_off: tuple[TradeOffPoint, ...]
+    guardrails: tuple[GuardrailCheck, ...] = ()
+    notes: tuple[str, ...] = ()
+    surrogate: tuple[dict[str, Any], ...] = ()
+    prior_strength: float = 0.0
+    confirmations: tuple[Confirmation, ...] = ()

@@ -1,0 +1,107 @@
+"""When more trials no longer pay."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixopt.propose.batch import candidates, spread_best
+from mixopt.propose.evidence import Evidence
+from mixopt.propose.problem import Problem, SurrogateLike, evaluate
+from mixopt.propose.refine import own_path, refine
+from mixopt.space import Frozen, Objective, SearchSpace
+
+#: Draws of the objective over which the improvement is averaged.
+DRAWS = 32
+
+
+class StopDecision(Frozen):
+    """Whether to stop, and why.
+
+    Attributes:
+        stop: True when another trial is not worth its cost.
+        reason: One sentence with the figures.
+        expected_improvement: What the best schedule is expected to gain over the one that would be
+            recommended now (nats/token).
+        noise: Standard deviation of one observation of the objective (nats/token).
+    """
+
+    stop: bool
+    reason: str
+    expected_improvement: float
+    noise: float
+
+
+def expected_improvement(
+    space: SearchSpace,
+    objective: Objective,
+    surrogate: SurrogateLike,
+    evidence: Evidence,
+    *,
+    seed: int,
+) -> float:
+    """How much better the best schedule is than the one with the least expected objective.
+
+    The mean over draws of the objective of the draw at that schedule minus the draw's own minimum,
+    each minimum found by projected gradient; at least 0 (nats/token).
+    """
+    return _improvement(Problem.of(space, objective, surrogate, evidence), seed)
+
+
+def _improvement(problem: Problem, seed: int) -> float:
+    rng = np.random.default_rng(seed)
+    pool = np.vstack(candidates(problem, rng))
+    score = problem.penalised(problem.cautious(0.0), seed)
+    start = pool[spread_best(problem, pool, evaluate(score, pool), 4)]
+    X, value = refine(problem.space, start, score)
+    incumbent = X[[int(np.argmin(value))]]
+    paths = problem.drawn(DRAWS, int(rng.integers(2**31)))
+    values = evaluate(paths, pool)
+    owner = np.arange(DRAWS)
+    _, least = refine(problem.space, pool[values.argmin(1)], own_path(paths, owner), steps=40)
+    at = evaluate(paths, incumbent)[:, 0]
+    return float(np.maximum(at - least, 0.0).mean())
+
+
+def should_stop(
+    space: SearchSpace,
+    objective: Objective,
+    surrogate: SurrogateLike,
+    evidence: Evidence,
+    *,
+    seed: int,
+    minimum: int | None = None,
+    factor: float = 1.0,
+) -> StopDecision:
+    """Stop when the expected improvement falls below the noise of one trial.
+
+    Args:
+        space: What can be chosen.
+        objective: To minimise.
+        surrogate: Fitted to the evidence.
+        evidence: Finished trials.
+        seed: Of the draws.
+        minimum: Different trials below which a surrogate is not trusted to say stop; by default
+            three more than the free directions of the space, at least 12.
+        factor: Improvement that is still worth a trial, in standard deviations of the noise.
+
+    Returns:
+        The decision, with one sentence that gives its figures.
+    """
+    problem = Problem.of(space, objective, surrogate, evidence)
+    least = max(12, _directions(problem) + 3) if minimum is None else minimum
+    gain, noise = _improvement(problem, seed), problem.noise
+    seen = len(np.unique(np.round(problem.X, 6), axis=0))
+    figures = f"an expected improvement of {gain:.4f} against a noise of {noise:.4f} per trial"
+    if gain >= factor * noise:
+        stop, reason = False, f"more trials pay: {figures}"
+    elif seen < least:
+        stop = False
+        reason = f"{figures}, but {seen} different trials are too few to trust (least {least})"
+    else:
+        stop, reason = True, f"more trials no longer pay: {figures}"
+    return StopDecision(stop=stop, reason=reason, expected_improvement=gain, noise=noise)
+
+
+def _directions(problem: Problem) -> int:
+    space = problem.space
+    return max(int(space.polytope(c).tangent.shape[1]) for c in space.fraction_choices)
