@@ -1,85 +1,145 @@
-"""The tables of a study's storage, in SQL that SQLite and PostgreSQL share."""
+"""Finished runs from two CSV files: the mixtures, and what was measured on them."""
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Float,
-    ForeignKey,
-    ForeignKeyConstraint,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-)
+import os
+from dataclasses import dataclass
+from pathlib import Path
 
-SCHEMA_VERSION = 1
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-metadata = MetaData()
+from mixopt.errors import StudyError
 
-schema_table = Table(
-    "mixopt_schema",
-    metadata,
-    Column("version", Integer, primary_key=True),
-)
+Array = NDArray[np.float64]
 
-study_table = Table(
-    "study",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("name", String(200), nullable=False, unique=True),
-    Column("config", Text, nullable=False),
-    Column("config_hash", String(64), nullable=False),
-    Column("settings", Text, nullable=False),
-    Column("created", Float, nullable=False),
-    # Who runs its trials now: a token that fences off the workers of a killed run.
-    Column("owner", String(64)),
-    Column("owner_host", String(255)),
-    Column("owner_pid", Integer),
-    Column("owner_born", Float),
-)
+ROW_SUM_TOLERANCE = 0.01
+BORDERS = "_/. -"
 
-trial_table = Table(
-    "trial",
-    metadata,
-    Column("study_id", Integer, ForeignKey("study.id"), primary_key=True),
-    Column("id", String(100), primary_key=True),
-    Column("position", Integer, nullable=False),
-    Column("round", Integer, nullable=False),
-    Column("kind", String(20), nullable=False),
-    Column("spec", Text, nullable=False),
-    Column("state", String(20), nullable=False),
-    Column("reason", Text, nullable=False, default=""),
-    Column("attempts", Integer, nullable=False, default=0),
-    Column("crashes", Integer, nullable=False, default=0),
-    Column("owner", String(64)),
-    Column("started", Float),
-    Column("ended", Float),
-    Index("trial_position", "study_id", "position", unique=True),
-)
 
-observation_table = Table(
-    "observation",
-    metadata,
-    Column("study_id", Integer, primary_key=True),
-    Column("trial", String(100), primary_key=True),
-    Column("tokens", BigInteger, primary_key=True),
-    Column("metric", String(200), primary_key=True),
-    Column("split", String(20), primary_key=True),
-    Column("value", Float(53), nullable=False),
-    ForeignKeyConstraint(["study_id", "trial"], ["trial.study_id", "trial.id"]),
-)
+@dataclass(frozen=True)
+class RunTable:
+    """Finished one-phase runs.
 
-event_table = Table(
-    "event",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("study_id", Integer, ForeignKey("study.id"), nullable=False),
-    Column("time", Float, nullable=False),
-    Column("kind", String(40), nullable=False),
-    Column("payload", Text, nullable=False),
-    Index("event_kind", "study_id", "kind"),
-)
+    Attributes:
+        ids: ``n`` run names.
+        domains: ``d`` names.
+        X: Weights ``n x d``; rows sum to 1.
+        metrics: ``m`` names.
+        Y: Values ``n x m``.
+        rescaled: The largest departure of a row's sum from 1 that was divided away.
+    """
+
+    ids: tuple[str, ...]
+    domains: tuple[str, ...]
+    X: Array
+    metrics: tuple[str, ...]
+    Y: Array
+    rescaled: float
+
+
+def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
+    """Join weights and metrics on their common key column.
+
+    The key is the first column of the ratios file, which the metrics file must have too. What all
+    columns of a file share at both ends (``train_``, ``_val_loss``) is left off their names. Rows
+    that sum to 1 within 1 % are divided by their sum.
+
+    Args:
+        ratios: One row per run: key, then one weight per domain.
+        metrics: One row per run: key, then one value per metric.
+
+    Raises:
+        StudyError: If a file cannot be read, keys do not match or repeat, a value is missing or
+            not a number, or a row of weights does not sum to 1.
+    """
+    left, right = _read(ratios), _read(metrics)
+    key = str(left.columns[0])
+    if key not in right.columns:
+        raise StudyError(
+            f"{metrics} must have the key column {key!r} of {ratios}; it has {list(right.columns)}",
+            "give both files the same first column, a run's name or number",
+        )
+    _check_keys(left, right, key, ratios, metrics)
+    right = right.set_index(key).loc[left[key]].reset_index()
+    domains, weights = _numbers(left.drop(columns=key), left[key], ratios)
+    names, values = _numbers(right.drop(columns=key), left[key], metrics)
+    X, rescaled = _to_simplex(weights, left[key], ratios)
+    ids = tuple(str(v) for v in left[key])
+    return RunTable(ids, _short(domains), X, _short(names), values, rescaled)
+
+
+def _read(path: str | Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read as CSV: {error}", "check the path") from None
+    if table.shape[1] < 2 or table.empty:
+        raise StudyError(
+            f"{path} must have a key column, at least one more, and at least one row; it has "
+            f"{table.shape[1]} columns and {len(table)} rows",
+            "write one row per run",
+        )
+    return table
+
+
+def _check_keys(
+    left: pd.DataFrame, right: pd.DataFrame, key: str, ratios: str | Path, metrics: str | Path
+) -> None:
+    for table, path in ((left, ratios), (right, metrics)):
+        twice = table[key][table[key].duplicated()]
+        if len(twice):
+            raise StudyError(f"{path} holds the run {twice.iloc[0]!s} twice", "keep one row a run")
+    missing = sorted(set(left[key]) ^ set(right[key]), key=str)
+    if missing:
+        raise StudyError(
+            f"{ratios} and {metrics} must hold the same runs; {len(missing)} stand in one only, "
+            f"{missing[0]!s} among them",
+            "leave out what is not in both",
+        )
+
+
+def _numbers(table: pd.DataFrame, ids: pd.Series, path: str | Path) -> tuple[list[str], Array]:
+    columns = [str(c) for c in table.columns]
+    for column in table.columns:
+        value = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
+        bad = np.flatnonzero(~np.isfinite(value))
+        if len(bad):
+            raise StudyError(
+                f"{path}, run {ids.iloc[bad[0]]!s}: {column} must be a finite number; got "
+                f"{table[column].iloc[bad[0]]!s}",
+                "leave the run out of both files, or mend it",
+            )
+    return columns, table.to_numpy(dtype=float)
+
+
+def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> tuple[Array, float]:
+    sums = weights.sum(1)
+    off = np.abs(sums - 1)
+    worst = int(np.argmax(off))
+    if off[worst] > ROW_SUM_TOLERANCE:
+        raise StudyError(
+            f"{path}, run {ids.iloc[worst]!s}: weights must sum to 1 within "
+            f"{ROW_SUM_TOLERANCE:g}; they sum to {sums[worst]:.4g}",
+            "give shares of training tokens",
+        )
+    if (weights < 0).any():
+        row = int(np.argwhere(weights < 0)[0][0])
+        raise StudyError(
+            f"{path}, run {ids.iloc[row]!s}: weights must be at least 0; got {weights[row].min():g}",
+            "give shares of training tokens",
+        )
+    return weights / sums[:, None], float(off[worst])
+
+
+def _short(names: list[str]) -> tuple[str, ...]:
+    """Leave off what all names share at both ends, at word borders."""
+    if len(names) < 2:
+        return tuple(names)
+    head = os.path.commonprefix(names)
+    head = head[: max(head.rfind(c) for c in BORDERS) + 1]
+    tail = os.path.commonprefix([n[::-1] for n in names])[::-1]
+    tail = tail[min((i for c in BORDERS if (i := tail.find(c)) >= 0), default=len(tail)) :]
+    short = [n[len(head) : len(n) - len(tail)] for n in names]
+    return tuple(short if all(short) and len(set(short)) == len(short) else names)
