@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +127,8 @@ def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> tuple[Array
     if (weights < 0).any():
         row = int(np.argwhere(weights < 0)[0][0])
         raise StudyError(
-            f"{path}, run {ids.iloc[row]!s}: weights must be at least 0; got {weights[row].min():g}",
+            f"{path}, run {ids.iloc[row]!s}: weights must be at least 0; got "
+            f"{weights[row].min():g}",
             "give shares of training tokens",
         )
     return weights / sums[:, None], float(off[worst])
@@ -137,9 +138,14 @@ def _short(names: list[str]) -> tuple[str, ...]:
     """Leave off what all names share at both ends, at word borders."""
     if len(names) < 2:
         return tuple(names)
-    head = os.path.commonprefix(names)
+    head = _common_start(names)
     head = head[: max(head.rfind(c) for c in BORDERS) + 1]
-    tail = os.path.commonprefix([n[::-1] for n in names])[::-1]
+    tail = _common_start([n[::-1] for n in names])[::-1]
     tail = tail[min((i for c in BORDERS if (i := tail.find(c)) >= 0), default=len(tail)) :]
     short = [n[len(head) : len(n) - len(tail)] for n in names]
     return tuple(short if all(short) and len(set(short)) == len(short) else names)
+
+
+def _common_start(names: list[str]) -> str:
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in same)
