@@ -1,0 +1,27 @@
+"""Studies: ask, tell, recommend, and the storage that outlives the process."""
+
+from __future__ import annotations
+
+from mixopt.study.budget import Spent, TrialBudget
+from mixopt.study.config import StudyConfig, StudySettings, derived_seed
+from mixopt.study.confirm import paired_difference
+from mixopt.study.run import run_trial
+from mixopt.study.storage import State, Storage, TrialRecord
+from mixopt.study.study import Study
+from mixopt.study.trainers import CallableTrainer, CommandTrainer
+
+__all__ = [
+    "CallableTrainer",
+    "CommandTrainer",
+    "Spent",
+    "State",
+    "Storage",
+    "Study",
+    "StudyConfig",
+    "StudySettings",
+    "TrialBudget",
+    "TrialRecord",
+    "derived_seed",
+    "paired_difference",
+    "run_trial",
+]

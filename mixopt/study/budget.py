@@ -1,0 +1,110 @@
+"""How much a study may spend: totals, so that the same command again never adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from mixopt.errors import StudyError
+from mixopt.space import Fidelity, Frozen
+
+
+class Spent(Frozen):
+    """What a study's search has spent so far, trials in flight and failed ones included.
+
+    Attributes:
+        trials: Trials proposed (attached and confirmation runs are not counted).
+        tokens: Their training tokens.
+        flops: Their training FLOPs.
+        rounds: Rounds proposed.
+    """
+
+    trials: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    rounds: int = 0
+
+
+class TrialBudget(Frozen):
+    """The totals at which a search stops, whichever is reached first.
+
+    Attributes:
+        trials: Greatest number of trials.
+        tokens: Greatest number of training tokens over all trials.
+        flops: Greatest number of training FLOPs over all trials.
+        rounds: Greatest number of rounds, the initial design included.
+    """
+
+    trials: Annotated[int, Field(gt=0)] | None = None
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    flops: Annotated[float, Field(gt=0)] | None = None
+    rounds: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _limited(self) -> TrialBudget:
+        if all(total is None for total in self._totals.values()):
+            raise StudyError(
+                "a budget needs at least one of trials, tokens, flops and rounds; none is given",
+                "leave the budget out for a study that stops by expected improvement alone",
+            )
+        return self
+
+    @property
+    def _totals(self) -> dict[str, float | None]:
+        return {
+            "trials": self.trials,
+            "tokens": self.tokens,
+            "flops": self.flops,
+            "rounds": self.rounds,
+        }
+
+    def left(self, spent: Spent) -> dict[str, float]:
+        """What remains of every total that is given; never below 0."""
+        return {
+            name: max(total - getattr(spent, name), 0)
+            for name, total in self._totals.items()
+            if total is not None
+        }
+
+    def most_trials(self, fidelity: Fidelity) -> int:
+        """Greatest number of trials of one fidelity that the totals pay for.
+
+        Raises:
+            StudyError: If only rounds are limited, which says nothing of trials.
+        """
+        most = self._payable({k: v for k, v in self._totals.items() if v is not None}, fidelity)
+        if not most:
+            raise StudyError(
+                "a budget of rounds alone does not say how many trials it pays for",
+                "give a total of trials, tokens or flops too",
+            )
+        return min(most)
+
+    def affordable(self, spent: Spent, wanted: int, fidelity: Fidelity) -> int:
+        """How many of the trials wanted for one more round the budget still pays for."""
+        left = self.left(spent)
+        if left.get("rounds", 1) < 1:
+            return 0
+        return min([wanted, *self._payable(left, fidelity)])
+
+    @staticmethod
+    def _payable(left: Mapping[str, float], fidelity: Fidelity) -> list[int]:
+        cost = {"trials": 1.0, "tokens": float(fidelity.tokens), "flops": fidelity.flops}
+        # A total that is a whole number of trials must pay for all of them despite rounding.
+        return [int(left[name] / each * (1 + 1e-9)) for name, each in cost.items() if name in left]
+
+    def exhausted(self, spent: Spent, fidelity: Fidelity | None = None) -> str | None:
+        """Why no further trial can be paid for; None while one can.
+
+        Args:
+            spent: What is gone.
+            fidelity: Of the next trial; without it a total counts as exhausted at 0 left.
+        """
+        left = self.left(spent)
+        cost = {"tokens": fidelity.tokens, "flops": fidelity.flops} if fidelity else {}
+        for name, rest in left.items():
+            if rest <= 0 or rest * (1 + 1e-9) < cost.get(name, 0):
+                return f"the budget of {self._totals[name]:,.6g} {name} is spent"
+        return None

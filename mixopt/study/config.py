@@ -1,0 +1,129 @@
+"""What makes a study the one it is, and what differs when it is opened as another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from mixopt.errors import StudyError
+from mixopt.space import Fidelity, Frozen, Objective, Schedule, SearchSpace
+from mixopt.study.budget import TrialBudget
+
+# RegMix (Liu et al., arXiv 2407.01492): 1M-parameter proxies on 1B tokens.
+DEFAULT_FIDELITY = Fidelity(parameters=1_000_000, tokens=1_000_000_000)
+
+
+class StudyConfig(Frozen):
+    """What every result of a study depends on; fixed when it is created.
+
+    Attributes:
+        space: What can be chosen.
+        objective: What is minimised.
+        fidelity: Of every trial.
+        seed: Every random draw derives from it.
+        initial: Trials of the initial design, the baseline among them.
+        context: Further facts the results depend on (a corpus' fingerprint, the trainer).
+    """
+
+    space: SearchSpace
+    objective: Objective
+    fidelity: Fidelity
+    seed: Annotated[int, Field(ge=0)] = 0
+    initial: Annotated[int, Field(gt=0)]
+    context: dict[str, Any] = {}
+
+    @property
+    def text(self) -> str:
+        """The same for equal configurations, whatever process wrote it."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text, in hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+class StudySettings(Frozen):
+    """What may change from one run of a study to the next.
+
+    Attributes:
+        budget: Totals at which the search stops.
+        batch: Trials per round after the initial design.
+        confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
+        retries: How often a trial is run again after its worker died.
+        patience: Rounds in a row that must say so before the search stops by expected improvement.
+    """
+
+    budget: TrialBudget | None = None
+    batch: Annotated[int, Field(gt=0)] = 8
+    confirm_seeds: Annotated[int, Field(ge=0)] = 3
+    retries: Annotated[int, Field(ge=0)] = 1
+    patience: Annotated[int, Field(ge=1)] = 1
+
+
+def default_initial(space: SearchSpace) -> int:
+    """Trials of the initial design: two more than there are domains."""
+    return len(space.domains) + 2
+
+
+def require_same(name: str, stored: str, given: StudyConfig) -> None:
+    """Refuse to go on with a study under another configuration.
+
+    Raises:
+        StudyError: Naming the first keys that differ, with both values.
+    """
+    if json.loads(stored) == json.loads(given.text):
+        return
+    found = list(differences(json.loads(stored), json.loads(given.text)))
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    raise StudyError(
+        f"the study {name!r} is stored with another configuration: {'; '.join(found[:3])}{more}",
+        "its results depend on these: give the new study another name or storage",
+    )
+
+
+def differences(stored: Any, given: Any, place: str = "") -> Iterator[str]:
+    """Each place where two JSON values differ, as ``key: was stored, is given``."""
+    if isinstance(stored, Mapping) and isinstance(given, Mapping):
+        for key in dict.fromkeys([*stored, *given]):
+            below = f"{place}.{key}" if place else str(key)
+            yield from differences(stored.get(key), given.get(key), below)
+    elif isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        for index, (a, b) in enumerate(zip(stored, given, strict=True)):
+            label = a["name"] if isinstance(a, dict) and "name" in a else index
+            yield from differences(a, b, f"{place}[{label}]")
+    elif stored != given:
+        yield f"{place} was {_short(stored)}, now {_short(given)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def derived_seed(seed: int, *words: str) -> int:
+    """A seed in [0, 2**31) from the study's seed and words, the same in every process.
+
+    It is the first word of ``numpy.random.SeedSequence([seed, *h])``, where h are the eight 32-bit
+    words of the SHA-256 of the words joined by ``/``.
+    """
+    digest = hashlib.sha256("/".join(words).encode()).digest()
+    entropy = [seed, *np.frombuffer(digest, dtype=">u4").tolist()]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
+
+
+def trial_seed(seed: int, trial: str, schedule: Schedule) -> int:
+    """The seed of a trial, from the study's seed and the trial's id.
+
+    Trials of several phases that start from the same base mixture share the seed of that mixture
+    instead, so that their endings can branch from one trunk.
+    """
+    if len(schedule.phases) == 1:
+        return derived_seed(seed, "trial", trial)
+    weights = {name: round(w, 9) for name, w in sorted(schedule.base.items()) if w > 0}
+    return derived_seed(seed, "trunk", json.dumps(weights))

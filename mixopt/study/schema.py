@@ -1,0 +1,85 @@
+"""The tables of a study's storage, in SQL that SQLite and PostgreSQL share."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+schema_table = Table(
+    "mixopt_schema",
+    metadata,
+    Column("version", Integer, primary_key=True),
+)
+
+study_table = Table(
+    "study",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("config", Text, nullable=False),
+    Column("config_hash", String(64), nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    # Who runs its trials now: a token that fences off the workers of a killed run.
+    Column("owner", String(64)),
+    Column("owner_host", String(255)),
+    Column("owner_pid", Integer),
+    Column("owner_born", Float),
+)
+
+trial_table = Table(
+    "trial",
+    metadata,
+    Column("study_id", Integer, ForeignKey("study.id"), primary_key=True),
+    Column("id", String(100), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("crashes", Integer, nullable=False, default=0),
+    Column("owner", String(64)),
+    Column("started", Float),
+    Column("ended", Float),
+    Index("trial_position", "study_id", "position", unique=True),
+)
+
+observation_table = Table(
+    "observation",
+    metadata,
+    Column("study_id", Integer, primary_key=True),
+    Column("trial", String(100), primary_key=True),
+    Column("tokens", BigInteger, primary_key=True),
+    Column("metric", String(200), primary_key=True),
+    Column("split", String(20), primary_key=True),
+    Column("value", Float(53), nullable=False),
+    ForeignKeyConstraint(["study_id", "trial"], ["trial.study_id", "trial.id"]),
+)
+
+event_table = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", Integer, ForeignKey("study.id"), nullable=False),
+    Column("time", Float, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("payload", Text, nullable=False),
+    Index("event_kind", "study_id", "kind"),
+)

@@ -1,0 +1,635 @@
+"""The study: what has been tried, what to try next, and what to recommend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from mixopt.errors import StudyError
+from mixopt.space import (
+    Fidelity,
+    Kind,
+    Objective,
+    Observation,
+    Schedule,
+    SearchSpace,
+    Trainer,
+    Trial,
+)
+from mixopt.study.budget import Spent, TrialBudget
+from mixopt.study.config import (
+    DEFAULT_FIDELITY,
+    StudyConfig,
+    StudySettings,
+    default_initial,
+    derived_seed,
+    require_same,
+    trial_seed,
+)
+from mixopt.study.confirm import confirmation_trials, summarise
+from mixopt.study.evidence import build_evidence, by_trial, final_values, last_values
+from mixopt.study.storage import State, Storage, TrialRecord, unknown_trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mixopt.propose import Confirmation, Evidence, Recommendation
+    from mixopt.surrogate import Surrogate
+
+
+class Study:
+    """Ask for trials, tell their results, and get a recommendation.
+
+    Everything is kept in the storage after each call: the same constructor call in another process
+    goes on where this one ended. Rounds are synchronous: a round is proposed at once, from stored
+    results and the seed alone, when the one before it is complete.
+
+    Args:
+        name: Of the study in its storage.
+        space: What can be chosen.
+        objective: What is minimised.
+        fidelity: Of the trials; None for the space's target, or 1M parameters on 1B tokens.
+        storage: URL, path to a SQLite file, or None for a study that is not kept.
+        seed: Every random draw derives from it.
+        budget: Totals at which the search stops; None to stop by expected improvement alone.
+        initial: Trials of the initial design; None for the number of domains
+            plus two.
+        batch: Trials per round after that.
+        confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
+        retries: How often a trial is run again after its worker died.
+        patience: Rounds in a row that must say so before the search stops by expected improvement.
+        context: Further facts that results depend on (a corpus' fingerprint, trainer settings).
+
+    Raises:
+        StudyError: If the storage cannot be used, or holds the study with another configuration.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        space: SearchSpace,
+        objective: Objective | Mapping[str, float],
+        *,
+        fidelity: Fidelity | None = None,
+        storage: str | Path | None = "sqlite:///mixopt.db",
+        seed: int = 0,
+        budget: TrialBudget | None = None,
+        initial: int | None = None,
+        batch: int = 8,
+        confirm_seeds: int = 3,
+        retries: int = 1,
+        patience: int = 1,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(objective, Objective):
+            objective = Objective(weights=dict(objective))
+        config = StudyConfig(
+            space=space,
+            objective=objective,
+            fidelity=fidelity or space.target or DEFAULT_FIDELITY,
+            seed=seed,
+            initial=default_initial(space) if initial is None else initial,
+            context=dict(context or {}),
+        )
+        settings = StudySettings(
+            budget=budget,
+            batch=batch,
+            confirm_seeds=confirm_seeds,
+            retries=retries,
+            patience=patience,
+        )
+        self._set_up(name, config, settings, Storage(storage))
+
+    def _set_up(
+        self, name: str, config: StudyConfig, settings: StudySettings, store: Storage
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.settings = settings
+        self.store = store
+        text = settings.model_dump_json()
+        self.id = store.create_study(name, config.text, config.digest, text)
+        row = store.study(name)
+        assert row is not None, "a study that was just created must be there"
+        require_same(name, row.config, config)
+        if row.settings != text:
+            store.update_settings(self.id, text)
+        self._handed: set[str] = set()
+        self._fits: dict[tuple[Any, ...], Surrogate] = {}
+
+    @classmethod
+    def open(cls, storage: str | Path, name: str | None = None) -> Self:
+        """A study that is already stored, without knowing its configuration.
+
+        Args:
+            storage: URL or path.
+            name: Of the study; may be left out where the storage holds one only.
+
+        Raises:
+            StudyError: If there is no such study, or several and no name.
+        """
+        store = Storage(storage)
+        names = store.study_names()
+        if name is None and len(names) == 1:
+            name = names[0]
+        row = store.study(name) if name is not None else None
+        if row is None:
+            wanted = "one study" if name is None else f"the study {name!r}"
+            raise StudyError(
+                f"the storage {store.url} must hold {wanted}; it holds {names}",
+                "name one of these" if names else "run a study on this storage first",
+            )
+        self = cls.__new__(cls)
+        config = StudyConfig.model_validate_json(row.config)
+        settings = StudySettings.model_validate_json(row.settings)
+        self._set_up(row.name, config, settings, store)
+        return self
+
+    def __repr__(self) -> str:
+        states = [r.state for r in self.records()]
+        finished = states.count(State.finished)
+        return f"Study({self.name!r}, {finished} of {len(states)} trials finished)"
+
+    @property
+    def space(self) -> SearchSpace:
+        """What can be chosen."""
+        return self.config.space
+
+    @property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        return self.config.objective
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """Of the trials."""
+        return self.config.fidelity
+
+    @property
+    def seed(self) -> int:
+        """The seed that every random draw derives from."""
+        return self.config.seed
+
+    @property
+    def budget(self) -> TrialBudget | None:
+        """Totals at which the search stops."""
+        return self.settings.budget
+
+    # What is stored
+
+    def records(self) -> list[TrialRecord]:
+        """Every trial with its state, in the order in which they were proposed."""
+        return self.store.trials(self.id)
+
+    def spent(self) -> Spent:
+        """What the search has spent; trials in flight and failed ones count."""
+        trials = [r.trial for r in self.records() if r.search]
+        return Spent(
+            trials=len(trials),
+            tokens=sum(t.fidelity.tokens for t in trials),
+            flops=sum(t.fidelity.flops for t in trials),
+            rounds=len({t.round for t in trials}),
+        )
+
+    def final_values(self) -> dict[str, dict[str, float]]:
+        """Per finished trial, each metric after the most tokens."""
+        return final_values(self.records(), self.store.observations(self.id))
+
+    def trials(self) -> pd.DataFrame:
+        """One row per trial: state, objective, metrics at the last rung, weights, cost."""
+        from mixopt.study.frames import trials_frame
+
+        return trials_frame(self.objective, self.records(), self.final_values())
+
+    def observations(self) -> pd.DataFrame:
+        """One row per stored number: trial, tokens, metric, value, split."""
+        from mixopt.study.frames import observations_frame
+
+        return observations_frame(self.store.observations(self.id))
+
+    # Ask
+
+    def ask(self, n: int | None = None) -> list[Trial]:
+        """Trials to run next.
+
+        Trials that were asked for and never told come first, also after a restart; when there are
+        none, the next round is proposed and stored.
+
+        Args:
+            n: At most so many, and only ones that this object has not handed out yet; it is also
+                the size of the round where a new one (after the first) has to be proposed. None
+                for every open trial of the round.
+
+        Returns:
+            The trials; none where the budget is spent, or where all are in flight.
+
+        Raises:
+            StudyError: If no trial of the rounds so far came to an end that can be learned from.
+        """
+        if n is not None and n < 1:
+            raise StudyError(f"ask needs at least one trial; got n = {n}", "leave n out")
+        records = self._open_trials()
+        if not records:
+            self._propose(n)
+            records = self._open_trials()
+        trials = [r.trial for r in records]
+        if n is not None:
+            trials = [t for t in trials if t.id not in self._handed][:n]
+        self._handed.update(t.id for t in trials)
+        return trials
+
+    def _open_trials(self) -> list[TrialRecord]:
+        return [r for r in self.records() if r.open and r.search]
+
+    def _propose(self, n: int | None) -> None:
+        """Store the next round, all or nothing; another process may have done so already."""
+        records = self.records()
+        rounds = [r.trial.round for r in records if r.search]
+        number = max(rounds, default=-1) + 1
+        attached = sum(r.trial.kind == Kind.attached for r in records)
+        initial = self.config.initial - attached
+        if not rounds and initial > 0:
+            size, kind = self._affordable(initial), Kind.initial
+        else:
+            size, kind = self._affordable(n or self.settings.batch), Kind.proposed
+        if size < 1:
+            return
+        make = self._initial_schedules if kind == Kind.initial else self._proposed_schedules
+        trials = []
+        for index, schedule in enumerate(make(size, number)):
+            name = f"r{number:02d}-t{index:02d}"
+            trials.append(
+                Trial(
+                    id=name,
+                    round=number,
+                    kind=kind,
+                    schedule=schedule,
+                    fidelity=self.fidelity,
+                    seed=trial_seed(self.seed, name, schedule),
+                )
+            )
+        self.store.add_trials(self.id, trials)
+
+    def _affordable(self, wanted: int) -> int:
+        if self.budget is None:
+            return wanted
+        return self.budget.affordable(self.spent(), wanted, self.fidelity)
+
+    def _initial_schedules(self, size: int, number: int) -> list[Schedule]:
+        from mixopt.propose import initial_design
+
+        seed = derived_seed(self.seed, "round", str(number))
+        include = [self.space.baseline_schedule]
+        return initial_design(self.space, size, seed=seed, include=include)
+
+    def _proposed_schedules(self, size: int, number: int) -> list[Schedule]:
+        from mixopt.propose import propose_batch
+
+        seed = derived_seed(self.seed, "round", str(number))
+        evidence, surrogate = self.learned()
+        return propose_batch(
+            self.space, self.objective, surrogate, evidence, size, pending=(), seed=seed
+        )
+
+    def learned(self, extra: bool = False) -> tuple[Evidence, Surrogate]:
+        """The evidence so far and the surrogate fitted to it.
+
+        Args:
+            extra: Whether to model the metrics too that the objective does not use.
+
+        Raises:
+            StudyError: If fewer than two trials are finished.
+        """
+        from mixopt.surrogate import fit_surrogate
+
+        evidence = build_evidence(
+            self.space, self.objective, self.records(), self.final_values(), extra
+        )
+        key = (evidence.ids, evidence.metrics)
+        if key not in self._fits:
+            # Only the newest is of use; the older ones would pile up over the rounds.
+            self._fits = {k: v for k, v in self._fits.items() if k[0] == evidence.ids}
+            self._fits[key] = fit_surrogate(
+                self.space.layout,
+                evidence.X,
+                evidence.Y,
+                evidence.metrics,
+                self.space.names,
+                seed=derived_seed(self.seed, "surrogate"),
+            )
+        return evidence, self._fits[key]
+
+    # Tell
+
+    def tell(
+        self,
+        trial: str,
+        values: Mapping[str, float] | Sequence[Observation],
+        tokens: int | None = None,
+    ) -> None:
+        """Store a trial's results and mark it finished; telling the same again does nothing.
+
+        Args:
+            trial: Its id.
+            values: Value per metric, or observations of any number of rungs.
+            tokens: Training tokens seen, for a mapping; None for the whole run.
+
+        Raises:
+            StudyError: If the trial is unknown or failed, a value is not finite, conflicts with a
+                stored one, or a metric of the objective is missing.
+        """
+        rows = self._rows(trial, values, tokens)
+        self._require_metrics(trial, rows)
+        self.store.record(self.id, trial, rows, finish=True)
+
+    def record(
+        self, trial: str, values: Sequence[Observation], *, owner: str | None = None
+    ) -> None:
+        """Store rungs of a trial that goes on; ``finish`` or ``tell`` ends it.
+
+        Raises:
+            StudyError: As for ``tell``, and if another run owns the trial.
+        """
+        self.store.record(self.id, trial, self._rows(trial, values, None), owner=owner)
+
+    def finish(self, trial: str, *, owner: str | None = None) -> None:
+        """Mark a trial finished whose rungs are all recorded.
+
+        Raises:
+            StudyError: If a metric of the objective is missing at its last rung.
+        """
+        self._require_metrics(trial, [])
+        self.store.record(self.id, trial, [], owner=owner, finish=True)
+
+    def fail(self, trial: str, reason: str, *, owner: str | None = None) -> None:
+        """Store that a trial failed, and why; it is not run again unless requeued.
+
+        Raises:
+            StudyError: If the trial is unknown or finished.
+        """
+        self.store.fail(self.id, trial, reason, owner)
+
+    def crashed(self, trial: str, reason: str) -> None:
+        """Store that a trial's worker died: it waits again, or fails after its retries."""
+        record = self.record_of(trial)
+        if not record.open:
+            return
+        if record.crashes >= self.settings.retries:
+            tries = record.crashes + 1
+            self.fail(trial, f"its worker died {tries} times; the last time: {reason}")
+        else:
+            self.store.requeue(self.id, trial, crashed=True)
+
+    def requeue(self, trials: Sequence[str] | None = None) -> list[str]:
+        """Let failed trials run again, with the same weights and seed; returns their ids.
+
+        Args:
+            trials: Ids; None for every failed trial.
+        """
+        failed = [r.trial.id for r in self.records() if r.state == State.failed]
+        again = failed if trials is None else [self.record_of(t).trial.id for t in trials]
+        for trial in again:
+            self.store.requeue(self.id, trial)
+        self._handed -= set(again)
+        return again
+
+    def attach(
+        self,
+        schedule: Schedule | Mapping[str, float],
+        metrics: Mapping[str, float],
+        *,
+        fidelity: Fidelity | None = None,
+        trial: str | None = None,
+    ) -> str:
+        """Add a finished run from elsewhere; returns its id.
+
+        Args:
+            schedule: What it was trained on; weights stand for a single phase.
+            metrics: Value per metric at its end.
+            fidelity: Of the run; None for the study's.
+            trial: Its id, so that attaching it again does nothing; None for the next free one.
+
+        Raises:
+            StudyError: If a value is not finite or a metric of the objective is missing.
+            SpaceError: If the schedule names a domain or phase that the space has not.
+        """
+        if not isinstance(schedule, Schedule):
+            schedule = Schedule.static(schedule)
+        self.space.encode(schedule)
+        if trial is None:
+            count = sum(r.trial.kind == Kind.attached for r in self.records())
+            trial = f"a{count:04d}"
+        size = fidelity or self.fidelity
+        new = Trial(id=trial, kind=Kind.attached, schedule=schedule, fidelity=size)
+        rows = _checked(_mapped(trial, metrics, size.tokens, new))
+        self._missing(trial, {r.metric for r in rows})
+        if not self.store.attach(self.id, new, rows):
+            self.tell(trial, rows)
+        return trial
+
+    def record_of(self, trial: str) -> TrialRecord:
+        """One trial with its state.
+
+        Raises:
+            StudyError: If the study has none of that id.
+        """
+        record = self.store.trial(self.id, trial)
+        if record is None:
+            raise unknown_trial(trial)
+        return record
+
+    def _rows(
+        self,
+        trial: str,
+        values: Mapping[str, float] | Sequence[Observation],
+        tokens: int | None,
+    ) -> list[Observation]:
+        if isinstance(values, Mapping):
+            known = self.record_of(trial).trial
+            at = known.fidelity.tokens if tokens is None else tokens
+            return _checked(_mapped(trial, values, at, known))
+        wrong = [v.trial for v in values if v.trial != trial]
+        if wrong:
+            raise StudyError(
+                f"trial {trial!r} was told observations of trial {wrong[0]!r}",
+                "tell each trial its own",
+            )
+        return _checked(list(values))
+
+    def _require_metrics(self, trial: str, new: Sequence[Observation]) -> None:
+        split = self.record_of(trial).trial.split
+        rows = [*self.store.observations(self.id, trial), *new]
+        rows = [r for r in rows if r.split == split]
+        last = max((r.tokens for r in rows), default=0)
+        self._missing(trial, {r.metric for r in rows if r.tokens == last})
+
+    def _missing(self, trial: str, seen: set[str]) -> None:
+        missing = [name for name in self.objective.metrics if name not in seen]
+        if missing:
+            raise StudyError(
+                f"trial {trial!r} needs the metrics {missing} at its last rung; it has "
+                f"{sorted(seen)}",
+                "the trainer must report every metric of the objective and its guardrails",
+            )
+
+    # Stop and recommend
+
+    def should_stop(self) -> bool:
+        """Whether the search is over: the budget is spent, or more trials no longer pay.
+
+        The reason is kept as an event, and shown by ``stop_reason``. Always False while trials of
+        a round are open.
+        """
+        records = self.records()
+        if any(r.open and r.search for r in records):
+            return False
+        reason = None
+        if self.budget is not None:
+            reason = self.budget.exhausted(self.spent(), self.fidelity)
+        if reason is None:
+            reason = self._no_gain(records)
+        if reason is not None and reason != self.stop_reason:
+            self.store.add_event(self.id, "stop", {"reason": reason})
+        return reason is not None
+
+    def _no_gain(self, records: Sequence[TrialRecord]) -> str | None:
+        """The reason to stop by expected improvement, decided once per set of finished trials."""
+        finished = sum(r.state == State.finished for r in records if _searched(r))
+        if not any(r.search for r in records):
+            return None
+        made = self.store.events(self.id, "decision")
+        if not made or made[-1]["trials"] != finished:
+            made.append(self._decide(finished))
+        last = made[-self.settings.patience :]
+        enough = len(last) == self.settings.patience and all(d["stop"] for d in last)
+        return str(last[-1]["reason"]) if enough else None
+
+    def _decide(self, finished: int) -> dict[str, Any]:
+        from mixopt.propose import should_stop
+
+        evidence, surrogate = self.learned()
+        seed = derived_seed(self.seed, "stop", str(finished))
+        decision = should_stop(self.space, self.objective, surrogate, evidence, seed=seed)
+        payload = {"trials": finished, **decision.model_dump(mode="json")}
+        self.store.add_event(self.id, "decision", payload)
+        return payload
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the search last stopped; None if it never did."""
+        stops = self.store.events(self.id, "stop")
+        return str(stops[-1]["reason"]) if stops else None
+
+    def recommend(self) -> Recommendation:
+        """What to train on, with its uncertainty; the same for the same results and seed.
+
+        Raises:
+            StudyError: If fewer than two trials are finished.
+        """
+        from mixopt.propose import recommend
+
+        evidence, surrogate = self.learned(extra=True)
+        seed = derived_seed(self.seed, "recommend")
+        found = recommend(self.space, self.objective, surrogate, evidence, seed=seed)
+        return self.with_confirmations(found)
+
+    # Confirm
+
+    def confirmation_trials(self, recommendation: Recommendation) -> list[Trial]:
+        """The open runs that check a recommendation on text the search never saw.
+
+        The recommendation, the baseline, the uniform mixture and the static mixture of the same
+        exposure are each trained with the same fresh seeds and measured on the confirmation split.
+        They are stored on the first call; schedules that are equal are run once.
+        """
+        rounds = self._search_rounds()
+        wanted = confirmation_trials(
+            recommendation,
+            self.space,
+            self.fidelity,
+            prefix=f"c{rounds:02d}",
+            number=rounds,
+            seeds=[
+                derived_seed(self.seed, "confirmation", str(k))
+                for k in range(self.settings.confirm_seeds)
+            ],
+        )
+        self.store.add_trials(self.id, wanted)
+        ids = {t.id for t in wanted}
+        return [r.trial for r in self.records() if r.trial.id in ids and r.open]
+
+    def _search_rounds(self) -> int:
+        return len({r.trial.round for r in self.records() if r.search})
+
+    def _confirmed(self) -> list[Confirmation]:
+        rounds = self._search_rounds()
+        records = [
+            r
+            for r in self.records()
+            if r.trial.kind == Kind.confirmation and r.trial.round == rounds
+        ]
+        groups = by_trial(self.store.observations(self.id))
+        values = {
+            r.trial.id: self.objective.value(last_values(groups[r.trial.id], r.trial.split))
+            for r in records
+            if r.state == State.finished
+        }
+        return summarise([r.trial for r in records if r.trial.id in values], values)
+
+    def with_confirmations(self, recommendation: Recommendation) -> Recommendation:
+        """The recommendation with the confirmation runs that are finished so far."""
+        return recommendation.model_copy(update={"confirmations": tuple(self._confirmed())})
+
+    def confirmations(self) -> pd.DataFrame:
+        """One row per confirmed schedule, with its paired difference from the baseline."""
+        from mixopt.study.frames import confirmations_frame
+
+        return confirmations_frame(self._confirmed())
+
+    # In one process
+
+    def optimize(
+        self,
+        trainer: Trainer | Callable[..., Any],
+        *,
+        confirm: bool = False,
+        progress: Callable[[TrialRecord, float | None], None] | None = None,
+    ) -> Recommendation:
+        """Run rounds in this process, one trial after the other, until the study stops.
+
+        Args:
+            trainer: A trainer, or a function for ``CallableTrainer``.
+            confirm: Whether to run the confirmation trials too.
+            progress: Called after each trial with its record and objective.
+
+        Raises:
+            StudyError: If the study never stops learning from failures alone.
+        """
+        from mixopt.study.run import optimize
+
+        return optimize(self, trainer, confirm=confirm, progress=progress)
+
+
+def _searched(record: TrialRecord) -> bool:
+    return record.trial.kind != Kind.confirmation
+
+
+def _mapped(
+    trial: str, values: Mapping[str, float], tokens: int, known: Trial
+) -> list[Observation]:
+    return [
+        Observation(trial=trial, tokens=tokens, metric=m, value=float(v), split=known.split)
+        for m, v in values.items()
+    ]
+
+
+def _checked(values: list[Observation]) -> list[Observation]:
+    for v in values:
+        if not math.isfinite(v.value):
+            raise StudyError(
+                f"the metric {v.metric!r} of trial {v.trial!r} must be finite; got {v.value!r}",
+                "a run that diverged is told with fail(trial, reason)",
+            )
+    return values

@@ -1,0 +1,246 @@
+"""Your own trainer behind a trial: a Python function, or a shell command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixopt.errors import TrialError
+from mixopt.space import Fidelity, Observation, Report, Schedule, Trial
+
+Rung = Mapping[str, float]
+TrainFunction = Callable[[Schedule, Fidelity, int], Rung | Iterable[Rung]]
+
+
+def rung_observations(trial: Trial, values: Mapping[str, Any]) -> list[Observation]:
+    """One rung's numbers as observations; ``tokens`` says where, else the end of the run.
+
+    Raises:
+        TrialError: If a value is not a finite number.
+    """
+    tokens = values.get("tokens", trial.fidelity.tokens)
+    if isinstance(tokens, bool) or not isinstance(tokens, (int, float)) or not tokens >= 0:
+        raise TrialError(
+            f"the tokens of a rung of trial {trial.id!r} must be a number; got {tokens!r}",
+            "give the training tokens seen when the metrics were measured",
+        )
+    out = []
+    for metric, value in values.items():
+        if metric == "tokens":
+            continue
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise TrialError(
+                f"the metric {metric!r} of trial {trial.id!r} must be a number; got {value!r}",
+                "leave out what is not a metric",
+            ) from None
+        out.append(
+            Observation(
+                trial=trial.id, tokens=int(tokens), metric=metric, value=number, split=trial.split
+            )
+        )
+    require_finite(out)
+    return out
+
+
+def require_finite(observations: Sequence[Observation]) -> None:
+    """Fail the trial on a value that is not finite.
+
+    Raises:
+        TrialError: Naming the metric, the trial and the tokens seen.
+    """
+    for o in observations:
+        if not math.isfinite(o.value):
+            raise TrialError(
+                f"the metric {o.metric!r} of trial {o.trial!r} is not finite: {o.value!r} at "
+                f"{o.tokens:,} tokens",
+                "the run diverged: lower its learning rate",
+            )
+
+
+@dataclass(frozen=True)
+class CallableTrainer:
+    """A trainer from a plain function.
+
+    Args:
+        function: ``function(schedule, fidelity, seed)`` returns the metrics of the finished run as
+            a mapping, or yields one mapping per rung with the tokens seen under ``tokens``. Under
+            Ray it must be picklable.
+    """
+
+    function: TrainFunction
+
+    def run(self, trial: Trial, report: Report) -> None:
+        """Call the function and report what it returns or yields.
+
+        Raises:
+            TrialError: If it returns something else, or a value that is not finite.
+        """
+        result = self.function(trial.schedule, trial.fidelity, trial.seed)
+        if isinstance(result, Mapping):
+            report(rung_observations(trial, result))
+            return
+        if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
+            raise TrialError(
+                f"the train function must return a mapping of metrics or yield one per rung; got "
+                f"{type(result).__name__}",
+                'return {"metric": value}',
+            )
+        for rung in result:
+            report(rung_observations(trial, rung))
+
+
+@dataclass(frozen=True)
+class CommandTrainer:
+    """A trainer from a shell command.
+
+    The command finds the trial in the JSON file named by ``{schedule}`` (and by the variable
+    ``MIXOPT_SCHEDULE``): ``trial``, ``schedule``, ``fidelity``, ``seed``, ``split``, and under
+    ``phase_tokens`` the exact tokens per phase and domain. It writes one JSON object per rung, one
+    per line, ``{"tokens": 1000000, "python": 2.31}``, to the file named by ``{out}``
+    (``MIXOPT_OUT``), or to standard output where the command has no ``{out}`` and leaves that file
+    empty. A line without ``tokens`` counts as the end of the run.
+
+    Args:
+        command: With the placeholders ``{schedule}``, ``{out}``, ``{seed}``, ``{trial}``,
+            ``{tokens}``, ``{parameters}`` and ``{split}``, each replaced by its shell-quoted value.
+        metrics: Names that the last rung must hold.
+        timeout: Seconds after which the command and its children are killed; None for no limit.
+        directory: Where it runs; None for where the study was started.
+        environment: Further variables.
+    """
+
+    command: str
+    metrics: tuple[str, ...] = ()
+    timeout: float | None = None
+    directory: str = field(default_factory=os.getcwd)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, trial: Trial, report: Report) -> None:
+        """Run the command and report each rung it wrote.
+
+        Raises:
+            TrialError: If it fails, runs out of time, or writes something else than metrics.
+        """
+        with tempfile.TemporaryDirectory(prefix=f"mixopt-{trial.id}-") as scratch:
+            out = Path(scratch, "metrics.jsonl")
+            schedule = Path(scratch, "schedule.json")
+            schedule.write_text(json.dumps(trial_document(trial), indent=2), encoding="utf-8")
+            printed = self._execute(trial, schedule, out)
+            written = out.read_text(encoding="utf-8") if out.exists() else ""
+        rungs = list(self._rungs(trial, written if written.strip() else printed))
+        self._require_metrics(trial, rungs)
+        for rung in rungs:
+            report(rung_observations(trial, rung))
+
+    def _execute(self, trial: Trial, schedule: Path, out: Path) -> str:
+        values = _placeholders(trial, schedule, out)
+        variables = {f"MIXOPT_{name.upper()}": value for name, value in values.items()}
+        process = subprocess.Popen(
+            _fill(self.command, values),
+            shell=True,
+            cwd=self.directory,
+            env={**os.environ, **self.environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        try:
+            printed, complaints = process.communicate(timeout=self.timeout)
+        except subprocess.TimeoutExpired:
+            raise TrialError(
+                f"the command of trial {trial.id!r} ran longer than its {self.timeout:g} s and was "
+                "killed",
+                "raise the timeout, or lower the fidelity's tokens",
+            ) from None
+        finally:
+            _end_group(process)
+        if process.returncode != 0:
+            last = " | ".join(complaints.strip().splitlines()[-5:]) or "nothing on standard error"
+            raise TrialError(
+                f"the command of trial {trial.id!r} ended with exit code {process.returncode}: "
+                f"{last}",
+                "run it by hand on a schedule to see the whole output",
+            )
+        return printed
+
+    def _rungs(self, trial: Trial, text: str) -> Iterable[Rung]:
+        for line in text.splitlines():
+            # A trainer that prints its metrics prints other lines too; objects are ours.
+            if not line.lstrip().startswith("{"):
+                continue
+            try:
+                rung = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise TrialError(
+                    f"the command of trial {trial.id!r} wrote a line that is not JSON ({error}): "
+                    f"{line[:120]}",
+                    'write one object per line: {"tokens": 1000000, "python": 2.31}',
+                ) from None
+            yield rung
+
+    def _require_metrics(self, trial: Trial, rungs: list[Rung]) -> None:
+        if not rungs:
+            raise TrialError(
+                f"the command of trial {trial.id!r} wrote no metrics to {{out}} or standard output",
+                'write one object per line: {"tokens": 1000000, "python": 2.31}',
+            )
+        seen = set().union(*rungs)
+        missing = [name for name in self.metrics if name not in seen]
+        if missing:
+            raise TrialError(
+                f"the command of trial {trial.id!r} did not write the metrics {missing}; it wrote "
+                f"{sorted(seen - {'tokens'})}",
+                "metrics are named as in the objective",
+            )
+
+
+def trial_document(trial: Trial) -> dict[str, Any]:
+    """What a command is told about its trial."""
+    return {
+        "trial": trial.id,
+        "seed": trial.seed,
+        "split": trial.split,
+        "fidelity": trial.fidelity.model_dump(mode="json"),
+        "schedule": trial.schedule.model_dump(mode="json"),
+        "phase_tokens": trial.schedule.tokens(trial.fidelity.tokens),
+    }
+
+
+def _placeholders(trial: Trial, schedule: Path, out: Path) -> dict[str, str]:
+    return {
+        "schedule": str(schedule),
+        "out": str(out),
+        "seed": str(trial.seed),
+        "trial": trial.id,
+        "tokens": str(trial.fidelity.tokens),
+        "parameters": str(trial.fidelity.parameters),
+        "split": str(trial.split),
+    }
+
+
+def _fill(command: str, values: Mapping[str, str]) -> str:
+    """Replace the known placeholders only: shells and awk use braces too."""
+    names = "|".join(values)
+    return re.sub(rf"\{{({names})\}}", lambda m: shlex.quote(values[m[1]]), command)
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """Kill whatever the command left behind, and reap it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -1,0 +1,43 @@
+"""What Tune tells us as trials start and end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune import Callback
+
+from mixopt.study import Study
+from mixopt.study.run import trial_objective
+from mixopt.tune.progress import Progress
+from mixopt.tune.trainable import TRIAL
+
+
+class ProgressCallback(Callback):  # type: ignore[misc]
+    """Passes starts and ends on to the progress display.
+
+    Args:
+        study: Read for the results.
+        progress: Shown.
+    """
+
+    def __init__(self, study: Study, progress: Progress) -> None:
+        self._study = study
+        self._progress = progress
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks for a restore that never happens; connections cannot be.
+        return {}
+
+    def on_trial_start(self, **info: Any) -> None:
+        """A worker has taken a trial."""
+        self._progress.started(self._study.record_of(info["trial"].config[TRIAL]).trial)
+
+    def on_trial_complete(self, **info: Any) -> None:
+        """A trial has ended and its results are stored."""
+        record = self._study.record_of(info["trial"].config[TRIAL])
+        self._progress.ended(record, trial_objective(self._study, record.trial))
+
+    def on_trial_error(self, **info: Any) -> None:
+        """A worker has died."""
+        record = self._study.record_of(info["trial"].config[TRIAL])
+        self._progress.died(record.trial)

@@ -1,0 +1,99 @@
+"""Progress on standard error: a live table on a terminal, one line per trial otherwise."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from mixopt.space import Trial
+from mixopt.study import State, TrialRecord
+
+SHOWN = 12
+
+
+class Progress:
+    """Shows trials as they start and end; to be used as a context.
+
+    Args:
+        console: Where to; None for standard error.
+        total: Trials the search may take at most, where known.
+    """
+
+    def __init__(self, console: Console | None = None, total: int | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._total = total
+        self._running: dict[str, tuple[Trial, float]] = {}
+        self._ended: list[tuple[TrialRecord, float | None]] = []
+        self._best: float | None = None
+        self._live: Live | None = None
+
+    @classmethod
+    def silent(cls) -> Progress:
+        """One that shows nothing."""
+        return cls(Console(quiet=True))
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._console.quiet:
+            self._live = Live(
+                console=self._console, get_renderable=self.table, refresh_per_second=2
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def started(self, trial: Trial) -> None:
+        """A worker has taken a trial."""
+        self._running[trial.id] = (trial, time.monotonic())
+
+    def ended(self, record: TrialRecord, objective: float | None) -> None:
+        """A trial is finished or failed."""
+        self._running.pop(record.trial.id, None)
+        self._ended.append((record, objective))
+        if objective is not None and record.search:
+            self._best = objective if self._best is None else min(self._best, objective)
+        if self._live is None:
+            self._console.print(self._line(record, objective), highlight=False, soft_wrap=True)
+
+    def died(self, trial: Trial) -> None:
+        """A worker has died; the trial may be run again."""
+        self._running.pop(trial.id, None)
+        if self._live is None:
+            self._console.print(f"{trial.id}: its worker died", highlight=False, soft_wrap=True)
+
+    def _line(self, record: TrialRecord, objective: float | None) -> str:
+        if record.state == State.failed:
+            return f"{record.trial.id} failed: {record.reason}"
+        seconds = f" in {record.seconds:.1f} s" if record.seconds is not None else ""
+        value = f" objective {objective:.4f}" if objective is not None else ""
+        best = f" (best {self._best:.4f})" if self._best is not None and record.search else ""
+        done = len(self._ended)
+        count = f"[{done}/{self._total}] " if self._total and record.search else f"[{done}] "
+        return f"{count}{record.trial.id} {record.trial.kind}{value}{best}{seconds}"
+
+    def table(self) -> Table:
+        """The trials that run now and the last that ended."""
+        done = f"{len(self._ended)}" + (f" of at most {self._total}" if self._total else "")
+        best = "" if self._best is None else f", best objective {self._best:.4f}"
+        table = Table(title=f"{done} trials{best}", title_justify="left", box=None, padding=(0, 2))
+        for column in ("trial", "kind", "state", "objective", "seconds"):
+            table.add_column(
+                column, justify="right" if column in ("objective", "seconds") else None
+            )
+        for record, objective in self._ended[-SHOWN:]:
+            value = "" if objective is None else f"{objective:.4f}"
+            seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
+            state = record.reason if record.state == State.failed else str(record.state)
+            kind = record.trial.label or str(record.trial.kind)
+            table.add_row(record.trial.id, kind, state, value, seconds)
+        for trial, since in list(self._running.values()):
+            passed = f"{time.monotonic() - since:.0f}"
+            table.add_row(trial.id, trial.label or str(trial.kind), "running", "", passed)
+        return table

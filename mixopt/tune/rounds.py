@@ -1,0 +1,271 @@
+"""Rounds of trials on Ray Tune, until the study stops and its recommendation is confirmed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixopt.errors import StudyError
+from mixopt.space import Trainer, Trial
+from mixopt.study import Study, TrialRecord
+from mixopt.study.run import require_progress, search_open
+from mixopt.tune.progress import Progress
+from mixopt.tune.session import count_slots, ray_session
+
+if TYPE_CHECKING:
+    from mixopt.propose import Recommendation
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did and where its wall time went.
+
+    Attributes:
+        recommendation: With the confirmation runs.
+        stop_reason: Why the search stopped.
+        trials: Run to their end by this call, confirmation runs included.
+        failed: Those of them that failed.
+        slots: Trials at a time.
+        wall_seconds: From call to return.
+        trial_seconds: Summed over trials.
+        outside_seconds: Wall time in which no trial was running.
+        parts: Wall seconds per part: ``ray`` (start and stop), ``rounds`` (Tune, trials included),
+            ``proposals`` (designs, fits, stopping rule and recommendation).
+    """
+
+    recommendation: Recommendation
+    stop_reason: str | None
+    trials: int
+    failed: int
+    slots: int
+    wall_seconds: float
+    trial_seconds: float
+    outside_seconds: float
+    parts: Mapping[str, float]
+
+    @property
+    def outside_share(self) -> float:
+        """Share of the wall time in which no trial was running."""
+        return self.outside_seconds / self.wall_seconds
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the slots' time not spent in trials; counts half-empty ends of rounds too."""
+        return 1 - self.trial_seconds / (self.slots * self.wall_seconds)
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.parts.items())
+        return (
+            f"{self.trials} trials ({self.failed} failed) on {self.slots} slots in "
+            f"{self.wall_seconds:.1f} s; {self.outside_share:.1%} outside trials, "
+            f"{self.idle_share:.1%} of the slots idle ({parts})"
+        )
+
+
+@dataclass
+class _Clock:
+    """Wall seconds per part."""
+
+    began: float = field(default_factory=time.time)
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.parts[name] = self.parts.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same over the rounds of one call."""
+
+    study: Study
+    trainer: Trainer
+    resources: Mapping[str, float]
+    out: Path
+    owner: str
+    progress: Progress
+    clock: _Clock
+
+
+def run_rounds(
+    study: Study,
+    trainer: Trainer,
+    *,
+    out: str | Path,
+    resources_per_trial: Mapping[str, float] | None = None,
+    confirm: bool = True,
+    progress: Progress | None = None,
+    address: str | None = None,
+) -> RunSummary:
+    """Run a study to its recommendation; the same call again goes on where it was killed.
+
+    Args:
+        study: Its storage must be a file or a server that every worker reaches.
+        trainer: Picklable; runs the trials.
+        out: Folder for Ray's own files, below ``ray``; on a cluster it must be shared.
+        resources_per_trial: As Ray counts them; None for one CPU.
+        confirm: Whether to run the confirmation trials.
+        progress: Shows trials as they start and end; None to show nothing.
+        address: Of a Ray cluster; None for a local one.
+
+    Raises:
+        StudyError: If the study is in memory, is being run by another process, its trials all
+            fail, or a trial does not fit on the cluster.
+    """
+    if study.store.in_memory:
+        raise StudyError(
+            f"the study {study.name!r} is in memory, where Ray's workers cannot reach it",
+            'give it a storage: Study(..., storage="study.db")',
+        )
+    clock = _Clock()
+    owner = study.store.claim(study.id)
+    resources = dict(resources_per_trial or {"cpu": 1})
+    shown = progress or Progress.silent()
+    run = _Run(study, trainer, resources, Path(out).resolve(), owner, shown, clock)
+    try:
+        with shown, _session(run, address):
+            slots = count_slots(resources)
+            _search(run)
+            recommendation = _recommend(run, confirm)
+    finally:
+        study.store.release(study.id, owner)
+    return _summary(run, recommendation, slots)
+
+
+@contextmanager
+def _session(run: _Run, address: str | None) -> Iterator[None]:
+    session = ray_session(address)
+    with run.clock.part("ray"):
+        session.__enter__()
+    try:
+        yield
+    finally:
+        with run.clock.part("ray"):
+            session.__exit__(None, None, None)
+
+
+def _search(run: _Run) -> None:
+    study = run.study
+    if not search_open(study):
+        require_progress(study)
+    while True:
+        with run.clock.part("proposals"):
+            trials = [] if study.should_stop() else study.ask()
+        if not trials:
+            return
+        _run_trials(run, trials)
+        require_progress(study)
+
+
+def _recommend(run: _Run, confirm: bool) -> Recommendation:
+    with run.clock.part("proposals"):
+        recommendation = run.study.recommend()
+    if not confirm:
+        return recommendation
+    trials = run.study.confirmation_trials(recommendation)
+    if trials:
+        _run_trials(run, trials)
+    return run.study.with_confirmations(recommendation)
+
+
+def _run_trials(run: _Run, trials: Sequence[Trial]) -> None:
+    """Run trials until each is finished or failed; a worker that died is replaced."""
+    ids = {t.id for t in trials}
+    waiting = list(trials)
+    while waiting:
+        with run.clock.part("rounds"):
+            reasons = _tune(run, waiting)
+        for record in _open(run.study, ids):
+            run.study.crashed(record.trial.id, reasons.get(record.trial.id, "no reason given"))
+        waiting = [r.trial for r in _open(run.study, ids)]
+
+
+def _open(study: Study, ids: set[str]) -> list[TrialRecord]:
+    return [r for r in study.records() if r.open and r.trial.id in ids]
+
+
+def _tune(run: _Run, trials: Sequence[Trial]) -> dict[str, str]:
+    """One Tuner over the trials; returns why workers died, per trial."""
+    from ray import tune
+
+    from mixopt.tune.callback import ProgressCallback
+    from mixopt.tune.trainable import TRIAL, TrialWorker, Work
+
+    work = Work(run.study.store.url, run.study.name, run.owner, run.trainer)
+    trainable = tune.with_parameters(TrialWorker, work=work)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, dict(run.resources)),
+        param_space={TRIAL: tune.grid_search([t.id for t in trunks_first(trials)])},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True, trial_name_creator=_trial_name, trial_dirname_creator=_trial_name
+        ),
+        run_config=tune.RunConfig(
+            name=f"{trials[0].id}-{run.owner[:8]}",
+            storage_path=str(run.out / "ray"),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[ProgressCallback(run.study, run.progress)],
+        ),
+    )
+    results = tuner.fit()
+    return {r.config[TRIAL]: _reason(r.error) for r in results if r.error and r.config}
+
+
+def _trial_name(trial: Any) -> str:
+    """The study's own id: Tune's default name embeds every parameter."""
+    return str(trial.config["trial"])
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Ray puts the cause last in a traceback, and first in a death notice.
+    line = lines[-1] if lines and lines[0].startswith("\x1b[36m") else (lines or ["no message"])[0]
+    return f"{type(error).__name__}: {line}"
+
+
+def trunks_first(trials: Sequence[Trial]) -> list[Trial]:
+    """The first trial of every trunk before the others, which then branch from its checkpoint."""
+    first, rest, seen = [], [], set()
+    for trial in trials:
+        trunk = (trial.seed, trial.schedule.base)
+        (rest if trunk in seen else first).append(trial)
+        seen.add(trunk)
+    return first + rest
+
+
+def _summary(run: _Run, recommendation: Recommendation, slots: int) -> RunSummary:
+    ended = time.time()
+    spans = [
+        (r.started, r.ended, r.reason)
+        for r in run.study.records()
+        if r.started is not None and r.ended is not None and r.started >= run.clock.began
+    ]
+    wall = ended - run.clock.began
+    return RunSummary(
+        recommendation=recommendation,
+        stop_reason=run.study.stop_reason,
+        trials=len(spans),
+        failed=sum(bool(reason) for _, _, reason in spans),
+        slots=slots,
+        wall_seconds=wall,
+        trial_seconds=sum(end - start for start, end, _ in spans),
+        outside_seconds=wall - covered([(start, end) for start, end, _ in spans]),
+        parts=run.clock.parts,
+    )
+
+
+def covered(spans: Sequence[tuple[float, float]]) -> float:
+    """Length of the union of intervals."""
+    total, reach = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(end - max(start, reach), 0.0)
+        reach = max(reach, end)
+    return total

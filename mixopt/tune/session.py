@@ -1,0 +1,91 @@
+"""Starting and stopping Ray, quietly."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from mixopt.errors import StudyError
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    # Loggers of every kind write the weights of every trial again; the storage has them.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A trial that failed reports no metrics; that must not end the round.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # Ctrl-C must reach this process: Tune would end the round as if it were complete.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # The study's storage is the truth; Tune's own snapshots are never read.
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@contextmanager
+def ray_session(address: str | None = None) -> Iterator[None]:
+    """Use the running Ray, or start one for as long as the block lasts.
+
+    Args:
+        address: Of a cluster; None for a local one.
+
+    Raises:
+        StudyError: If Ray does not start, or the cluster cannot be reached.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if ray.is_initialized():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            ray.init(
+                address=address or ("auto" if os.environ.get("RAY_ADDRESS") else "local"),
+                include_dashboard=False if address is None else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+        except Exception as error:
+            raise StudyError(
+                f"Ray did not start: {error}",
+                "check the address, or free memory and file handles on this machine",
+            ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def count_slots(resources: Mapping[str, float]) -> int:
+    """How many trials fit on the cluster at a time.
+
+    Args:
+        resources: Of one trial, as Ray counts them (``cpu``, ``gpu``, custom names).
+
+    Raises:
+        StudyError: If not even one fits; names the resource.
+    """
+    import ray
+
+    names = {"cpu": "CPU", "gpu": "GPU"}
+    have = ray.cluster_resources()
+    fits = {}
+    for name, needed in resources.items():
+        total = have.get(names.get(name.lower(), name), 0.0)
+        if needed > total:
+            raise StudyError(
+                f"a trial needs {needed:g} {name}, but the cluster has {total:g}",
+                "lower resources_per_trial, or add machines",
+            )
+        if needed > 0:
+            fits[name] = int(total / needed)
+    return max(min(fits.values(), default=1), 1)
