@@ -1,0 +1,166 @@
+"""A finished two-phase study and its recommendation, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixopt.propose import (
+    Confirmation,
+    Estimate,
+    GuardrailCheck,
+    Observed,
+    Recommendation,
+    TradeOffPoint,
+)
+from mixopt.report import ReportData
+from mixopt.space import Fidelity, Objective, Schedule, SearchSpace
+
+BASE = {"python": 0.3, "cpp": 0.25, "prose": 0.35, "stubs": 0.1, "data": 0.0}
+RICH = {"python": 0.5, "cpp": 0.0, "prose": 0.25, "stubs": 0.2, "data": 0.05}
+
+
+def make_space(phases: int = 2, **more) -> SearchSpace:
+    supply = {"python": 2.6e6, "cpp": 5.9e6, "prose": 7.3e6, "stubs": 7e5, "data": 1.5e5}
+    ending = [{"name": "ending", "fraction": [0, 0.1, 0.2, 0.3]}]
+    return SearchSpace.model_validate(
+        {
+            "name": "local",
+            "domains": {name: {"tokens": int(v)} for name, v in supply.items()},
+            "phases": [{"name": "base"}, *ending[: phases - 1]],
+            "target": {"parameters": 98_000, "tokens": 6_400_000},
+            "max_epochs": 4,
+            **more,
+        }
+    )
+
+
+def make_recommendation(space: SearchSpace, **more) -> Recommendation:
+    two = len(space.phases) > 1
+    schedule = Schedule.two_phase(BASE, RICH, 0.2 if two else 0)
+    metrics = {n: Estimate.of(3.0 + 0.1 * i, 0.02) for i, n in enumerate(space.names)}
+    base_metrics = {n: Estimate.of(3.1 + 0.08 * i, 0.02) for i, n in enumerate(space.names)}
+    points = tuple(
+        TradeOffPoint(
+            upsample_fraction=f,
+            schedule=Schedule.two_phase(BASE, RICH, f),
+            objective=Estimate.of(3.16 + 2 * (f - 0.2) ** 2, 0.01 + 0.05 * f),
+            metrics={
+                n: Estimate.of(3.1 + 0.08 * i + f * (0.4 * i - 0.8), 0.02)
+                for i, n in enumerate(space.names)
+            },
+        )
+        for f in (0.0, 0.1, 0.2, 0.3)[: 4 if two else 1]
+    )
+    values = {
+        "recommendation": (3.17, 3.18, 3.16),
+        "baseline": (3.27, 3.29, 3.26),
+        "uniform": (3.23, 3.25, 3.22),
+        "static": (3.19, 3.2, 3.17),
+    }
+    given = {
+        "schedule": schedule,
+        "predicted": Estimate.of(3.15, 0.012),
+        "corrected": Estimate.of(3.168, 0.015),
+        "best_observed": Observed(trial="r02-t03", value=3.172, schedule=schedule),
+        "baseline": Estimate.of(3.272, 0.011),
+        "baseline_observed": 3.281,
+        "uniform": Estimate.of(3.235, 0.012),
+        "metrics": metrics,
+        "baseline_metrics": base_metrics,
+        "upsampling_ratio": schedule.upsampling_ratio(),
+        "epochs": schedule.epochs(6_400_000, space.supply),
+        "static_control": Schedule.static(schedule.exposure()),
+        "trade_off": points,
+        "guardrails": (
+            GuardrailCheck(
+                metric="cpp",
+                limit=3.2,
+                predicted=metrics["cpp"],
+                probability=0.97,
+                confidence=0.9,
+            ),
+        ),
+        "notes": ("python is read 0.8 times; <b>raw</b> & plain.",),
+        "surrogate": tuple(
+            {
+                "metric": n,
+                "weight shared law": 0.6,
+                "weight warped GP": 0.4,
+                "spearman": 0.93,
+                "rmse": 0.021,
+                "coverage": 0.95,
+                "fallback": "" if i else "only 5 different schedules: prior mean and prior width",
+            }
+            for i, n in enumerate(space.names)
+        ),
+        "confirmations": tuple(
+            Confirmation(
+                label=label,
+                schedule=schedule,
+                values=v,
+                mean=float(np.mean(v)),
+                se=float(np.std(v, ddof=1) / np.sqrt(3)),
+            )
+            for label, v in values.items()
+        ),
+    }
+    return Recommendation(**{**given, **more})
+
+
+def make_trials() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for r, (size, level) in enumerate(((10, 3.35), (6, 3.24), (6, 3.2))):
+        for t in range(size):
+            rows.append(
+                {
+                    "trial": f"r{r:02d}-t{t:02d}",
+                    "round": r,
+                    "kind": "initial" if r == 0 else "proposed",
+                    "label": "",
+                    "state": "finished",
+                    "objective": level + 0.04 * rng.standard_normal(),
+                }
+            )
+    rows.append({**rows[-1], "trial": "r02-t06", "state": "failed", "objective": np.nan})
+    for k in range(3):
+        row = {"trial": f"c03-baseline-s{k}", "round": 3, "kind": "confirmation"}
+        rows.append({**row, "label": "baseline", "state": "finished", "objective": 3.27})
+    frame = pd.DataFrame(rows)
+    frame["tokens"], frame["flops"], frame["seconds"] = 400_000, 2.4e11, 14.0
+    return frame
+
+
+def make_data(**more) -> ReportData:
+    space = more.pop("space", None) or make_space()
+    trials = make_trials()
+    search = trials[(trials["kind"] != "confirmation") & trials["objective"].notna()]
+    mean = search["objective"] + 0.02 * np.random.default_rng(1).standard_normal(len(search))
+    predictions = pd.DataFrame(
+        {
+            "trial": search["trial"],
+            "observed": search["objective"],
+            "mean": mean,
+            "low": mean - 0.05,
+            "high": mean + 0.05,
+        }
+    )
+    weights = {"python": 0.6, "prose": 0.2, "cpp": 0.2}
+    given = {
+        "name": "demo",
+        "space": space,
+        "objective": Objective(weights=weights),
+        "recommendation": make_recommendation(space),
+        "trials": trials,
+        "predictions": predictions,
+        "predictions_how": "out of fold",
+        "fidelity": Fidelity(parameters=98_000, tokens=400_000),
+        "stop_reason": "the budget of 22 trials is spent",
+        "budget": {"trials": 22},
+    }
+    return ReportData(**{**given, **more})
+
+
+@pytest.fixture
+def data() -> ReportData:
+    return make_data()
