@@ -2,7 +2,7 @@
 
 from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
 from mixopt.proxy.model import Proxy
-from mixopt.proxy.plan import Plan, make_plan
+from mixopt.proxy.plan import Plan, make_plan, tokens_with_sharing
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape, architecture, flops
 from mixopt.proxy.trainer import ProxyTrainer, RunSummary, TokenSource
@@ -20,4 +20,5 @@ __all__ = [
     "architecture",
     "flops",
     "make_plan",
+    "tokens_with_sharing",
 ]

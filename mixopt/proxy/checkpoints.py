@@ -55,15 +55,28 @@ class CheckpointStore:
         return max((step for step, key in enumerate(keys) if key in stored), default=None)
 
     def save(self, key: str, snapshot: Snapshot) -> None:
-        """Keep a snapshot; the first of several writers of one key wins, all write the same."""
+        """Keep a snapshot; several writers of one key all write the same, none half of it.
+
+        Raises:
+            TrialError: If the folder cannot be written to.
+        """
         if self._path(key).exists():
             return
+        try:
+            self._write(self._path(key), snapshot)
+        except OSError as error:
+            raise TrialError(
+                f"the checkpoint folder {self.folder} must be writable: {error.strerror}",
+                "free some space, or choose another folder",
+            ) from error
+
+    def _write(self, path: Path, snapshot: Snapshot) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{key[:12]}.")
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{path.stem[:12]}.")
         try:
             with os.fdopen(handle, "wb") as stream:
                 torch.save(asdict(snapshot), stream)
-            os.replace(name, self._path(key))
+            os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

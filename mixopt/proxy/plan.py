@@ -121,6 +121,25 @@ def make_plan(trial: Trial, settings: ProxySettings) -> Plan:
     )
 
 
+def tokens_with_sharing(trials: Iterable[Trial], settings: ProxySettings) -> list[int]:
+    """Tokens each trial trains when all run in this order over one checkpoint folder.
+
+    Nothing is trained. The rest of a trial's tokens comes from an earlier one's trunk.
+
+    Raises:
+        TrialError: As `make_plan`.
+    """
+    stored: set[str] = set()
+    trained = []
+    for trial in trials:
+        plan = make_plan(trial, settings)
+        keys = plan.prefix_keys([trial.fidelity.parameters, trial.seed, trial.split.value])
+        reused = max((step for step, key in enumerate(keys) if key in stored), default=0)
+        trained.append(plan.tokens_after(plan.steps) - plan.tokens_after(reused))
+        stored |= {keys[step] for step in plan.branches}
+    return trained
+
+
 def _marks(shares: Iterable[float], steps: int) -> frozenset[int]:
     return frozenset(max(1, round(share * steps)) for share in shares)
 

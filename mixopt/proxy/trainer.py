@@ -94,11 +94,12 @@ class ProxyTrainer:
         """Train, reporting nats/token per domain at every rung (those of a reused prefix too).
 
         Raises:
-            TrialError: If the loss is not finite or above that of guessing, or the trial does not
-                fit corpus and settings.
+            TrialError: If the loss is not finite or above that of guessing, the trial does not fit
+                the settings or the device's memory, or a checkpoint cannot be read or written.
+            CorpusError: If the schedule names a domain that the corpus lacks or that is too short.
         """
         start = time.monotonic()
-        with _threads(self.settings.threads):
+        with _threads(self.settings.threads), _memory_errors(trial):
             run = _Run(trial, self._open(), self.settings, self._store)
             reused = run.step
             for tokens, values in run.measured:
@@ -170,10 +171,11 @@ class _Run:
 
     def _header(self, trial: Trial, corpus: TokenSource, shape: dict[str, int]) -> dict[str, Any]:
         """What every prefix of the run depends on, besides data and rates."""
-        used = {"context", "batch", "weight_decay", "clip", "betas", "evaluation_tokens"}
+        used = {"context", "batch", "weight_decay", "clip", "betas", "evaluation_tokens", "threads"}
         return {
             "recipe": RECIPE,
             "torch": torch.__version__,
+            "instructions": torch.backends.cpu.get_cpu_capability(),  # they decide the rounding
             "corpus": corpus.fingerprint,
             "shape": shape,
             "seed": trial.seed,
@@ -291,3 +293,15 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _memory_errors(trial: Trial) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrialError(
+            f"a proxy must fit into the device's memory; {trial.id} with "
+            f"{trial.fidelity.parameters:,} parameters does not: {error}",
+            "lower the batch or the context, or give each trial a larger share of the GPU",
+        ) from error

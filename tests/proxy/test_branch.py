@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mixopt.errors import TrialError
-from mixopt.proxy import ProxyTrainer
+from mixopt.proxy import ProxyTrainer, tokens_with_sharing
 from mixopt.space import LearningRate, Schedule
 
 from .conftest import make_trial, run
@@ -112,6 +112,24 @@ def test_what_the_trunk_depends_on_is_not_shared(corpus, settings, tmp_path, cha
     assert trainer.last_run.tokens_reused == 0
 
 
+def test_the_sharing_foreseen_is_the_sharing_that_happens(corpus, settings, tmp_path):
+    settings = settings.model_copy(update={"branch_points": (0.5,)})
+    trials = [
+        two_phase(RICH, 0.2),
+        two_phase(OTHER, 0.2),
+        two_phase(RICH, 0.4),
+        make_trial(BASE),
+        make_trial(BASE, seed=1),
+    ]
+    trainer = ProxyTrainer(corpus, settings, tmp_path)
+    trained = []
+    for trial in trials:
+        run(trainer, trial)
+        trained.append(trainer.last_run.tokens_trained)
+    assert tokens_with_sharing(trials, settings) == trained
+    assert trained == [3200, 640, 1600, 640, 3200]
+
+
 def test_another_text_does_not_share_a_trunk(settings, tmp_path):
     from .conftest import SyntheticCorpus
 
@@ -145,3 +163,10 @@ def test_a_damaged_checkpoint_is_named(corpus, settings, tmp_path):
     next(tmp_path.iterdir()).write_bytes(b"half a file")
     with pytest.raises(TrialError, match=r"checkpoint .*\.pt must be readable"):
         run(trainer, two_phase(OTHER))
+
+
+def test_a_folder_that_cannot_be_made_is_named(corpus, settings, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(TrialError, match=r"checkpoint folder .*file must be writable"):
+        run(ProxyTrainer(corpus, settings, blocked), two_phase(RICH))

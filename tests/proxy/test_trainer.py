@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from mixopt.errors import TrialError
+from mixopt.errors import CorpusError, TrialError
 from mixopt.proxy import ProxyTrainer, architecture
+from mixopt.proxy.evaluate import evaluation_windows
 from mixopt.space import LearningRate, Schedule
 
 from .conftest import VOCAB, make_trial, run
@@ -50,11 +52,15 @@ def test_the_same_seed_gives_the_same_losses_and_another_seed_others(corpus, set
 
 
 def test_the_global_random_state_and_the_thread_count_are_left_alone(corpus, settings):
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    state = torch.get_rng_state()
-    run(ProxyTrainer(corpus, settings), make_trial(EVEN, tokens=640))
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.get_num_threads() == 2
+    try:
+        state = torch.get_rng_state()
+        run(ProxyTrainer(corpus, settings), make_trial(EVEN, tokens=640))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_split_is_the_one_asked_for(corpus, settings):
@@ -86,3 +92,36 @@ def test_a_loss_that_is_not_a_number_fails_the_trial(corpus, settings):
     hot = Schedule.static(EVEN, LearningRate(peak=1e38))
     with pytest.raises(TrialError, match="must be finite"):
         run(ProxyTrainer(corpus, settings), make_trial(hot))
+
+
+def test_a_domain_the_corpus_lacks_is_named(corpus, settings):
+    with pytest.raises(CorpusError, match="corpus lacks: sideways"):
+        run(ProxyTrainer(corpus, settings), make_trial({"up": 0.5, "sideways": 0.5}))
+
+
+def test_held_out_text_shorter_than_a_window_is_named():
+    with pytest.raises(TrialError, match="held-out text of 'up' must hold at least 17 tokens; it"):
+        evaluation_windows(np.arange(16), 16, 64, "up")
+
+
+def test_held_out_windows_spread_over_the_split_and_keep_the_cap():
+    windows = evaluation_windows(np.arange(1000), 16, 64 + 15, "up")
+    assert windows.tolist() == [list(range(s, s + 17)) for s in (0, 240, 496, 736)]
+    everything = evaluation_windows(np.arange(1000), 16, 10**6, "up")
+    assert everything[:, 0].tolist() == list(range(0, 62 * 16, 16))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused(corpus, settings):
+    cuda = settings.model_copy(update={"device": "cuda"})
+    with pytest.raises(TrialError, match="'cuda' was asked for and there is none"):
+        run(ProxyTrainer(corpus, cuda), make_trial(UP))
+
+
+def test_bfloat16_learns_as_float32_does(corpus, settings):
+    rough = settings.model_copy(update={"dtype": "bfloat16"})
+    exact_losses = run(ProxyTrainer(corpus, settings), make_trial(EVEN))
+    rough_losses = run(ProxyTrainer(corpus, rough), make_trial(EVEN))
+    for (_, _, exact), (_, _, value) in zip(exact_losses, rough_losses, strict=True):
+        assert value == pytest.approx(exact, abs=0.1)
+    assert exact_losses != rough_losses
