@@ -35,6 +35,8 @@ _BUILD_TEXT = re.compile(r"cmakelists|requirements|entry_points|top_level|source
 _DOCSTRING = re.compile(
     r'(?:\A(?:\s*#[^\n]*\n|\s*\n)*|:[ \t]*(?:#[^\n]*)?\n)[ \t]*[rR]?"""(.*?)"""', re.DOTALL
 )
+# Character tables (a seventh of the library, all alike) and the build settings of one machine.
+_GENERATED = re.compile(r"encodings/|_sysconfigdata|config-|pydoc_data/")
 _SHORTEST_DOCSTRING = 300
 
 
@@ -44,9 +46,9 @@ def installed_files(
     """Files of one kind as ``(key, path)``, sorted by key.
 
     Args:
-        kind: ``python`` (standard library without tests), ``cpp`` (torch's headers without the
-            generated operators), ``prose`` (packages' docstrings and documentation files),
-            ``stubs`` (.pyi), ``data`` (JSON, YAML, TOML).
+        kind: ``python`` (standard library without tests and character tables), ``cpp`` (torch's
+            headers without the generated operators), ``prose`` (packages' docstrings and
+            documentation files), ``stubs`` (.pyi), ``data`` (JSON, YAML, TOML).
         packages: Import names to look through; None takes this module's list, which names only
             what mixopt itself installs.
 
@@ -110,12 +112,8 @@ def _walk(root: Path, suffixes: set[str]) -> Iterator[Path]:
 
 def _standard_library() -> list[tuple[str, Path]]:
     root = Path(sysconfig.get_path("stdlib"))
-    return [
-        (f"stdlib/{path.relative_to(root).as_posix()}", path)
-        for path in _walk(root, {".py"})
-        # Build settings of this one machine.
-        if not path.name.startswith("_sysconfigdata")
-    ]
+    files = ((path.relative_to(root).as_posix(), path) for path in _walk(root, {".py"}))
+    return [(f"stdlib/{key}", path) for key, path in files if not _GENERATED.match(key)]
 
 
 def _headers(packages: tuple[str, ...]) -> list[tuple[str, Path]]:
