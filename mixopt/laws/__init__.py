@@ -14,7 +14,7 @@ from mixopt.laws.mixing import (
     Power,
 )
 from mixopt.laws.phases import effective_mixture, position_weights
-from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, shared_value
+from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, mass_features, shared_value
 from mixopt.laws.units import Units
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "effective_mixture",
     "fit_law",
     "fit_shared",
+    "mass_features",
     "position_weights",
     "shared_value",
 ]

@@ -140,7 +140,7 @@ def fit_law(
     start = prior[0][metric] + 0.5 * prior[1][metric] * np.tile(noise, (G * m, 1))
     Z = (Y - units.low) / units.sd
     end = minimise(
-        _Objective(law, W, F, Z, metric, mask, prior), start, iterations=iterations, tol=1e-6
+        _Objective(law, W, F, Z, metric, mask, prior), start, iterations=iterations, tol=1e-5
     )
     value = end.value.reshape(G, m, restarts)
     theta = end.theta.reshape(G, m, restarts, -1)

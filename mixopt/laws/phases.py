@@ -64,12 +64,12 @@ def effective_mixture(kappa: Any, W: Any, F: Any) -> Any:
     """The mixture a law sees.
 
     Args:
-        kappa: Scalar array, or ``m`` recencies (one per metric).
+        kappa: Recencies of any shape ``...``.
         W: ``n x P x d`` weights per phase.
         F: ``n x P`` fractions.
 
     Returns:
-        ``n x d`` for a scalar kappa, ``m x n x d`` for ``m`` of them.
+        ``... x n x d``.
     """
     omega = position_weights(kappa[..., None, None], F)
     return namespace(W).einsum("...np,npd->...nd", omega, W)

@@ -101,19 +101,37 @@ def shared_value(shape: SharedShape, scales: Any, theta: Any, W: Any, F: Any) ->
         ``B x n x m`` nats/token (numpy or torch, as given).
     """
     xp, t = namespace(theta), shape.unpack(theta)
-    q, w, eps = _distributions(shape, t)
-    if shape.phases > 1:
-        R = xp.stack([effective_mixture(k, W, F) for k in t["kappa"]])
-    else:
-        R = W[None, None, :, 0]
-    mass = R @ q[:, None, 1 : shape.domains + 1] + (eps * q[:, 0])[:, None, None]
-    log_mass = xp.log(mass / (1.0 + eps)[:, None, None] + _FLOOR)
+    log_mass, w = _log_masses(shape, t, W, F)
     if shape.phases > 1:
         entropy = xp.einsum("bmnk,bmk->bnm", log_mass, w)
     else:
         entropy = log_mass[:, 0] @ (w.swapaxes(-1, -2))
     c = scales.low + scales.sd * t["gamma"]
     return c[:, None] - xp.exp(t["beta"] / 2.0)[:, None] * entropy
+
+
+def mass_features(shape: SharedShape, theta: Any, W: Any, F: Any) -> Any:
+    """Where a schedule lies in the law's own terms: sqrt(w_ik) log mass_k, of every class.
+
+    Squared distances between these are differences of class masses, weighed by how much each
+    metric cares for the class; they average over the ``B`` fits.
+
+    Returns:
+        ``m x n x (B K)`` (numpy or torch, as given).
+    """
+    xp = namespace(theta)
+    log_mass, w = _log_masses(shape, shape.unpack(theta), W, F)
+    features = log_mass * xp.sqrt(w)[:, :, None, :] / len(theta) ** 0.5
+    return xp.concatenate([features[b] for b in range(len(theta))], -1)
+
+
+def _log_masses(shape: SharedShape, t: dict[str, Any], W: Any, F: Any) -> tuple[Any, Any]:
+    """Log class masses ``B x (m|1) x n x K`` and the metrics' class weights ``B x m x K``."""
+    xp = namespace(W)
+    q, w, eps = _distributions(shape, t)
+    R = effective_mixture(t["kappa"], W, F) if shape.phases > 1 else W[None, None, :, 0]
+    mass = R @ q[:, None, 1 : shape.domains + 1] + (eps * q[:, 0])[:, None, None]
+    return xp.log(mass / (1.0 + eps)[:, None, None] + _FLOOR), w
 
 
 def _distributions(shape: SharedShape, t: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -159,8 +177,11 @@ class SharedObjective:
     def _mixtures(self, t: dict[str, Array]) -> tuple[Array, Array | None]:
         if self.shape.phases == 1:
             return self.W[None, None, :, 0], None
-        R = np.stack([effective_mixture(k, self.W, self.F) for k in t["kappa"]])
-        return R, np.stack([effective_mixture_slope(k, self.W, self.F) for k in t["kappa"]])
+        kappa = t["kappa"]
+        return (
+            effective_mixture(kappa, self.W, self.F),
+            effective_mixture_slope(kappa, self.W, self.F),
+        )
 
     def _masses(self, R: Array, q: Array, eps: Array) -> tuple[Array, Array]:
         mass = R @ q[:, None, 1 : self.shape.domains + 1] + (eps * q[:, 0])[:, None, None]
@@ -271,7 +292,7 @@ def fit_shared(
     rng = np.random.default_rng(seed)
     start = 0.5 * rng.standard_normal((restarts * len(masks), shape.size))
     objective = SharedObjective(shape, W, F, Y, scales, np.repeat(masks, restarts, axis=0))
-    end = minimise(objective, start, iterations=iterations)
+    end = minimise(objective, start, iterations=iterations, tol=1e-5)
     theta = end.theta.reshape(len(masks), restarts, -1)
     value = end.value.reshape(len(masks), restarts)
     return [SharedFit(shape, scales, th, v) for th, v in zip(theta, value, strict=True)]

@@ -1,9 +1,10 @@
-"""A Gaussian process on warped simplex features, one per metric, all metrics at once.
+"""Hyperparameters of the Gaussian processes, one per metric, all metrics at once.
 
-k(x, x') = a^2 Matern52(|z - z'|), z = features(x)^gamma / lengthscale, plus a wide constant; the
-exponent gamma below 1 stretches the corners of the simplex, where a little of an absent domain
-changes the loss most. The noise may depend on a level t(x): sigma^2 exp(2 h t). Hyperparameters by
-maximum a posteriori with log-normal priors and hand-written gradients.
+k(x, x') = a^2 Matern52(|z - z'|) + b^2 Matern52(D / l2) + a wide constant, with
+z = features(x)^gamma / l (gamma below 1 stretches the corners of the simplex, where a little of an
+absent domain changes the loss most) and, where a shared law was fitted, D the distance between its
+class masses. Maximum a posteriori with log-normal priors and hand-written gradients.
+Order of the log hyperparameters: ``[l_1..l_f, gamma, a, sigma]`` and then ``[b, l2]``.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ class Prior:
     gamma: tuple[float, float] = (-1.0, 0.3)
     scale: tuple[float, float] = (0.0, 1.0)
     noise: tuple[float, float] = (-2.0, 1.0)
-    trend: tuple[float, float] = (0.0, 0.3)
+    law_scale: tuple[float, float] = (0.0, 1.0)
+    law_lengthscale: tuple[float, float] = (0.8, 0.5)
 
 
-def prior_vectors(features: int, prior: Prior) -> tuple[Array, Array]:
-    """Mean and sd of ``[log l_1..log l_f, log gamma, log a, log sigma, h]``."""
+def prior_vectors(features: int, prior: Prior, *, law: bool) -> tuple[Array, Array]:
+    """Mean and sd of the log hyperparameters, with or without the law's part."""
     centre = prior.lengthscale[0] + 0.5 * np.log(features)
-    tail = (prior.gamma, prior.scale, prior.noise, prior.trend)
+    tail = [prior.gamma, prior.scale, prior.noise]
+    tail += [prior.law_scale, prior.law_lengthscale] if law else []
     mean = np.array([centre] * features + [t[0] for t in tail])
     sd = np.array([prior.lengthscale[1]] * features + [t[1] for t in tail])
     return mean, sd
@@ -51,6 +54,12 @@ def matern52(sq: Array) -> tuple[Array, Array]:
     return (1.0 + r + r * r / 3.0) * e, -(5.0 / 6.0) * (1.0 + r) * e
 
 
+def squared_distance(a: Array, b: Array) -> Array:
+    """``... x n x k`` squared distances of ``... x n x f`` and ``... x k x f``."""
+    aa, bb = (a * a).sum(-1), (b * b).sum(-1)
+    return np.asarray(aa[..., :, None] + bb[..., None, :] - 2.0 * a @ b.swapaxes(-1, -2))
+
+
 def _warp(U: Array, theta: Array) -> tuple[Array, Array, Array]:
     """Scaled features z (``m x n x f``), log U, and gamma (``m``); 0 stays 0."""
     f = U.shape[-1]
@@ -60,78 +69,78 @@ def _warp(U: Array, theta: Array) -> tuple[Array, Array, Array]:
     return z * np.exp(-theta[:, None, :f]), log_u, gamma
 
 
-def _squared_distance(a: Array, b: Array) -> Array:
-    aa, bb = (a * a).sum(-1), (b * b).sum(-1)
-    return np.asarray(aa[..., :, None] + bb[..., None, :] - 2.0 * a @ b.swapaxes(-1, -2))
-
-
-def covariance(theta: Array, U: Array, V: Array) -> Array:
-    """Prior covariance ``m x n x k`` between features ``U`` (``n x f``) and ``V`` (``k x f``)."""
-    a = np.exp(2.0 * theta[:, -3])[:, None, None]
-    sq = _squared_distance(_warp(U, theta)[0], _warp(V, theta)[0])
-    return a * matern52(sq)[0] + CONSTANT
-
-
-def noise_variance(theta: Array, T: Array) -> Array:
-    """Observation variance ``m x n`` at levels ``T`` (``n x m``), in standardised units."""
-    return np.asarray(np.exp(2.0 * (theta[:, -2:-1] + theta[:, -1:] * T.T))) + JITTER
-
-
 class GPObjective:
     """Negative log marginal likelihood plus negative log prior, with its gradient.
 
     Args:
-        U: ``n x f`` features in [0, 1]; Z: ``n x m`` standardised losses.
-        T: ``n x m`` levels on which the noise may depend.
+        U: ``n x f`` features in [0, 1].
+        Z: ``n x m`` standardised losses.
         fixed: ``n x m`` known extra noise variances, or zeros.
         prior: Priors of the hyperparameters.
+        law: ``m x n x n`` squared distances of class masses, or None.
     """
 
-    def __init__(self, U: Array, Z: Array, T: Array, fixed: Array, prior: Prior) -> None:
-        self.U, self.Z, self.T, self.fixed = U, Z.T, T, fixed.T
-        self.mean, self.sd = prior_vectors(U.shape[-1], prior)
+    def __init__(
+        self, U: Array, Z: Array, fixed: Array, prior: Prior, law: Array | None = None
+    ) -> None:
+        self.U, self.Z, self.fixed, self.law = U, Z.T, fixed.T, law
+        self.mean, self.sd = prior_vectors(U.shape[-1], prior, law=law is not None)
 
     def __call__(self, theta: Array, which: Ints) -> tuple[Array, Array]:
         """Values ``b`` and gradients ``b x p`` of the metrics ``which``."""
         f, n = self.U.shape[-1], self.U.shape[0]
         z, log_u, gamma = _warp(self.U, theta)
-        corr, slope = matern52(_squared_distance(z, z))
+        corr, slope = matern52(squared_distance(z, z))
         a = np.exp(2.0 * theta[:, f + 1])[:, None, None]
-        noise = noise_variance(theta, self.T[:, which])
+        noise = np.exp(2.0 * theta[:, f + 2])
         K = a * corr + CONSTANT
-        K[:, np.arange(n), np.arange(n)] += noise + self.fixed[which]
+        K[:, np.arange(n), np.arange(n)] += noise[:, None] + JITTER + self.fixed[which]
+        if self.law is not None:
+            b = np.exp(2.0 * theta[:, f + 3])[:, None, None]
+            sq = self.law[which] * np.exp(-2.0 * theta[:, f + 4])[:, None, None]
+            law_corr, law_slope = matern52(sq)
+            K += b * law_corr
         inv, logdet = inverse(K)
         alpha = (inv @ self.Z[which][..., None])[..., 0]
         dev = (theta - self.mean) / self.sd
         value = 0.5 * (self.Z[which] * alpha).sum(1) + 0.5 * logdet + 0.5 * (dev**2).sum(1)
         G = 0.5 * (inv - alpha[:, :, None] * alpha[:, None, :])
         Q = G * a * slope
-        dz = 4.0 * (Q.sum(2)[..., None] * z - Q @ z)
-        # The diagonal's noise less its jitter, which no hyperparameter moves.
-        dn = np.diagonal(G, axis1=1, axis2=2) * 2.0 * (noise - JITTER)
+        zdz = z * 4.0 * (Q.sum(2)[..., None] * z - Q @ z)
         grad = dev / self.sd
-        zdz = z * dz
         grad[:, :f] -= zdz.sum(1)
         grad[:, f] += gamma * (zdz * log_u).sum((1, 2))
         grad[:, f + 1] += 2.0 * (G * a * corr).sum((1, 2))
-        grad[:, f + 2] += dn.sum(1)
-        grad[:, f + 3] += (dn * self.T[:, which].T).sum(1)
+        grad[:, f + 2] += 2.0 * noise * np.trace(G, axis1=1, axis2=2)
+        if self.law is not None:
+            grad[:, f + 3] += 2.0 * (G * b * law_corr).sum((1, 2))
+            grad[:, f + 4] -= 2.0 * (G * b * law_slope * sq).sum((1, 2))
         return value, grad
 
 
 def inverse(K: Array) -> tuple[Array, Array]:
     """Inverse and log determinant of ``m x n x n`` positive definite matrices."""
-    L = np.linalg.cholesky(K)
+    try:
+        L = np.linalg.cholesky(K)
+    except np.linalg.LinAlgError:
+        if len(K) == 1:
+            # A trial step too far out: its value is infinite, and the line search comes back.
+            return np.full_like(K, np.nan), np.full(1, np.inf)
+        parts = [inverse(K[i : i + 1]) for i in range(len(K))]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
     inv = np.linalg.inv(L)
     logdet = 2.0 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(1)
     return np.asarray(inv.swapaxes(1, 2) @ inv), logdet
 
 
 def fit_hyperparameters(
-    U: Array, Z: Array, T: Array, fixed: Array, prior: Prior, iterations: int
+    U: Array, Z: Array, fixed: Array, prior: Prior, iterations: int, law: Array | None = None
 ) -> Array:
-    """``m x p`` hyperparameters at the maximum a posteriori, started at the priors' centres."""
-    objective = GPObjective(U, Z, T, fixed, prior)
+    """``m x p`` hyperparameters at the maximum a posteriori, started at the priors' centres.
+
+    With ``iterations`` 0 they stay at the centres.
+    """
+    objective = GPObjective(U, Z, fixed, prior, law)
     start = np.tile(objective.mean, (Z.shape[1], 1))
     return minimise(objective, start, iterations=iterations, tol=1e-5).theta
 

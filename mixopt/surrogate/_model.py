@@ -1,7 +1,4 @@
-"""The fitted surrogate as a BoTorch model: stack mean, calibrated GP covariance.
-
-Notation: m metrics, n training rows, f features, U features of the training rows.
-"""
+"""The fitted surrogate as a BoTorch model: stack mean, calibrated GP covariance."""
 
 from __future__ import annotations
 
@@ -19,107 +16,50 @@ from torch import Tensor
 
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
-from mixopt.laws.phases import effective_mixture
 from mixopt.space import Layout
-from mixopt.surrogate._kernel import CONSTANT, TINY
+from mixopt.surrogate._gp import GP, Embedded
+from mixopt.surrogate._kernel import CONSTANT
 
-_FREQUENCIES = 512
+_FREQUENCIES = 256
+#: Levels are cut here, in sds of the seen losses, so that no corner gets an absurd interval.
+_LEVEL_LIMIT = 2.0
 
-#: Recencies of the effective mixtures on which the kernel acts when there are several phases.
-RECENCIES = (0.0, 6.0)
-
-
-def features(W: Any, F: Any) -> Any:
-    """Kernel features of schedules ``... x P x d``, ``... x P``: ``... x f`` in [0, 1].
-
-    One phase: the weights. Several: exposure and recency-weighted mixture side by side, so that
-    nothing depends on the weights of a phase that does not exist.
-    """
-    if W.shape[-2] == 1:
-        return W[..., 0, :]
-    xp = np if isinstance(W, np.ndarray) else torch
-    kappas = np.array(RECENCIES) if xp is np else torch.tensor(RECENCIES, dtype=W.dtype)
-    flat_W, flat_F = W.reshape(-1, *W.shape[-2:]), F.reshape(-1, F.shape[-1])
-    parts = [effective_mixture(k, flat_W, flat_F) for k in kappas]
-    return xp.concatenate(parts, -1).reshape(*W.shape[:-2], -1)
+#: ``(W: n x P x d, F: n x P) -> n x m``
+Mean = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
-class GPState:
-    """A fitted GP per metric in torch.
+class Inflation:
+    """Calibration of the standard deviation: c exp(h t), t the standardised predicted loss.
 
-    Args:
-        U: ``n x f``; theta: ``m x p`` log hyperparameters; inv: ``m x n x n`` inverse covariance
-            with noise; alpha: ``m x n``; noise: ``m x n`` observation variances; offset, scale:
-            ``m``, undoing the standardisation.
+    Mixtures with little of a metric's own domain have both high losses and large errors, which a
+    stationary kernel does not know. Each argument holds one number per metric.
     """
 
-    U: Tensor
-    theta: Tensor
-    inv: Tensor
-    alpha: Tensor
-    noise: Tensor
+    factor: Tensor
+    trend: Tensor
     offset: Tensor
     scale: Tensor
 
-    def warp(self, U: Tensor) -> Tensor:
-        """Scaled warped features ``... x m x q x f`` of ``... x q x f``."""
-        f = U.shape[-1]
-        gamma = torch.exp(self.theta[:, f])[:, None, None]
-        # A true 0 has no derivative under a power below 1: it is cut out before the power.
-        inside = U[..., None, :, :] > TINY
-        safe = torch.where(inside, U[..., None, :, :], torch.ones_like(U[..., None, :, :]))
-        z = torch.where(inside, safe**gamma, torch.zeros((), dtype=U.dtype))
-        return z * torch.exp(-self.theta[:, None, :f])
-
-    @property
-    def amplitude(self) -> Tensor:
-        """``m`` signal variances."""
-        return torch.exp(2.0 * self.theta[:, -3])
-
-    def covariance(self, z: Tensor, v: Tensor) -> Tensor:
-        """``... x m x q x k`` prior covariance of warped features."""
-        sq = (z * z).sum(-1)[..., :, None] + (v * v).sum(-1)[..., None, :]
-        sq = (sq - 2.0 * z @ v.transpose(-1, -2)).clamp_min(1e-14)
-        r = torch.sqrt(5.0 * sq)
-        corr = (1.0 + r + r * r / 3.0) * torch.exp(-r)
-        return self.amplitude[:, None, None] * corr + CONSTANT
-
-    def mean(self, U: Tensor) -> Tensor:
-        """``... x q x m`` posterior mean, in the metrics' units."""
-        K = self.covariance(self.warp(U), self.warp(self.U))
-        standard = (K @ self.alpha[..., None])[..., 0].transpose(-1, -2)
-        return self.offset + self.scale * standard
-
-    def posterior_covariance(self, U: Tensor) -> Tensor:
-        """``... x m x q x q`` posterior covariance of the latent losses, in squared units."""
-        z, v = self.warp(U), self.warp(self.U)
-        K = self.covariance(z, v)
-        cov = self.covariance(z, z) - K @ self.inv @ K.transpose(-1, -2)
-        return cov * (self.scale**2)[:, None, None]
-
-    def variance(self, U: Tensor) -> Tensor:
-        """``q x m`` posterior variances of ``q x f``, without the q x q matrix."""
-        K = self.covariance(self.warp(U), self.warp(self.U))
-        explained = ((K @ self.inv) * K).sum(-1)
-        latent = ((self.amplitude + CONSTANT)[:, None] - explained).clamp_min(1e-12)
-        variance: Tensor = torch.mul(latent.T, self.scale**2)
-        return variance
+    def __call__(self, mean: Tensor) -> Tensor:
+        """Factors ``... x m`` at predicted losses ``... x m``."""
+        level = ((mean - self.offset) / self.scale).clamp(-_LEVEL_LIMIT, _LEVEL_LIMIT)
+        return self.factor * torch.exp(self.trend * level)
 
 
 class StackModel(Model):
     """BoTorch model over rows ``X`` (``batch_shape x q x D``): a Gaussian per metric.
 
-    Its mean is the stack of law members and the GP; its covariance the GP's, scaled so that
+    Its mean is the stack of law members and GPs; its covariance that of the last GP, scaled so that
     out-of-fold residuals have the size it claims. Metrics are independent given the data.
 
     Args:
         layout: Meaning of the columns of X.
         order: Canonical order of the domains.
-        means: One function per law member, ``(W, F) -> q x m``.
+        means: One function per further member, ``(W, F) -> n x m``.
         weights: ``(k + 1) x m`` stack weights, the GP last.
-        gp: The fitted GP.
-        inflate: ``m`` factors on the standard deviation.
+        gp: The GP that gives the covariance.
+        inflation: Calibration of its standard deviation.
         noise_var: ``m`` observation variances at the typical row.
     """
 
@@ -127,16 +67,16 @@ class StackModel(Model):
         self,
         layout: Layout,
         order: Ints,
-        means: Sequence[Callable[[Any, Any], Any]],
+        means: Sequence[Mean],
         weights: Array,
-        gp: GPState,
-        inflate: Array,
+        gp: GP,
+        inflation: Inflation,
         noise_var: Array,
     ) -> None:
         super().__init__()
         self.layout, self.order, self.means, self.gp = layout, torch.as_tensor(order), means, gp
-        self.weights = torch.as_tensor(weights)
-        self.inflate, self.noise_var = torch.as_tensor(inflate), torch.as_tensor(noise_var)
+        self.weights, self.inflation = torch.as_tensor(weights), inflation
+        self.noise_var = torch.as_tensor(noise_var)
 
     @property
     def num_outputs(self) -> int:
@@ -148,19 +88,19 @@ class StackModel(Model):
         """No batch of models."""
         return torch.Size()
 
-    def split(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights and fractions of ``X`` with the domains in canonical order."""
-        W, F = self.layout.split(X)
-        return W[..., self.order], F
+    def embed(self, X: Tensor) -> tuple[Tensor, Tensor, Embedded]:
+        """Weights (domains in canonical order), fractions and kernel coordinates of ``X``."""
+        W, F = self.layout.split(X.to(torch.float64))
+        W = W[..., self.order]
+        return W, F, self.gp.kernel.embed(W, F)
 
-    def mean(self, X: Tensor) -> Tensor:
-        """Stack mean ``batch_shape x q x m`` (nats/token)."""
-        W, F = self.split(X)
-        total: Tensor = self.weights[-1] * self.gp.mean(features(W, F))
+    def mean(self, W: Tensor, F: Tensor, x: Embedded) -> Tensor:
+        """Stack mean ``... x q x m`` (nats/token)."""
+        total: Tensor = self.weights[-1] * self.gp.mean(x)
         flat_W, flat_F = W.reshape(-1, *W.shape[-2:]), F.reshape(-1, F.shape[-1])
         for w, member in zip(self.weights[:-1], self.means, strict=True):
             if bool((w > 0).any()):
-                total = total + (w * member(flat_W, flat_F)).reshape(*X.shape[:-1], -1)
+                total = total + w * member(flat_W, flat_F).reshape(*W.shape[:-2], -1)
         return total
 
     def posterior(
@@ -178,15 +118,17 @@ class StackModel(Model):
             observation_noise: Add the noise of one observation (True), or the given variances.
             posterior_transform: BoTorch's, applied last.
         """
-        W, F = self.split(X)
-        cov = self.gp.posterior_covariance(features(W, F)) * (self.inflate**2)[:, None, None]
-        eye = torch.eye(X.shape[-2], dtype=X.dtype)
+        W, F, x = self.embed(X)
+        mean = self.mean(W, F, x)
+        inflate = self.inflation(mean).transpose(-1, -2)
+        cov = self.gp.covariance(x) * inflate[..., :, None] * inflate[..., None, :]
+        eye = torch.eye(X.shape[-2], dtype=cov.dtype)
         cov = cov + (1e-9 * self.gp.scale**2)[:, None, None] * eye
         if isinstance(observation_noise, Tensor):
             cov = cov + observation_noise.transpose(-1, -2)[..., None] * eye
         elif observation_noise:
-            cov = cov + self.noise_var[:, None, None] * eye
-        mean = self.mean(X).transpose(-1, -2)
+            cov = cov + (self.noise_var[:, None] * inflate**2)[..., None] * eye
+        mean = mean.transpose(-1, -2)
         if output_indices is not None:
             mean, cov = mean[..., output_indices, :], cov[..., output_indices, :, :]
         posterior = _as_posterior(MultivariateNormal(mean, cov))
@@ -215,31 +157,43 @@ class SamplePaths:
     def __init__(self, model: StackModel, num: int, seed: int) -> None:
         self.model, gp = model, model.gp
         rng = np.random.default_rng(seed)
-        m, f = len(gp.theta), gp.U.shape[-1]
-        student = np.sqrt(5.0 / rng.chisquare(5.0, _FREQUENCIES))
-        self.frequency = torch.as_tensor(rng.standard_normal((f, _FREQUENCIES)) * student)
-        self.phase = torch.as_tensor(rng.uniform(0.0, 2.0 * np.pi, _FREQUENCIES))
-        self.w = torch.as_tensor(rng.standard_normal((m, _FREQUENCIES, num)))
+        parts = [gp.data.z] + ([gp.data.s] if gp.data.s is not None else [])
+        m, n = gp.alpha.shape
+        self.waves = [_Waves(rng, part.shape[-1], m, num) for part in parts]
         self.constant = torch.as_tensor(rng.standard_normal((m, 1, num))) * CONSTANT**0.5
-        self.v = gp.warp(gp.U)
-        noise = torch.as_tensor(rng.standard_normal((m, len(gp.U), num)))
-        at_data = torch.stack([self._prior(i, self.v[i]) for i in range(m)])
+        noise = torch.as_tensor(rng.standard_normal((m, n, num)))
+        at_data = torch.stack([self._prior(i, gp.data) for i in range(m)])
         self.correction = gp.inv @ (at_data + noise * gp.noise.sqrt()[..., None])
 
-    def _prior(self, metric: int, z: Tensor) -> Tensor:
-        """``batch x num`` prior draws of one metric at warped features ``batch x f``."""
-        wave = torch.cos(z @ self.frequency + self.phase)
-        size = (2.0 * self.model.gp.amplitude[metric] / _FREQUENCIES).sqrt()
-        return torch.addcmul(self.constant[metric], size, wave @ self.w[metric])
+    def _prior(self, metric: int, x: Embedded) -> Tensor:
+        """``batch x num`` prior draws of one metric."""
+        total: Tensor = self.constant[metric]
+        coordinates = [x.z] if x.s is None else [x.z, x.s]
+        scales = self.model.gp.kernel.scales
+        for wave, at, scale in zip(self.waves, coordinates, scales, strict=True):
+            total = total + scale[metric].sqrt() * wave(metric, at[metric])
+        return total
 
     def __call__(self, X: Tensor) -> Tensor:
         """Paths at ``X`` (``batch x D``): ``num x batch x m`` nats/token, differentiable."""
         gp = self.model.gp
-        W, F = self.model.split(X)
-        z = gp.warp(features(W, F))
-        K = gp.covariance(z, self.v)
-        factor = self.model.inflate * gp.scale
-        parts = [
-            factor[i] * (self._prior(i, z[i]) - K[i] @ self.correction[i]) for i in range(len(K))
-        ]
-        return torch.stack(parts).permute(2, 1, 0) + self.model.mean(X)
+        W, F, x = self.model.embed(X)
+        mean = self.model.mean(W, F, x)
+        factor = self.model.inflation(mean) * gp.scale
+        K = gp.kernel.covariance(x, gp.data)
+        parts = [self._prior(i, x) - K[i] @ self.correction[i] for i in range(len(K))]
+        return mean + factor * torch.stack(parts).permute(2, 1, 0)
+
+
+class _Waves:
+    """Unit-variance Matern-5/2 draws of m metrics in random Fourier features."""
+
+    def __init__(self, rng: np.random.Generator, width: int, m: int, num: int) -> None:
+        student = np.sqrt(5.0 / rng.chisquare(5.0, _FREQUENCIES))
+        self.frequency = torch.as_tensor(rng.standard_normal((width, _FREQUENCIES)) * student)
+        self.phase = torch.as_tensor(rng.uniform(0.0, 2.0 * np.pi, _FREQUENCIES))
+        self.w = torch.as_tensor(rng.standard_normal((m, _FREQUENCIES, num)))
+
+    def __call__(self, metric: int, z: Tensor) -> Tensor:
+        wave = torch.cos(z @ self.frequency + self.phase)
+        return torch.mul(wave @ self.w[metric], (2.0 / _FREQUENCIES) ** 0.5)

@@ -1,4 +1,4 @@
-"""Out-of-fold stacking, fallback and calibration: how much to believe each member."""
+"""Out-of-fold stacking and calibration: how much to believe each member."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from itertools import combinations
 import numpy as np
 
 from mixopt.laws._arrays import Array
-from mixopt.laws._lbfgs import Ints
+from mixopt.laws._lbfgs import Ints, minimise
 
-#: Rows' worth of evidence with which the stack is held at its default weights.
-_PRIOR_ROWS = 16.0
+#: Strength with which the stack is held at its default weights: a member's weight moves by one
+#: half only for evidence worth this much of a log likelihood.
+_HOLD = 10.0
+_STACK_STEPS = 8
+#: Prior of the trend of the errors' size in the predicted loss.
+_TREND = (0.2, 0.2)
+_POOLED_ROWS = 8.0
 
 
 def fold_masks(groups: Ints, folds: int, seed: int) -> tuple[Array, Ints]:
@@ -24,68 +29,88 @@ def fold_masks(groups: Ints, folds: int, seed: int) -> tuple[Array, Ints]:
     Returns:
         ``folds x n`` masks of the rows each fold is trained on, and the fold of each row.
     """
-    names = np.unique(groups)
-    folds = min(folds, len(names))
-    shuffled = np.random.default_rng(seed).permutation(len(names))
-    fold_of_group = np.empty(len(names), dtype=np.int64)
-    fold_of_group[shuffled] = np.arange(len(names)) % folds
-    fold = fold_of_group[np.searchsorted(names, groups)]
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    # Groups in the order of their first rows, so that the cut does not depend on their names.
+    rank = np.argsort(np.argsort(first))
+    folds = min(folds, len(first))
+    shuffled = np.random.default_rng(seed).permutation(len(first))
+    fold = np.asarray(shuffled[rank][number] % folds, dtype=np.int64)
     return (fold[None] != np.arange(folds)[:, None]).astype(float), fold
 
 
-def stack_weights(predictions: Array, y: Array, default: Array, usable: list[int]) -> Array:
-    """Convex weights of the members for one metric, by ridge towards ``default``.
+def stack_weights(predictions: Array, y: Array, default: Array) -> Array:
+    """Convex weights of the members for one metric, held towards ``default``.
 
-    The penalty is that of a fixed number of pseudo-rows on which the members disagree as they do
-    on average, so evidence takes over as rows come in.
+    Minimises n/2 log(mean squared out-of-fold error) + hold * |w - default|^2 over the simplex by
+    reweighted quadratic programmes, each solved exactly by trying every support.
 
     Args:
         predictions: ``k x n`` out-of-fold predictions of the k members.
         y: ``n`` losses.
         default: ``k`` weights to start from.
-        usable: Members that may get weight at all.
 
     Returns:
         ``k`` weights, not negative, summing to 1.
     """
-    k = len(predictions)
-    spread = predictions - predictions.mean(0)
-    ridge = _PRIOR_ROWS * (spread**2).mean() + 1e-12
-    A = (predictions - y) @ (predictions - y).T + ridge * np.eye(k)
-    b = ridge * default
-    best, weights = np.inf, default
-    for size in range(1, len(usable) + 1):
-        for support in combinations(usable, size):
-            w = _equality_solution(A, b, list(support), k)
-            value = 0.5 * w @ A @ w - b @ w
-            if (w >= 0).all() and value < best:
-                best, weights = value, w
-    return np.asarray(weights)
-
-
-def _equality_solution(A: Array, b: Array, support: list[int], k: int) -> Array:
-    """Minimise w'Aw/2 - b'w over the support with weights summing to 1 (a KKT system)."""
-    s = len(support)
-    kkt = np.zeros((s + 1, s + 1))
-    kkt[:s, :s], kkt[:s, s], kkt[s, :s] = A[np.ix_(support, support)], 1.0, 1.0
-    solution = np.linalg.lstsq(kkt, np.append(b[support], 1.0), rcond=None)[0]
-    w = np.zeros(k)
-    w[support] = solution[:s]
+    error = predictions - y
+    A = error @ error.T / len(y)
+    w = default
+    for _ in range(_STACK_STEPS):
+        mse = max(float(w @ A @ w), 1e-18)
+        H = len(y) / mse * A + 2.0 * _HOLD * np.eye(len(w))
+        w = 0.5 * (w + _simplex_quadratic(H, 2.0 * _HOLD * default))
     return w
 
 
-def calibration(residual: Array, variance: Array) -> Array:
-    """Factor on the standard deviation of each metric, from out-of-fold residuals.
+def _simplex_quadratic(H: Array, b: Array) -> Array:
+    """Minimise w'Hw/2 - b'w over the simplex, exactly, for a handful of weights."""
+    k = len(b)
+    best, weights = np.inf, np.full(k, 1.0 / k)
+    for size in range(1, k + 1):
+        for support in combinations(range(k), size):
+            at = list(support)
+            inverse = np.linalg.inv(H[np.ix_(at, at)])
+            free, pull = inverse @ b[at], inverse.sum(1)
+            inside = free + pull * (1.0 - free.sum()) / pull.sum()
+            if (inside < 0).any():
+                continue
+            w = np.zeros(k)
+            w[at] = inside
+            value = float(0.5 * w @ H @ w - b @ w)
+            if value < best:
+                best, weights = value, w
+    return weights
+
+
+def calibrate(residual: Array, variance: Array, level: Array) -> tuple[Array, Array]:
+    """Size of the errors against what was claimed: sd times c exp(h t).
+
+    The trend h is the maximum a posteriori of a Gaussian likelihood; c is then the RMS of the
+    standardised residuals, shrunk towards that of all metrics, since one metric's few rows make a
+    loose estimate.
 
     Args:
         residual: ``n x m`` observed minus out-of-fold predicted.
         variance: ``n x m`` out-of-fold predictive variances, noise included.
+        level: ``n x m`` standardised out-of-fold predictions t.
 
     Returns:
-        ``m`` factors: the RMS of the standardised residuals, shrunk towards the RMS of all
-        metrics together, since one metric's few rows make a loose estimate.
+        ``m`` factors c and ``m`` trends h.
     """
-    ratio = residual**2 / variance
-    n = len(ratio)
-    pooled = ratio.mean()
-    return np.asarray(np.sqrt((n * ratio.mean(0) + 8.0 * pooled) / (n + 8.0)))
+    ratio, t = (residual**2 / variance).T, level.T
+
+    def objective(theta: Array, which: Ints) -> tuple[Array, Array]:
+        log_sd = theta[:, :1] + theta[:, 1:] * t[which]
+        z = ratio[which] * np.exp(-2.0 * log_sd)
+        dev = (theta[:, 1] - _TREND[0]) / _TREND[1]
+        value = (log_sd + 0.5 * z).sum(1) + 0.5 * dev**2
+        slope = 1.0 - z
+        prior = np.stack([np.zeros_like(dev), dev / _TREND[1]], axis=1)
+        return value, np.stack([slope.sum(1), (slope * t[which]).sum(1)], axis=1) + prior
+
+    start = np.stack([0.5 * np.log(ratio.mean(1) + 1e-6), np.full(len(t), _TREND[0])], axis=1)
+    trend = minimise(objective, start, iterations=50).theta[:, 1]
+    scaled = (ratio * np.exp(-2.0 * trend[:, None] * t)).mean(1)
+    n = ratio.shape[1]
+    factor = np.sqrt((n * scaled + _POOLED_ROWS * scaled.mean()) / (n + _POOLED_ROWS))
+    return np.asarray(factor), trend

@@ -14,21 +14,23 @@ from torch import Tensor
 from mixopt.errors import SurrogateError
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
-from mixopt.laws.shared import SharedShape
 from mixopt.space import Layout
-from mixopt.surrogate._kernel import (
-    Prior,
-    covariance,
-    fit_hyperparameters,
-    inverse,
-    leave_groups_out,
-    noise_variance,
-    prior_vectors,
+from mixopt.surrogate._data import Data
+from mixopt.surrogate._kernel import Prior
+from mixopt.surrogate._members import (
+    Member,
+    fit_shared_members,
+    law_gp_member,
+    law_member,
+    shared_member,
+    warped_member,
 )
-from mixopt.surrogate._members import LawMember, shared_member
-from mixopt.surrogate._model import GPState, SamplePaths, StackModel, features
-from mixopt.surrogate._rows import canonical_order, check_rows, check_weights, row_groups
-from mixopt.surrogate._stack import calibration, fold_masks, stack_weights
+from mixopt.surrogate._model import Inflation, SamplePaths, StackModel
+from mixopt.surrogate._rows import canonical_order, check_rows, check_weights
+from mixopt.surrogate._stack import calibrate, fold_masks, stack_weights
+
+#: Weights of the members before the rows speak; a member not named here starts at 0.
+DEFAULT_WEIGHTS = {"shared law": 0.45, "warped GP": 0.2, "law GP": 0.35}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class SurrogateSettings:
         restarts: Starts of the shared law, averaged.
         iterations: L-BFGS steps of the shared law.
         folds: Folds for judging the law members out of fold.
+        laws: Single-metric laws in the stack, by name.
         gp_iterations: L-BFGS steps of the GP's hyperparameters.
         least_rows: Distinct schedules below which laws are left out and the GP keeps its prior.
         prior: Priors of the GP's hyperparameters.
@@ -49,6 +52,7 @@ class SurrogateSettings:
     restarts: int = 8
     iterations: int = 300
     folds: int = 5
+    laws: tuple[str, ...] = ("M4", "effective data")
     gp_iterations: int = 100
     least_rows: int = 6
     prior: Prior = field(default_factory=Prior)
@@ -99,11 +103,12 @@ class Surrogate:
         X = np.atleast_2d(np.asarray(X, dtype=float))
         check_weights(self.model.layout, X, self.domains)
         with torch.no_grad():
-            T = torch.as_tensor(X)
-            mean = self.model.mean(T).numpy()
-            var = self.model.gp.variance(features(*self.model.split(T))).numpy()
-        var = var * self.model.inflate.numpy() ** 2
-        return Prediction(mean, np.sqrt(var), np.sqrt(var + self.noise_sd**2))
+            W, F, x = self.model.embed(torch.as_tensor(X))
+            mean = self.model.mean(W, F, x)
+            inflate = self.model.inflation(mean).numpy()
+            sd = np.sqrt(self.model.gp.variance(x).numpy()) * inflate
+        noise = np.sqrt(self.model.noise_var.numpy()) * inflate
+        return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
 
     def posterior(self, X: Tensor, **kwargs: Any) -> Any:
         """BoTorch posterior over the m metrics at ``batch_shape x q x D``; see the model."""
@@ -116,6 +121,7 @@ class Surrogate:
     def report(self) -> list[dict[str, Any]]:
         """One row per metric: stack weights, out-of-fold figures, and why it fell back if it did.
 
+        ``weights`` are those of the members, ``notes`` what laws say of their own assumptions,
         ``spearman`` and ``rmse`` (nats/token) are out of fold, ``coverage`` is that of the 95 %
         intervals out of fold, ``fallback`` is '' or a reason.
         """
@@ -155,43 +161,10 @@ def fit_surrogate(
     X, Y = check_rows(layout, X, Y, metrics, domains)
     W, F = layout.split(X)
     order = canonical_order(W, F, domains)
-    data = _Data(W[..., order], F, Y, tuple(metrics), tuple(domains[j] for j in order), seed)
-    gp = _fit_gp(data, _known_noise(Yvar, Y), settings)
-    laws = _fit_laws(data, settings) if data.distinct >= settings.least_rows else []
-    return _assemble(layout, order, data, gp, laws, tuple(domains))
-
-
-class _Data:
-    """Rows in canonical order and what is derived from them once."""
-
-    def __init__(
-        self, W: Array, F: Array, Y: Array, metrics: tuple[str, ...], domains: Any, seed: int
-    ) -> None:
-        self.W, self.F, self.Y, self.metrics, self.domains = W, F, Y, metrics, domains
-        self.seed = seed
-        self.U = features(W, F)
-        self.groups: Ints = row_groups(W, F)
-        self.distinct = len(np.unique(self.groups))
-        self.offset, spread = Y.mean(0), Y.std(0)
-        self.constant = spread <= 1e-9 * np.maximum(1.0, np.abs(self.offset))
-        # A constant metric has no scale of its own: a percent of its level, and a tenth when only
-        # one schedule was seen and nothing is known of how it varies.
-        share = 0.01 if self.distinct > 1 else 0.1
-        self.scale = np.where(self.constant, share * np.maximum(1.0, np.abs(self.offset)), spread)
-        self.Z = (Y - self.offset) / self.scale
-
-    @property
-    def own(self) -> tuple[int, ...]:
-        """For each metric the number of its own domain, or -1."""
-        return tuple(self.domains.index(k) if k in self.domains else -1 for k in self.metrics)
-
-
-@dataclass(frozen=True)
-class _GP:
-    state: GPState
-    out_of_fold: Array
-    variance: Array
-    noise_sd: Array
+    named = tuple(domains[j] for j in order)
+    data = Data(W[..., order], F, Y, tuple(metrics), named, seed)
+    members = _fit_members(data, _known_noise(Yvar, Y), settings)
+    return _assemble(layout, order, data, members, tuple(domains))
 
 
 def _known_noise(Yvar: Array | None, Y: Array) -> Array:
@@ -206,108 +179,87 @@ def _known_noise(Yvar: Array | None, Y: Array) -> Array:
     return Yvar
 
 
-def _fit_gp(data: _Data, known: Array, settings: SurrogateSettings) -> _GP:
-    fixed, level = known / data.scale**2, np.zeros_like(data.Y)
-    if data.distinct >= settings.least_rows:
-        theta = fit_hyperparameters(
-            data.U, data.Z, level, fixed, settings.prior, settings.gp_iterations
-        )
-    else:
-        mean, _ = prior_vectors(data.U.shape[-1], settings.prior)
-        theta = np.tile(mean, (data.Y.shape[1], 1))
-    noise = noise_variance(theta, level) + fixed.T
-    K = covariance(theta, data.U, data.U)
-    K[:, np.arange(len(data.Y)), np.arange(len(data.Y))] += noise
-    inv, _ = inverse(K)
-    mean, var = leave_groups_out(inv, data.Z, data.groups)
-    alpha = (inv @ data.Z.T[..., None])[..., 0]
-    arrays = (data.U, theta, inv, alpha, noise, data.offset, data.scale)
-    state = GPState(*(torch.as_tensor(a) for a in arrays))
-    noise_sd = np.sqrt(noise.mean(1)) * data.scale
-    return _GP(state, data.offset + data.scale * mean, var * data.scale**2, noise_sd)
-
-
-def _fit_laws(data: _Data, settings: SurrogateSettings) -> list[LawMember]:
-    d = len(data.domains)
-    classes = settings.classes or int(np.clip(2 * d, 12, 48))
-    shape = SharedShape(data.own, d, classes, data.W.shape[1])
+def _fit_members(data: Data, known: Array, settings: SurrogateSettings) -> list[Member]:
+    """All members, the one that gives the covariance last."""
+    fixed = known / data.scale**2
+    if data.distinct < settings.least_rows:
+        return [warped_member(data, fixed, settings.prior, 0)]
     masks, fold = fold_masks(data.groups, settings.folds, data.seed)
+    classes = settings.classes or int(np.clip(3 * len(data.domains), 12, 48))
+    shared = fit_shared_members(data, masks, classes, settings.restarts, settings.iterations)
+    gp = settings.prior, settings.gp_iterations
     return [
-        shared_member(
-            shape,
-            data.W,
-            data.F,
-            data.Y,
-            masks,
-            fold,
-            restarts=settings.restarts,
-            iterations=settings.iterations,
-            seed=data.seed,
-        )
+        *(law_member(data, name, masks, fold) for name in settings.laws),
+        shared_member(data, shared, fold),
+        warped_member(data, fixed, *gp),
+        law_gp_member(data, shared, fold, fixed, *gp),
     ]
 
 
-_DEFAULT_WEIGHTS = {"shared law": 0.6}
-
-
 def _assemble(
-    layout: Layout,
-    order: Ints,
-    data: _Data,
-    gp: _GP,
-    laws: list[LawMember],
-    domains: tuple[str, ...],
+    layout: Layout, order: Ints, data: Data, members: list[Member], domains: tuple[str, ...]
 ) -> Surrogate:
-    names = [law.name for law in laws] + ["warped GP"]
-    oof = np.stack([law.out_of_fold for law in laws] + [gp.out_of_fold])
-    default = np.array([_DEFAULT_WEIGHTS.get(n, 0.0) for n in names])
-    default[-1] = 1.0 - default[:-1].sum()
-    weights = np.stack(
+    """Weigh the members, calibrate, and put the model together."""
+    last = members[-1]
+    assert last.gp is not None
+    assert last.variance is not None
+    oof = np.stack([member.out_of_fold for member in members])
+    weights = _weights(data, members, oof)
+    predicted = np.einsum("km,knm->nm", weights, oof)
+    factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
+    level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
+    if len(members) > 1:
+        factor, trend = calibrate(data.Y - predicted, last.variance, level)
+        factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
+    inflation = Inflation(*(torch.as_tensor(v) for v in (factor, trend, data.offset, data.scale)))
+    noise = last.gp.noise.mean(1).numpy() * data.scale**2
+    model = StackModel(
+        layout, order, [k.mean for k in members[:-1]], weights, last.gp, inflation, noise
+    )
+    sd = np.sqrt(last.variance) * factor * np.exp(trend * level)
+    rows = [_report_row(data, members, weights, predicted, sd, i) for i in range(len(data.metrics))]
+    return Surrogate(data.metrics, domains, model, np.sqrt(noise) * factor, tuple(rows))
+
+
+def _weights(data: Data, members: list[Member], oof: Array) -> Array:
+    """``k x m`` stack weights; the last member alone where there is nothing to weigh."""
+    default = np.array([DEFAULT_WEIGHTS.get(member.name, 0.0) for member in members])
+    alone = np.eye(len(members))[-1]
+    return np.stack(
         [
-            stack_weights(oof[:, :, i], data.Y[:, i], default, list(range(len(names))))
-            if laws and not data.constant[i]
-            else np.eye(len(names))[-1]
+            alone
+            if len(members) == 1 or data.constant[i]
+            else stack_weights(oof[:, :, i], data.Y[:, i], default)
             for i in range(len(data.metrics))
         ],
         axis=1,
     )
-    predicted = np.einsum("km,knm->nm", weights, oof)
-    enough = bool(laws)
-    inflate = calibration(data.Y - predicted, gp.variance) if enough else np.ones(len(weights.T))
-    inflate = np.where(data.constant, 1.0, inflate)
-    noise_sd = gp.noise_sd * inflate
-    model = StackModel(
-        layout, order, [law.mean for law in laws], weights, gp.state, inflate, noise_sd**2
-    )
-    rows = _report_rows(data, names, weights, predicted, np.sqrt(gp.variance) * inflate)
-    return Surrogate(data.metrics, domains, model, noise_sd, tuple(rows))
 
 
-def _report_rows(
-    data: _Data, names: list[str], weights: Array, predicted: Array, sd: Array
-) -> list[dict[str, Any]]:
-    rows = []
-    for i, metric in enumerate(data.metrics):
-        error = data.Y[:, i] - predicted[:, i]
-        ranked = len(error) > 2 and not data.constant[i] and np.ptp(predicted[:, i]) > 0
-        rows.append(
-            {
-                "metric": metric,
-                **{
-                    f"weight {name}": float(w) for name, w in zip(names, weights[:, i], strict=True)
-                },
-                "spearman": float(spearmanr(data.Y[:, i], predicted[:, i])[0]) if ranked else 0.0,
-                "rmse": float(np.sqrt((error**2).mean())),
-                "coverage": float((np.abs(error) <= 1.96 * sd[:, i]).mean()),
-                "fallback": _fallback(data, names, i),
-            }
-        )
-    return rows
+def _report_row(
+    data: Data, members: list[Member], weights: Array, predicted: Array, sd: Array, i: int
+) -> dict[str, Any]:
+    y, p = data.Y[:, i], predicted[:, i]
+    ranked = len(y) > 2 and np.ptp(y) > 0 and np.ptp(p) > 0
+    return {
+        "metric": data.metrics[i],
+        "weights": {m.name: float(w) for m, w in zip(members, weights[:, i], strict=True)},
+        "spearman": float(spearmanr(y, p)[0]) if ranked else float("nan"),
+        "rmse": float(np.sqrt(((y - p) ** 2).mean())),
+        "coverage": float((np.abs(y - p) <= 1.96 * sd[:, i]).mean()),
+        "fallback": _fallback(data, members, weights, i),
+        "notes": {m.name: m.notes[i] for m in members if m.notes and m.notes[i]},
+    }
 
 
-def _fallback(data: _Data, names: list[str], i: int) -> str:
+def _fallback(data: Data, members: list[Member], weights: Array, i: int) -> str:
+    """Why the metric is not predicted by the usual stack, or ''."""
+    if len(members) == 1:
+        return f"only {data.distinct} different schedules: prior mean and prior width"
     if data.constant[i]:
         return "the metric never changes: predicted by its constant"
-    if len(names) == 1:
-        return f"only {data.distinct} different schedules: prior mean and prior width"
+    names = [member.name for member in members]
+    law = weights[names.index("shared law"), i]
+    if law < 0.1:
+        return f"the shared law predicts badly out of fold: its weight fell to {law:.2f}"
     return ""

@@ -1,0 +1,167 @@
+"""Fitted Gaussian processes in torch: one per metric, differentiable in the schedule.
+
+Notation: m metrics, n training rows, f features of the mixture, e features of the shared law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixopt.laws._arrays import Array
+from mixopt.laws.phases import effective_mixture
+from mixopt.surrogate._kernel import CONSTANT, JITTER, TINY
+
+#: Recencies of the effective mixtures on which the kernel acts when there are several phases.
+RECENCIES = (0.0, 6.0)
+
+#: ``(W: n x P x d, F: n x P) -> m x n x e``
+MassFeatures = Callable[[Any, Any], Any]
+
+
+def features(W: Any, F: Any) -> Any:
+    """Kernel features of schedules ``n x P x d``, ``n x P``: ``n x f`` in [0, 1].
+
+    One phase: the weights. Several: exposure and recency-weighted mixture side by side, so that
+    nothing depends on the weights of a phase that does not exist.
+    """
+    if W.shape[-2] == 1:
+        return W[..., 0, :]
+    if isinstance(W, np.ndarray):
+        return np.concatenate([effective_mixture(np.array(k), W, F) for k in RECENCIES], -1)
+    kappas = torch.tensor(RECENCIES, dtype=W.dtype)
+    return torch.cat([effective_mixture(k, W, F) for k in kappas], -1)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Schedules as the kernels see them: ``z`` (``... m x q x f``), ``s`` (``... m x q x e``)."""
+
+    z: Tensor
+    s: Tensor | None
+
+
+def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    norms = (a * a).sum(-1)[..., :, None] + (b * b).sum(-1)[..., None, :]
+    # The floor keeps the square root's derivative finite where two points coincide.
+    return (norms - 2.0 * a @ b.transpose(-1, -2)).clamp_min(1e-14)
+
+
+def _matern52(sq: Tensor) -> Tensor:
+    r = torch.sqrt(5.0 * sq)
+    return (1.0 + r + r * r / 3.0) * torch.exp(-r)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Prior covariance of the m metrics; see :mod:`mixopt.surrogate._kernel` for the formula.
+
+    Args:
+        theta: ``m x p`` log hyperparameters.
+        width: f.
+        masses: The shared law's features, or None for the plain warped kernel.
+    """
+
+    theta: Tensor
+    width: int
+    masses: MassFeatures | None = None
+
+    @property
+    def scales(self) -> list[Tensor]:
+        """Signal variances of the Matern parts, ``m`` each."""
+        columns = [self.width + 1] + ([self.width + 3] if self.masses else [])
+        return [torch.exp(2.0 * self.theta[:, c]) for c in columns]
+
+    @property
+    def noise(self) -> Tensor:
+        """``m`` noise variances in standardised units."""
+        return torch.exp(2.0 * self.theta[:, self.width + 2]) + JITTER
+
+    def embed(self, W: Tensor, F: Tensor) -> Embedded:
+        """Schedules ``... x q x P x d`` in the kernels' coordinates."""
+        batch, q = W.shape[:-3], W.shape[-3]
+        flat_W, flat_F = W.reshape(-1, *W.shape[-2:]), F.reshape(-1, F.shape[-1])
+        U, f = features(flat_W, flat_F), self.width
+        gamma = torch.exp(self.theta[:, f])[:, None, None]
+        # A true 0 has no derivative under a power below 1: it is cut out before the power.
+        inside = U > TINY
+        power = torch.where(inside, U, torch.ones_like(U)) ** gamma
+        z = torch.where(inside, power, torch.zeros((), dtype=U.dtype))
+        z = z * torch.exp(-self.theta[:, None, :f])
+        if self.masses is None:
+            return Embedded(_batched(z, batch, q), None)
+        s = self.masses(flat_W, flat_F) * torch.exp(-self.theta[:, f + 4])[:, None, None]
+        return Embedded(_batched(z, batch, q), _batched(s, batch, q))
+
+    def covariance(self, x: Embedded, y: Embedded) -> Tensor:
+        """``... m x q x k`` prior covariance."""
+        scales = self.scales
+        K = scales[0][:, None, None] * _matern52(_squared_distance(x.z, y.z)) + CONSTANT
+        if x.s is not None and y.s is not None:
+            K = K + scales[1][:, None, None] * _matern52(_squared_distance(x.s, y.s))
+        return K
+
+
+def _batched(z: Tensor, batch: torch.Size, q: int) -> Tensor:
+    """``m x (batch q) x f`` as ``batch x m x q x f``."""
+    return z.reshape(z.shape[0], *batch, q, z.shape[-1]).movedim(0, -3)
+
+
+@dataclass(frozen=True)
+class GP:
+    """A kernel conditioned on data, in the metrics' units.
+
+    Args:
+        kernel: The prior.
+        data: The training rows, embedded.
+        inv: ``m x n x n`` inverse covariance with noise.
+        alpha: ``m x n`` inverse covariance times targets.
+        noise: ``m x n`` observation variances, standardised.
+        offset: ``m`` means of the losses.
+        scale: ``m`` sds of the losses.
+    """
+
+    kernel: Kernel
+    data: Embedded
+    inv: Tensor
+    alpha: Tensor
+    noise: Tensor
+    offset: Tensor
+    scale: Tensor
+
+    @classmethod
+    def condition(
+        cls, kernel: Kernel, W: Array, F: Array, Z: Array, fixed: Array, offset: Array, scale: Array
+    ) -> GP:
+        """Condition on standardised losses ``Z`` (``n x m``) with extra noise ``fixed``."""
+        data = kernel.embed(torch.as_tensor(W), torch.as_tensor(F))
+        noise = kernel.noise[:, None] + torch.as_tensor(fixed).T
+        K = kernel.covariance(data, data) + torch.diag_embed(noise)
+        inv = torch.cholesky_inverse(torch.linalg.cholesky(K))
+        alpha = (inv @ torch.as_tensor(Z).T[..., None])[..., 0]
+        units = torch.as_tensor(offset), torch.as_tensor(scale)
+        return cls(kernel, data, inv, alpha, noise, *units)
+
+    def mean(self, x: Embedded) -> Tensor:
+        """``... q x m`` posterior mean (nats/token)."""
+        K = self.kernel.covariance(x, self.data)
+        standard = (K @ self.alpha[..., None])[..., 0].transpose(-1, -2)
+        return self.offset + self.scale * standard
+
+    def covariance(self, x: Embedded) -> Tensor:
+        """``... m x q x q`` posterior covariance of the latent losses."""
+        K = self.kernel.covariance(x, self.data)
+        cov = self.kernel.covariance(x, x) - K @ self.inv @ K.transpose(-1, -2)
+        return cov * (self.scale**2)[:, None, None]
+
+    def variance(self, x: Embedded) -> Tensor:
+        """``... q x m`` posterior variances, without the q x q matrix."""
+        K = self.kernel.covariance(x, self.data)
+        prior = CONSTANT + torch.stack(self.kernel.scales).sum(0)
+        latent = prior[:, None] - ((K @ self.inv) * K).sum(-1)
+        return torch.mul(latent.clamp_min(1e-12).transpose(-1, -2), self.scale**2)
