@@ -5,6 +5,7 @@ from mixopt.proxy.model import Proxy
 from mixopt.proxy.plan import Plan, make_plan, tokens_with_sharing
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape, architecture, flops
+from mixopt.proxy.step import tokens_per_second
 from mixopt.proxy.trainer import ProxyTrainer, RunSummary, TokenSource
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "architecture",
     "flops",
     "make_plan",
+    "tokens_per_second",
     "tokens_with_sharing",
 ]

@@ -17,10 +17,11 @@ from mixopt.corpus import Split as CorpusSplit
 from mixopt.errors import TrialError
 from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
 from mixopt.proxy.evaluate import evaluation_windows, measure
-from mixopt.proxy.model import BASE_WIDTH, Proxy
+from mixopt.proxy.model import Proxy
 from mixopt.proxy.plan import Plan, make_plan
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import architecture
+from mixopt.proxy.step import adamw, autocast, cpu_threads, train_step
 from mixopt.space import Frozen, Observation, Report, Trial
 
 # Part of every checkpoint's key: raise it when the training loop or the model changes.
@@ -99,7 +100,7 @@ class ProxyTrainer:
             CorpusError: If the schedule names a domain that the corpus lacks or that is too short.
         """
         start = time.monotonic()
-        with _threads(self.settings.threads), _memory_errors(trial):
+        with cpu_threads(self.settings.threads), _memory_errors(trial):
             run = _Run(trial, self._open(), self.settings, self._store)
             reused = run.step
             for tokens, values in run.measured:
@@ -147,7 +148,7 @@ class _Run:
         self.vocab_size = corpus.vocab_size
         shape = architecture(trial.fidelity.parameters)
         self.model = Proxy(shape, corpus.vocab_size, settings.context, trial.seed).to(self.device)
-        self.optimizer = _adamw(self.model, settings)
+        self.optimizer = adamw(self.model, settings)
         text = {name: corpus.tokens(name, "train") for name in corpus.domains}
         self.sampler = MixtureSampler(
             text, self.plan.shares, self.plan.sequences, settings.context, trial.seed
@@ -202,15 +203,9 @@ class _Run:
         first = self.plan.sequences_after(self.step)
         size = self.plan.sequences_after(self.step + 1) - first
         ids = torch.from_numpy(self.sampler.batch(first, size)).to(self.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = float(self.plan.rates[self.step]) * group["multiplier"]
-        with self._autocast():
-            loss = self.model.loss(ids)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.losses.append(loss.detach())
+        rate = float(self.plan.rates[self.step])
+        loss = train_step(self.model, self.optimizer, ids, rate, self.settings.clip, self.dtype)
+        self.losses.append(loss)
         self.step += 1
         self._after_step()
 
@@ -225,7 +220,7 @@ class _Run:
 
     def _measure(self) -> None:
         self._need_learning()
-        with self._autocast():
+        with autocast(self.device, self.dtype):
             values = measure(self.model, self.windows, self.settings.batch)
         bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
         if bad is not None:
@@ -241,11 +236,6 @@ class _Run:
             losses=torch.stack(self.losses) if self.losses else torch.empty(0),
             measured=self.measured,
         )
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
 
     def _need_finite(self) -> None:
         recent = torch.stack(self.losses[-_LOOK:]) if self.losses else torch.zeros(1)
@@ -269,30 +259,6 @@ class _Run:
             f"tokens at a learning rate of up to {rate:g}",
             "lower the peak learning rate, or lengthen the warm-up",
         )
-
-
-def _adamw(model: Proxy, settings: ProxySettings) -> torch.optim.AdamW:
-    """AdamW with decay and width-scaled rates on the matrices of the blocks only."""
-    matrices = [p for block in model.blocks for p in block.parameters() if p.ndim == 2]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in chosen]
-    scale = BASE_WIDTH / model.shape.d_model
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay, "multiplier": scale},
-        {"params": others, "weight_decay": 0.0, "multiplier": 1.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Train on a number of CPU threads, then go back to what the process had."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,89 @@
+"""One step of training, and how fast steps are."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixopt.proxy.model import BASE_WIDTH, Proxy
+from mixopt.proxy.settings import ProxySettings
+from mixopt.proxy.shape import ProxyShape
+
+
+def adamw(model: Proxy, settings: ProxySettings) -> torch.optim.AdamW:
+    """AdamW with decay and width-scaled rates on the matrices of the blocks only."""
+    matrices = [p for block in model.blocks for p in block.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    scale = BASE_WIDTH / model.shape.d_model
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay, "multiplier": scale},
+        {"params": others, "weight_decay": 0.0, "multiplier": 1.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Products in ``dtype``; nothing to do for float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def train_step(
+    model: Proxy,
+    optimizer: torch.optim.AdamW,
+    ids: Tensor,
+    rate: float,
+    clip: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Train on sequences ``B x (T + 1)`` at a rate given for width 64; returns the loss."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["multiplier"]
+    with autocast(ids.device, dtype):
+        loss = model.loss(ids)
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Work on a number of CPU threads, then go back to what the process had."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def tokens_per_second(
+    shape: ProxyShape, settings: ProxySettings, vocab_size: int, *, steps: int = 10
+) -> float:
+    """Training tokens per second here and now: the median of some steps, evaluation apart."""
+    device = settings.resolved_device()
+    dtype = settings.resolved_dtype(device)
+    model = Proxy(shape, vocab_size, settings.context, seed=0).to(device)
+    optimizer = adamw(model, settings)
+    generator = torch.Generator().manual_seed(0)
+    size = (settings.batch, settings.context + 1)
+    ids = torch.randint(vocab_size, size, generator=generator).to(device)
+    seconds = []
+    with cpu_threads(settings.threads):
+        # The first steps allocate and are slower than all others.
+        for _ in range(steps + 3):
+            start = time.perf_counter()
+            # Reading the loss waits for a GPU.
+            train_step(model, optimizer, ids, settings.learning_rate, settings.clip, dtype).item()
+            seconds.append(time.perf_counter() - start)
+    typical = sorted(seconds[3:])[steps // 2]
+    return settings.batch * settings.context / typical
