@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -26,11 +25,12 @@ from mixopt.study.config import (
     default_initial,
     derived_seed,
     require_same,
-    trial_seed,
 )
 from mixopt.study.confirm import confirmation_trials, summarise
 from mixopt.study.evidence import build_evidence, by_trial, final_values, last_values
+from mixopt.study.proposing import next_round, no_gain
 from mixopt.study.storage import State, Storage, TrialRecord, unknown_trial
+from mixopt.study.values import checked, mapped, require_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,7 +232,7 @@ class Study:
             raise StudyError(f"ask needs at least one trial; got n = {n}", "leave n out")
         records = self._open_trials()
         if not records:
-            self._propose(n)
+            self.store.add_trials(self.id, next_round(self, n))
             records = self._open_trials()
         trials = [r.trial for r in records]
         if n is not None:
@@ -242,56 +242,6 @@ class Study:
 
     def _open_trials(self) -> list[TrialRecord]:
         return [r for r in self.records() if r.open and r.search]
-
-    def _propose(self, n: int | None) -> None:
-        """Store the next round, all or nothing; another process may have done so already."""
-        records = self.records()
-        rounds = [r.trial.round for r in records if r.search]
-        number = max(rounds, default=-1) + 1
-        attached = sum(r.trial.kind == Kind.attached for r in records)
-        initial = self.config.initial - attached
-        if not rounds and initial > 0:
-            size, kind = self._affordable(initial), Kind.initial
-        else:
-            size, kind = self._affordable(n or self.settings.batch), Kind.proposed
-        if size < 1:
-            return
-        make = self._initial_schedules if kind == Kind.initial else self._proposed_schedules
-        trials = []
-        for index, schedule in enumerate(make(size, number)):
-            name = f"r{number:02d}-t{index:02d}"
-            trials.append(
-                Trial(
-                    id=name,
-                    round=number,
-                    kind=kind,
-                    schedule=schedule,
-                    fidelity=self.fidelity,
-                    seed=trial_seed(self.seed, name, schedule),
-                )
-            )
-        self.store.add_trials(self.id, trials)
-
-    def _affordable(self, wanted: int) -> int:
-        if self.budget is None:
-            return wanted
-        return self.budget.affordable(self.spent(), wanted, self.fidelity)
-
-    def _initial_schedules(self, size: int, number: int) -> list[Schedule]:
-        from mixopt.propose import initial_design
-
-        seed = derived_seed(self.seed, "round", str(number))
-        include = [self.space.baseline_schedule]
-        return initial_design(self.space, size, seed=seed, include=include)
-
-    def _proposed_schedules(self, size: int, number: int) -> list[Schedule]:
-        from mixopt.propose import propose_batch
-
-        seed = derived_seed(self.seed, "round", str(number))
-        evidence, surrogate = self.learned()
-        return propose_batch(
-            self.space, self.objective, surrogate, evidence, size, pending=(), seed=seed
-        )
 
     def learned(self, extra: bool = False) -> tuple[Evidence, Surrogate]:
         """The evidence so far and the surrogate fitted to it.
@@ -423,8 +373,8 @@ class Study:
             trial = f"a{count:04d}"
         size = fidelity or self.fidelity
         new = Trial(id=trial, kind=Kind.attached, schedule=schedule, fidelity=size)
-        rows = _checked(_mapped(trial, metrics, size.tokens, new))
-        self._missing(trial, {r.metric for r in rows})
+        rows = checked(mapped(new, metrics, size.tokens))
+        require_metrics(self.objective, trial, {r.metric for r in rows})
         if not self.store.attach(self.id, new, rows):
             self.tell(trial, rows)
         return trial
@@ -449,30 +399,21 @@ class Study:
         if isinstance(values, Mapping):
             known = self.record_of(trial).trial
             at = known.fidelity.tokens if tokens is None else tokens
-            return _checked(_mapped(trial, values, at, known))
+            return checked(mapped(known, values, at))
         wrong = [v.trial for v in values if v.trial != trial]
         if wrong:
             raise StudyError(
                 f"trial {trial!r} was told observations of trial {wrong[0]!r}",
                 "tell each trial its own",
             )
-        return _checked(list(values))
+        return checked(list(values))
 
     def _require_metrics(self, trial: str, new: Sequence[Observation]) -> None:
         split = self.record_of(trial).trial.split
         rows = [*self.store.observations(self.id, trial), *new]
         rows = [r for r in rows if r.split == split]
         last = max((r.tokens for r in rows), default=0)
-        self._missing(trial, {r.metric for r in rows if r.tokens == last})
-
-    def _missing(self, trial: str, seen: set[str]) -> None:
-        missing = [name for name in self.objective.metrics if name not in seen]
-        if missing:
-            raise StudyError(
-                f"trial {trial!r} needs the metrics {missing} at its last rung; it has "
-                f"{sorted(seen)}",
-                "the trainer must report every metric of the objective and its guardrails",
-            )
+        require_metrics(self.objective, trial, {r.metric for r in rows if r.tokens == last})
 
     # Stop and recommend
 
@@ -489,32 +430,10 @@ class Study:
         if self.budget is not None:
             reason = self.budget.exhausted(self.spent(), self.fidelity)
         if reason is None:
-            reason = self._no_gain(records)
+            reason = no_gain(self)
         if reason is not None and reason != self.stop_reason:
             self.store.add_event(self.id, "stop", {"reason": reason})
         return reason is not None
-
-    def _no_gain(self, records: Sequence[TrialRecord]) -> str | None:
-        """The reason to stop by expected improvement, decided once per set of finished trials."""
-        finished = sum(r.state == State.finished for r in records if _searched(r))
-        if not any(r.search for r in records):
-            return None
-        made = self.store.events(self.id, "decision")
-        if not made or made[-1]["trials"] != finished:
-            made.append(self._decide(finished))
-        last = made[-self.settings.patience :]
-        enough = len(last) == self.settings.patience and all(d["stop"] for d in last)
-        return str(last[-1]["reason"]) if enough else None
-
-    def _decide(self, finished: int) -> dict[str, Any]:
-        from mixopt.propose import should_stop
-
-        evidence, surrogate = self.learned()
-        seed = derived_seed(self.seed, "stop", str(finished))
-        decision = should_stop(self.space, self.objective, surrogate, evidence, seed=seed)
-        payload = {"trials": finished, **decision.model_dump(mode="json")}
-        self.store.add_event(self.id, "decision", payload)
-        return payload
 
     @property
     def stop_reason(self) -> str | None:
@@ -610,26 +529,3 @@ class Study:
         from mixopt.study.run import optimize
 
         return optimize(self, trainer, confirm=confirm, progress=progress)
-
-
-def _searched(record: TrialRecord) -> bool:
-    return record.trial.kind != Kind.confirmation
-
-
-def _mapped(
-    trial: str, values: Mapping[str, float], tokens: int, known: Trial
-) -> list[Observation]:
-    return [
-        Observation(trial=trial, tokens=tokens, metric=m, value=float(v), split=known.split)
-        for m, v in values.items()
-    ]
-
-
-def _checked(values: list[Observation]) -> list[Observation]:
-    for v in values:
-        if not math.isfinite(v.value):
-            raise StudyError(
-                f"the metric {v.metric!r} of trial {v.trial!r} must be finite; got {v.value!r}",
-                "a run that diverged is told with fail(trial, reason)",
-            )
-    return values

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from mixopt.errors import TrialError
-from mixopt.space import Fidelity, Observation, Report, Schedule, Trial
+from mixopt.space import Observation, Report, Trial
 
 Rung = Mapping[str, float]
-TrainFunction = Callable[[Schedule, Fidelity, int], Rung | Iterable[Rung]]
+# In full: (Schedule, Fidelity, int) -> Rung | Iterable[Rung]; what it returns is checked.
+TrainFunction = Callable[..., Any]
 
 
 def rung_observations(trial: Trial, values: Mapping[str, Any]) -> list[Observation]:

@@ -1,5 +1,8 @@
 """What Tune tells us as trials start and end."""
 
+# Tune fixes the signatures.
+# ruff: noqa: ARG002
+
 from __future__ import annotations
 
 from typing import Any
@@ -12,7 +15,7 @@ from mixopt.tune.progress import Progress
 from mixopt.tune.trainable import TRIAL
 
 
-class ProgressCallback(Callback):  # type: ignore[misc]
+class ProgressCallback(Callback):
     """Passes starts and ends on to the progress display.
 
     Args:
@@ -28,16 +31,16 @@ class ProgressCallback(Callback):  # type: ignore[misc]
         # Tune pickles its callbacks for a restore that never happens; connections cannot be.
         return {}
 
-    def on_trial_start(self, **info: Any) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has taken a trial."""
-        self._progress.started(self._study.record_of(info["trial"].config[TRIAL]).trial)
+        self._progress.started(self._study.record_of(trial.config[TRIAL]).trial)
 
-    def on_trial_complete(self, **info: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended and its results are stored."""
-        record = self._study.record_of(info["trial"].config[TRIAL])
+        record = self._study.record_of(trial.config[TRIAL])
         self._progress.ended(record, trial_objective(self._study, record.trial))
 
-    def on_trial_error(self, **info: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has died."""
-        record = self._study.record_of(info["trial"].config[TRIAL])
+        record = self._study.record_of(trial.config[TRIAL])
         self._progress.died(record.trial)

@@ -83,10 +83,10 @@ class Progress:
         done = f"{len(self._ended)}" + (f" of at most {self._total}" if self._total else "")
         best = "" if self._best is None else f", best objective {self._best:.4f}"
         table = Table(title=f"{done} trials{best}", title_justify="left", box=None, padding=(0, 2))
-        for column in ("trial", "kind", "state", "objective", "seconds"):
-            table.add_column(
-                column, justify="right" if column in ("objective", "seconds") else None
-            )
+        for column in ("trial", "kind", "state"):
+            table.add_column(column)
+        for column in ("objective", "seconds"):
+            table.add_column(column, justify="right")
         for record, objective in self._ended[-SHOWN:]:
             value = "" if objective is None else f"{objective:.4f}"
             seconds = "" if record.seconds is None else f"{record.seconds:.1f}"

@@ -216,7 +216,11 @@ def _tune(run: _Run, trials: Sequence[Trial]) -> dict[str, str]:
         ),
     )
     results = tuner.fit()
-    return {r.config[TRIAL]: _reason(r.error) for r in results if r.error and r.config}
+    return {r.config[TRIAL]: _reason(r.error) for r in _each(results) if r.error and r.config}
+
+
+def _each(results: Any) -> list[Any]:
+    return [results[index] for index in range(len(results))]
 
 
 def _trial_name(trial: Any) -> str:
@@ -233,7 +237,9 @@ def _reason(error: BaseException) -> str:
 
 def trunks_first(trials: Sequence[Trial]) -> list[Trial]:
     """The first trial of every trunk before the others, which then branch from its checkpoint."""
-    first, rest, seen = [], [], set()
+    first: list[Trial] = []
+    rest: list[Trial] = []
+    seen = set()
     for trial in trials:
         trunk = (trial.seed, trial.schedule.base)
         (rest if trunk in seen else first).append(trial)

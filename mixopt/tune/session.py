@@ -77,7 +77,7 @@ def count_slots(resources: Mapping[str, float]) -> int:
     import ray
 
     names = {"cpu": "CPU", "gpu": "GPU"}
-    have = ray.cluster_resources()
+    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     fits = {}
     for name, needed in resources.items():
         total = have.get(names.get(name.lower(), name), 0.0)

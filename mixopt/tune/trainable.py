@@ -30,17 +30,17 @@ class Work:
     trainer: Trainer
 
 
-class TrialWorker(tune.Trainable):  # type: ignore[misc]
+class TrialWorker(tune.Trainable):
     """Runs trials one after the other, each in a single step.
 
     A trial that is stored as finished or failed is skipped, so whatever Tune starts again does no
     harm; results are in the storage before Tune hears of them.
     """
 
-    def setup(self, config: dict[str, Any], work: Work) -> None:
-        """Open a connection of this worker's own."""
+    def setup(self, config: dict[str, Any], **given: Work) -> None:
+        """Open a connection of this worker's own; ``work`` is all that is given."""
         self._trial = config[TRIAL]
-        self._work = work
+        self._work = work = given["work"]
         self._study = Study.open(work.storage, work.study)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -1,0 +1,97 @@
+"""A study's next round, and whether there should be one: from stored results and the seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mixopt.space import Kind, Schedule, Trial
+from mixopt.study.config import derived_seed, trial_seed
+from mixopt.study.storage import State, TrialRecord
+
+if TYPE_CHECKING:
+    from mixopt.study.study import Study
+
+
+def next_round(study: Study, n: int | None) -> list[Trial]:
+    """The trials of the next round, cut to what the budget pays for.
+
+    Args:
+        study: All its trials so far must be finished or failed.
+        n: Size of the round after the first; None for the study's batch.
+    """
+    records = study.records()
+    rounds = [r.trial.round for r in records if r.search]
+    number = max(rounds, default=-1) + 1
+    attached = sum(r.trial.kind == Kind.attached for r in records)
+    initial = study.config.initial - attached
+    if not rounds and initial > 0:
+        kind, size = Kind.initial, _affordable(study, initial)
+    else:
+        kind, size = Kind.proposed, _affordable(study, n or study.settings.batch)
+    if size < 1:
+        return []
+    schedules = _schedules(study, kind, size, number)
+    ids = [f"r{number:02d}-t{index:02d}" for index in range(len(schedules))]
+    return [
+        Trial(
+            id=name,
+            round=number,
+            kind=kind,
+            schedule=schedule,
+            fidelity=study.fidelity,
+            seed=trial_seed(study.seed, name, schedule),
+        )
+        for name, schedule in zip(ids, schedules, strict=True)
+    ]
+
+
+def _affordable(study: Study, wanted: int) -> int:
+    if study.budget is None:
+        return wanted
+    return study.budget.affordable(study.spent(), wanted, study.fidelity)
+
+
+def _schedules(study: Study, kind: Kind, size: int, number: int) -> list[Schedule]:
+    from mixopt.propose import initial_design, propose_batch
+
+    seed = derived_seed(study.seed, "round", str(number))
+    if kind == Kind.initial:
+        include = [study.space.baseline_schedule]
+        return initial_design(study.space, size, seed=seed, include=include)
+    evidence, surrogate = study.learned()
+    return propose_batch(study.space, study.objective, surrogate, evidence, size, seed=seed)
+
+
+def no_gain(study: Study) -> str | None:
+    """Why more trials no longer pay; None while they do.
+
+    The decision is made once per set of finished trials and kept as an event, so that a run that
+    goes on decides as the one before it did.
+    """
+    records = study.records()
+    if not any(r.search for r in records):
+        return None
+    finished = _learned_from(records)
+    made = study.store.events(study.id, "decision")
+    if not made or made[-1]["trials"] != finished:
+        made.append(_decide(study, finished))
+    last = made[-study.settings.patience :]
+    if len(last) < study.settings.patience or not all(d["stop"] for d in last):
+        return None
+    return str(last[-1]["reason"])
+
+
+def _learned_from(records: Sequence[TrialRecord]) -> int:
+    return sum(r.state == State.finished and r.trial.kind != Kind.confirmation for r in records)
+
+
+def _decide(study: Study, finished: int) -> dict[str, Any]:
+    from mixopt.propose import should_stop
+
+    evidence, surrogate = study.learned()
+    seed = derived_seed(study.seed, "stop", str(finished))
+    decision = should_stop(study.space, study.objective, surrogate, evidence, seed=seed)
+    payload = {"trials": finished, **decision.model_dump(mode="json")}
+    study.store.add_event(study.id, "decision", payload)
+    return payload
