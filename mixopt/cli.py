@@ -67,7 +67,7 @@ def _run(job: Job, json: bool) -> None:
     written = _write(job, done.recommendation)
     _present(job, done.recommendation, json)
     _say(f"stopped: {done.stop_reason}")
-    _say(done.timing)
+    _say(str(done))
     for path in written:
         _say(f"wrote {path}")
 
@@ -98,6 +98,8 @@ def export(
     to: Annotated[str, Parameter(name="--to")],
     out: Out = None,
     storage: Storage = None,
+    path: Annotated[list[str] | None, Parameter(name="--path")] = None,
+    sequence_length: int | None = None,
     json: Json = False,
 ) -> None:
     """Write the recommended schedule for a trainer.
@@ -107,18 +109,23 @@ def export(
         to: Name of the format.
         out: Folder of the run; of the files, for a schedule.json.
         storage: Database URL.
+        path: NAME=PATH, where the trainer finds a domain; once per domain.
+        sequence_length: Tokens per sequence, for trainers that count sequences.
         json: Print the paths written as JSON.
     """
     from mixopt.tune.job import Job
 
+    known = _pairs(path or [], "--path")
     if study.suffix == ".json":
         from mixopt.export import export_file
 
-        paths = export_file(study, to=to, out=out or study.parent)
+        written = export_file(
+            study, to=to, out=out or study.parent, paths=known, sequence_length=sequence_length
+        )
     else:
         job = Job.open(study, out, storage)
-        paths = _export(job, job.existing_study().recommend(), [to])
-    print(jsonlib.dumps([str(p) for p in paths]) if json else "\n".join(map(str, paths)))
+        written = _export(job, job.existing_study().recommend(), [to], known, sequence_length)
+    print(jsonlib.dumps([str(p) for p in written]) if json else "\n".join(map(str, written)))
 
 
 @app.command
@@ -222,19 +229,40 @@ def _write(job: Job, recommendation: Any) -> list[Path]:
     return [*paths, write_report(data, job.out)]
 
 
-def _export(job: Job, recommendation: Any, names: Sequence[str]) -> list[Path]:
+def _export(
+    job: Job,
+    recommendation: Any,
+    names: Sequence[str],
+    paths: dict[str, str] | None = None,
+    sequence_length: int | None = None,
+) -> list[Path]:
+    from mixopt.export import Provenance
     from mixopt.export import export as write
 
-    target = job.space.target or job.file.fidelity
+    corpus, settings = job.corpus, job.proxy_settings
+    unknown = [d.name for d in job.space.domains if d.path is None and d.name not in (paths or {})]
+    if unknown:
+        _say(f"no path is known for {', '.join(unknown)}: data/NAME stands in for it")
     return [
         path
         for name in names
         for path in write(
             recommendation.schedule,
+            job.space,
             to=name,
             out=job.out,
-            tokens=target.tokens,
-            **job.export_details(),
+            tokens=(job.space.target or job.file.fidelity).tokens,
+            paths={**{n: f"data/{n}" for n in unknown}, **(paths or {})},
+            sequence_length=sequence_length or (settings.context if settings else None),
+            seed=job.file.seed,
+            provenance=Provenance(
+                study=job.file.name,
+                space=job.space.name,
+                mixopt=__version__,
+                tokenizer=None if corpus is None else corpus.tokenizer_path.name,
+                tokenizer_fingerprint=None if corpus is None else corpus.index.tokenizer_sha256,
+                corpus_fingerprints={} if corpus is None else corpus.train_fingerprints(),
+            ),
         )
     ]
 
@@ -246,6 +274,16 @@ def _present(job: Job, recommendation: Any, json: bool) -> None:
         print(as_json(recommendation))
     else:
         _print(recommendation_table(recommendation, job.space))
+
+
+def _pairs(parts: Sequence[str], where: str) -> dict[str, str]:
+    split = [part.partition("=") for part in parts]
+    for part, (name, _, value) in zip(parts, split, strict=True):
+        if not name or not value:
+            raise MixoptError(
+                f"{where} takes NAME=VALUE; got {part!r}", f"write {where} web=/data/web"
+            )
+    return {name: value for name, _, value in split}
 
 
 def _show(table: Any, value: Any, json: bool) -> None:

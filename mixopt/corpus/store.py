@@ -164,6 +164,10 @@ class Corpus:
         total = sum(counts.values())
         return {domain: count / total for domain, count in counts.items()}
 
+    def train_fingerprints(self) -> dict[str, str]:
+        """SHA-256 of each domain's training tokens."""
+        return {d: self._shard(d, "train").sha256 for d in self.domains}
+
     def verify(self) -> None:
         """Read every file and compare it with its fingerprint.
 

@@ -62,14 +62,16 @@ def plan_table(plan: Any) -> RenderableType:
     """What a run would cost at most: trials, tokens, FLOPs, time.
 
     Args:
-        plan: A value with ``trials``, ``confirmations``, ``tokens``, ``flops``, ``slots`` and
-            ``seconds`` (None where unknown).
+        plan: A value with ``trials``, ``confirmations``, ``tokens``, ``flops``,
+            ``first_round``, ``first_round_shared``, ``slots`` and ``seconds`` (None where unknown).
     """
     rows = (
         ("search trials", str(plan.trials)),
         ("confirmation runs", str(plan.confirmations)),
         ("training tokens", fmt.count(plan.tokens)),
         ("training FLOPs", fmt.flops(plan.flops)),
+        ("first round's tokens", fmt.count(plan.first_round)),
+        ("those trained, trunks shared", fmt.count(plan.first_round_shared)),
         ("trials at a time", str(plan.slots)),
         ("estimated time", fmt.duration(plan.seconds)),
     )

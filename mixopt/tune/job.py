@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import StudyError
-from mixopt.proxy import ProxyTrainer, architecture
-from mixopt.space import Domain, Objective, SearchSpace, Trainer
+from mixopt.proxy import (
+    ProxySettings,
+    ProxyTrainer,
+    architecture,
+    tokens_per_second,
+    tokens_with_sharing,
+)
+from mixopt.space import Domain, Mixture, Objective, SearchSpace, Trainer, Trial
 from mixopt.study import CallableTrainer, CommandTrainer, Study
+from mixopt.tune.progress import Progress
+from mixopt.tune.rounds import RunSummary, run_rounds, trunks_first
 from mixopt.tune.study_file import CallableChoice, CommandChoice, ProxyChoice, StudyFile
 
 Say = Callable[[str], None]
@@ -68,6 +76,12 @@ class Job:
         if isinstance(self.file.trainer, ProxyChoice) and self.file.corpus is not None:
             build_corpus(self.file.corpus, self.corpus_dir, progress=say)
 
+    @property
+    def proxy_settings(self) -> ProxySettings | None:
+        """How proxies are trained; None for a trainer of the user's own."""
+        choice = self.file.trainer
+        return choice.settings if isinstance(choice, ProxyChoice) else None
+
     @cached_property
     def corpus(self) -> Corpus | None:
         """The built corpus; None for a trainer of the user's own."""
@@ -91,8 +105,7 @@ class Job:
     @cached_property
     def objective(self) -> Objective:
         """The study's objective with ``natural`` spelled out."""
-        known = all(d.tokens is not None for d in self.space.domains)
-        return self.file.objective.resolve(self.space.natural if known else None)
+        return self.file.objective.resolve(_natural(self.space))
 
     def study(self) -> Study:
         """Open or make the study in its storage."""
@@ -106,9 +119,18 @@ class Job:
             budget=self.file.budget,
             initial=self.file.initial,
             batch=self.file.batch,
-            confirm_seeds=self.file.confirm_seeds,
+            confirm_seeds=max(self.file.confirm_seeds, 1),
             patience=self.file.patience,
+            context=self._context(),
         )
+
+    def existing_study(self) -> Study:
+        """The study in its storage.
+
+        Raises:
+            StudyError: If it was never run.
+        """
+        return Study.open(self.storage, self.file.name)
 
     def trainer(self) -> Trainer:
         """What runs the trials."""
@@ -119,9 +141,12 @@ class Job:
             return CommandTrainer(choice.command, timeout=choice.timeout)
         return CallableTrainer(_import(choice))
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the resolved study file."""
-        return hashlib.sha256(self.file.to_yaml().encode()).hexdigest()
+    def _context(self) -> dict[str, Any]:
+        """What results depend on besides the space: weights do not carry over to other text."""
+        facts: dict[str, Any] = {"trainer": self.file.trainer.model_dump(mode="json")}
+        if self.corpus is not None:
+            facts["corpus"] = self.corpus.fingerprint
+        return facts
 
 
 def _with_tokens(domain: Domain, tokens: int) -> Domain:
@@ -151,14 +176,18 @@ class Plan:
         confirmations: Confirmation runs.
         tokens: Of all of them.
         flops: Of all of them.
-        slots: Trials at a time.
-        seconds: Estimated wall time; None where nothing is known of the trainer's speed.
+        first_round: Tokens of the first round.
+        first_round_shared: Those it really trains, as endings branch from shared trunks.
+        slots: Trials at a time on this machine.
+        seconds: Estimated wall time without sharing; None for a trainer of unknown speed.
     """
 
     trials: int
     confirmations: int
     tokens: int
     flops: float
+    first_round: int
+    first_round_shared: int
     slots: int
     seconds: float | None
 
@@ -166,30 +195,71 @@ class Plan:
 def plan(job: Job) -> Plan:
     """Count the trials, tokens and FLOPs of a study, and time a few steps of the proxy."""
     file = job.file
+    study = Study(
+        file.name,
+        job.file.space,
+        file.objective.resolve(_natural(file.space)),
+        fidelity=file.fidelity,
+        storage=None,
+        seed=file.seed,
+        budget=file.budget,
+        initial=file.initial,
+    )
+    first = study.ask()
     trials = file.budget.most_trials(file.fidelity)
-    confirmations = 4 * file.confirm_seeds
-    runs = trials + confirmations
+    runs = trials + 4 * file.confirm_seeds
     slots = max(int((os.cpu_count() or 1) // max(file.resources_per_trial.get("cpu", 1), 1)), 1)
-    each = _seconds_per_trial(job)
+    each = _seconds_per_trial(file)
+    tokens = file.fidelity.tokens * len(first)
+    proxy = isinstance(file.trainer, ProxyChoice)
     return Plan(
         trials=trials,
-        confirmations=confirmations,
+        confirmations=4 * file.confirm_seeds,
         tokens=runs * file.fidelity.tokens,
         flops=runs * file.fidelity.flops,
+        first_round=tokens,
+        first_round_shared=_shared(file, first) if proxy else tokens,
         slots=slots,
         seconds=None if each is None else each * runs / slots,
     )
 
 
-def _seconds_per_trial(job: Job) -> float | None:
-    if not isinstance(job.file.trainer, ProxyChoice):
-        return None
-    from mixopt.proxy import tokens_per_second
+def _natural(space: SearchSpace) -> Mixture | None:
+    return space.natural if all(d.tokens is not None for d in space.domains) else None
 
-    settings = job.file.trainer.settings
+
+def _shared(file: StudyFile, trials: Sequence[Trial]) -> int:
+    assert isinstance(file.trainer, ProxyChoice), "only the proxy keeps trunks"
+    return sum(tokens_with_sharing(trunks_first(trials), file.trainer.settings))
+
+
+def _seconds_per_trial(file: StudyFile) -> float | None:
+    if not isinstance(file.trainer, ProxyChoice):
+        return None
     vocabulary = 2048
-    if job.file.corpus is not None and job.file.corpus.tokenizer.train is not None:
-        vocabulary = job.file.corpus.tokenizer.train.vocab_size
-    shape = architecture(job.file.fidelity.parameters)
-    speed = tokens_per_second(shape, settings, vocabulary)
-    return job.file.fidelity.tokens / speed
+    if file.corpus is not None and file.corpus.tokenizer.train is not None:
+        vocabulary = file.corpus.tokenizer.train.vocab_size
+    shape = architecture(file.fidelity.parameters)
+    return file.fidelity.tokens / tokens_per_second(shape, file.trainer.settings, vocabulary)
+
+
+def run_job(job: Job, *, say: Say, progress: Progress | None = None) -> RunSummary:
+    """Run a study from its text to its recommendation; the same call again goes on.
+
+    Args:
+        job: What to run.
+        say: Told what happens before the trials start.
+        progress: Shows the trials.
+
+    Raises:
+        MixoptError: If any part cannot do its work; what was finished is kept.
+    """
+    job.prepare(say)
+    return run_rounds(
+        job.study(),
+        job.trainer(),
+        out=job.out,
+        resources_per_trial=job.file.resources_per_trial,
+        confirm=job.file.confirm_seeds > 0,
+        progress=progress or Progress(total=job.file.budget.trials),
+    )

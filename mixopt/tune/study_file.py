@@ -113,7 +113,7 @@ class StudyFile(Frozen):
         seed: Every random draw comes from it.
         resources_per_trial: As Ray counts them.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
-        patience: Rounds in a row without a worthwhile expected improvement before the study stops.
+        patience: Rounds in a row that must see no worthwhile gain before the search stops.
         exports: Formats written at the end.
     """
 
