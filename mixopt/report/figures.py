@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mixopt.report.data import ReportData
-from mixopt.report.rows import phase_title
+from mixopt.report.rows import phase_title, references
 
 Figure = dict[str, Any]
 
@@ -36,12 +36,13 @@ def outcome(data: ReportData) -> Figure:
     """Objective of recommendation, baseline and the rest, with intervals."""
     rec = _recommendation(data)
     rows: list[tuple[str, float, float, float, str, str]] = []
+    others = references(rec)
     for label, e, colour, symbol in (
         ("predicted", rec.predicted, BLUE, "circle-open"),
         ("optimism removed", rec.corrected, BLUE, "circle"),
         ("baseline", rec.baseline, GREY, "square"),
-        ("natural", rec.natural, GREY, "diamond"),
-        ("uniform", rec.uniform, GREY, "triangle-up"),
+        ("natural", others.get("natural"), GREY, "diamond"),
+        ("uniform", others.get("uniform"), GREY, "triangle-up"),
     ):
         if e is not None:
             rows.append((label, e.mean, e.mean - e.low, e.high - e.mean, colour, symbol))

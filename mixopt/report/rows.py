@@ -11,7 +11,7 @@ from mixopt.report import numbers as fmt
 from mixopt.space import Schedule, SearchSpace
 
 if TYPE_CHECKING:
-    from mixopt.propose import Recommendation
+    from mixopt.propose import Estimate, Recommendation
     from mixopt.report.data import ReportData
 
 
@@ -82,10 +82,8 @@ def outcome_table(rec: Recommendation) -> Table:
     rows.append(_estimate("baseline, predicted", rec.baseline, rec.baseline.mean))
     if against is not None:
         rows.append(("baseline, observed", fmt.value(against), "", ""))
-    for label in ("natural", "uniform"):
-        found = getattr(rec, label)
-        if found is not None:
-            rows.append(_estimate(f"{label}, predicted", found, rec.baseline.mean))
+    for label, found in references(rec).items():
+        rows.append(_estimate(f"{label}, predicted", found, rec.baseline.mean))
     return Table(
         "Objective",
         ("schedule", "objective", "95 % interval", "against baseline"),
@@ -96,7 +94,13 @@ def outcome_table(rec: Recommendation) -> Table:
     )
 
 
-def _estimate(label: str, estimate: Any, baseline: float) -> tuple[str, ...]:
+def references(rec: Recommendation) -> dict[str, Estimate]:
+    """Natural and uniform mixture, where they are known and not the baseline itself."""
+    found = {"natural": rec.natural, "uniform": rec.uniform}
+    return {k: e for k, e in found.items() if e is not None and e != rec.baseline}
+
+
+def _estimate(label: str, estimate: Estimate, baseline: float) -> tuple[str, ...]:
     gap = fmt.signed(estimate.mean - baseline) if "baseline" not in label else ""
     return (label, fmt.value(estimate.mean), fmt.interval(estimate.low, estimate.high), gap)
 

@@ -1,9 +1,13 @@
 """The files of each trainer, loaded with the real library where it is installed."""
 
+import importlib.util
 import json
 import math
 import runpy
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -134,15 +138,16 @@ def test_megatron_rule_of_one_phase(tmp_path):
     assert (tmp_path / "megatron_phase2_the_end_.json").is_file()
 
 
-def test_megatron_builds_the_blend(tmp_path):
-    core = pytest.importorskip(
-        "megatron.core.datasets.utils",
-        reason="megatron-core is not installed; the blend's structure is tested without it",
-    )
-    export(SCHEDULE, to="megatron", out=tmp_path, **MORE)
-    prefixes, weights = core.get_blend_from_list(blends(tmp_path)[1]["train"])
-    assert prefixes == ["/d/web", "/d/code", "/d/books"]
-    assert weights == pytest.approx([0.3, 0.3, 0.4])
+def test_megatron_draws_the_quotas(tmp_path):
+    if importlib.util.find_spec("megatron") is None:
+        pytest.skip("megatron-core is not installed; the blend's structure is tested without it")
+    paths = {name: str(tmp_path / name) for name in PATHS}
+    export(SCHEDULE, to="megatron", out=tmp_path, tokens=1600, paths=paths, sequence_length=8)
+    command = [sys.executable, str(Path(__file__).with_name("megatron_counts.py"))]
+    blend = str(tmp_path / "megatron_phase2_ending.json")
+    done = subprocess.run([*command, blend, "40", "8"], capture_output=True, text=True, check=True)
+    drawn = json.loads(done.stdout.splitlines()[-1])
+    assert drawn == {paths["web"]: 12, paths["code"]: 12, paths["books"]: 16}
 
 
 @pytest.fixture
