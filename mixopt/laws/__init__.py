@@ -14,6 +14,8 @@ from mixopt.laws.mixing import (
     Power,
 )
 from mixopt.laws.phases import effective_mixture, position_weights
+from mixopt.laws.repetition import effective_tokens, worth_per_token
+from mixopt.laws.scaling import PowerFit, PowerPrior, fit_power, nested_prediction
 from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, mass_features, shared_value
 from mixopt.laws.units import Units
 
@@ -29,13 +31,19 @@ __all__ = [
     "LawFit",
     "LogLinear",
     "Power",
+    "PowerFit",
+    "PowerPrior",
     "SharedFit",
     "SharedShape",
     "Units",
     "effective_mixture",
+    "effective_tokens",
     "fit_law",
+    "fit_power",
     "fit_shared",
     "mass_features",
+    "nested_prediction",
     "position_weights",
     "shared_value",
+    "worth_per_token",
 ]

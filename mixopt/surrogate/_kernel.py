@@ -19,6 +19,8 @@ from mixopt.laws._lbfgs import Ints, minimise
 CONSTANT = 4.0
 JITTER = 1e-6
 TINY = 1e-9
+#: Noise variance, in standardised units, under which a row says nothing.
+UNSEEN = 1e6
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,20 @@ class GPObjective:
 
     Args:
         U: ``n x f`` features in [0, 1].
-        Z: ``n x m`` standardised losses.
-        fixed: ``n x m`` known extra noise variances, or zeros.
+        Z: ``B x n`` standardised losses, one row per problem (metric, or metric and fold).
+        fixed: ``B x n`` extra noise variances; :data:`UNSEEN` hides a row from a problem.
         prior: Priors of the hyperparameters.
-        law: ``m x n x n`` squared distances of class masses, or None.
+        law: ``B x n x n`` squared distances of class masses, or None.
     """
 
     def __init__(
         self, U: Array, Z: Array, fixed: Array, prior: Prior, law: Array | None = None
     ) -> None:
-        self.U, self.Z, self.fixed, self.law = U, Z.T, fixed.T, law
+        self.U, self.Z, self.fixed, self.law = U, Z, fixed, law
         self.mean, self.sd = prior_vectors(U.shape[-1], prior, law=law is not None)
 
     def __call__(self, theta: Array, which: Ints) -> tuple[Array, Array]:
-        """Values ``b`` and gradients ``b x p`` of the metrics ``which``."""
+        """Values ``b`` and gradients ``b x p`` of the problems ``which``."""
         f, n = self.U.shape[-1], self.U.shape[0]
         z, log_u, gamma = _warp(self.U, theta)
         corr, slope = matern52(squared_distance(z, z))
@@ -136,31 +138,11 @@ def inverse(K: Array) -> tuple[Array, Array]:
 def fit_hyperparameters(
     U: Array, Z: Array, fixed: Array, prior: Prior, iterations: int, law: Array | None = None
 ) -> Array:
-    """``m x p`` hyperparameters at the maximum a posteriori, started at the priors' centres.
+    """``B x p`` hyperparameters at the maximum a posteriori, started at the priors' centres.
 
-    With ``iterations`` 0 they stay at the centres.
+    With ``iterations`` 0 they stay at the centres. The other arguments are those of
+    :class:`GPObjective`.
     """
     objective = GPObjective(U, Z, fixed, prior, law)
-    start = np.tile(objective.mean, (Z.shape[1], 1))
+    start = np.tile(objective.mean, (len(Z), 1))
     return minimise(objective, start, iterations=iterations, tol=1e-5).theta
-
-
-def leave_groups_out(inv: Array, Z: Array, groups: Ints) -> tuple[Array, Array]:
-    """Closed-form predictions of each row from the rows of all other groups, each ``n x m``.
-
-    Args:
-        inv: ``m x n x n`` inverse covariance, noise included.
-        Z: ``n x m`` targets.
-        groups: ``n`` group numbers; with every row its own group this is leave-one-out.
-
-    Returns:
-        Means and variances (noise included).
-    """
-    alpha = (inv @ Z.T[..., None])[..., 0]
-    mean, var = np.empty_like(Z), np.empty_like(Z)
-    for g in np.unique(groups):
-        rows = np.flatnonzero(groups == g)
-        block = np.linalg.inv(inv[:, rows[:, None], rows])
-        mean[rows] = Z[rows] - (block @ alpha[:, rows, None])[..., 0].T
-        var[rows] = np.diagonal(block, axis1=1, axis2=2).T
-    return mean, var

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,7 @@ from mixopt.laws._lbfgs import Ints
 from mixopt.laws.shared import mass_features
 from mixopt.surrogate._data import Data
 from mixopt.surrogate._gp import GP, Kernel, MassFeatures
-from mixopt.surrogate._kernel import (
-    Prior,
-    fit_hyperparameters,
-    leave_groups_out,
-    squared_distance,
-)
+from mixopt.surrogate._kernel import UNSEEN, Prior, fit_hyperparameters, squared_distance
 
 #: ``(W: n x P x d, F: n x P) -> n x m``, numpy or torch.
 Mean = Callable[[Any, Any], Any]
@@ -109,56 +104,103 @@ def shared_member(data: Data, shared: SharedMembers, fold: Ints) -> Member:
     return Member("shared law", _shared_mean(shared.full), out)
 
 
-def warped_member(data: Data, fixed: Array, prior: Prior, iterations: int) -> Member:
-    """The GP on warped weights alone, judged by closed-form leave-one-out."""
-    theta = fit_hyperparameters(data.U, data.Z, fixed, prior, iterations)
-    kernel = Kernel(torch.as_tensor(theta), data.U.shape[-1])
-    gp = GP.condition(kernel, data.W, data.F, data.Z, fixed, data.offset, data.scale)
-    mean, var = leave_groups_out(gp.inv.numpy(), data.Z, data.groups)
-    out = data.offset + data.scale * mean
-    return Member("warped GP", _gp_mean(gp), out, var * data.scale**2, gp=gp)
+@dataclass(frozen=True)
+class GPSetting:
+    """What both GPs are given: folds, known noise, priors and effort.
+
+    Args:
+        fold: ``n`` fold numbers.
+        fixed: ``n x m`` known noise variances, standardised.
+        prior: Priors of the hyperparameters.
+        iterations: L-BFGS steps; folds take half as many.
+    """
+
+    fold: Ints
+    fixed: Array
+    prior: Prior
+    iterations: int
+
+
+def prior_member(data: Data, fixed: Array, prior: Prior) -> Member:
+    """The warped GP with hyperparameters at their priors, for too few rows to learn from."""
+    theta = fit_hyperparameters(data.U, data.Z.T, fixed.T, prior, 0)
+    gp = _condition(data, Kernel(torch.as_tensor(theta), data.U.shape[-1]), fixed)
+    nothing = np.tile(data.offset, (len(data.Y), 1))
+    variance = gp.variance(gp.kernel.embed(torch.as_tensor(data.W), torch.as_tensor(data.F)))
+    return Member("warped GP", _gp_mean(gp), nothing, variance.numpy(), gp=gp)
+
+
+def warped_member(data: Data, setting: GPSetting) -> Member:
+    """The GP on warped weights alone."""
+    return _gp_member("warped GP", data, setting, None)
+
+
+def law_gp_member(data: Data, setting: GPSetting, shared: SharedMembers) -> Member:
+    """The GP whose kernel also sees the shared law's class masses: law and residual in one model.
+
+    Out of fold the masses come from the law of the fold, which never saw the rows predicted.
+    """
+    masses = [_masses(data, fit) for fit in (shared.full, *shared.parts)]
+    return _gp_member("law GP", data, setting, masses)
+
+
+def _gp_member(
+    name: str, data: Data, setting: GPSetting, masses: list[MassFeatures] | None
+) -> Member:
+    """Fit on all rows; refit with hyperparameters and masses per fold to judge out of fold."""
+    full, folds, m = setting.iterations, int(setting.fold.max()) + 1, len(data.metrics)
+    theta = _hyperparameters(data, setting, masses, [0], full)
+    parts = _hyperparameters(data, setting, masses, list(range(1, folds + 1)), full // 2)
+    kernels = [
+        Kernel(torch.as_tensor(t), data.U.shape[-1], masses[g] if masses else None)
+        for g, t in enumerate(np.concatenate([theta, parts]).reshape(folds + 1, m, -1))
+    ]
+    gp = _condition(data, kernels[0], setting.fixed)
+    out, var = np.empty_like(data.Y), np.empty_like(data.Y)
+    for k, kernel in enumerate(kernels[1:]):
+        rows = setting.fold == k
+        out[rows], var[rows] = _held_out(data, kernel, setting.fixed, rows)
+    return Member(name, _gp_mean(gp), out, var, gp=gp)
+
+
+def _hyperparameters(
+    data: Data,
+    setting: GPSetting,
+    masses: list[MassFeatures] | None,
+    problems: list[int],
+    iterations: int,
+) -> Array:
+    """Hyperparameters of all metrics for each problem: 0 sees all rows, k + 1 not fold k."""
+    hidden = [UNSEEN * (setting.fold == g - 1) for g in problems]
+    fixed = np.concatenate([setting.fixed.T + h for h in hidden])
+    law = None
+    if masses is not None:
+        s = [np.asarray(masses[g](data.W, data.F)) for g in problems]
+        law = np.concatenate([squared_distance(a, a) for a in s])
+    Z = np.tile(data.Z.T, (len(problems), 1))
+    return fit_hyperparameters(data.U, Z, fixed, setting.prior, iterations, law)
+
+
+def _condition(data: Data, kernel: Kernel, fixed: Array) -> GP:
+    return GP.condition(kernel, data.W, data.F, data.Z, fixed, data.offset, data.scale)
 
 
 def _gp_mean(gp: GP) -> Mean:
     return lambda W, F: gp.mean(gp.kernel.embed(W, F))
 
 
-def _masses(fit: SharedFit, unit: Array | None = None) -> tuple[MassFeatures, Array]:
-    """Features of the best fits in units of ``unit`` (``m``), and the parameters they come from."""
-    theta = torch.as_tensor(fit.theta[np.argsort(fit.value, kind="stable")[:_KERNEL_FITS]])
-    scale = 1.0 if unit is None else 1.0 / torch.as_tensor(unit)[:, None, None]
-    return lambda W, F: mass_features(fit.shape, theta, W, F) * scale, theta.numpy()
+def _masses(data: Data, fit: SharedFit) -> MassFeatures:
+    """Class masses of the best fits, in units of their typical spread over the rows."""
+    theta = fit.theta[np.argsort(fit.value, kind="stable")[:_KERNEL_FITS]]
+    s = mass_features(fit.shape, theta, data.W, data.F)
+    spread = ((s - s.mean(1, keepdims=True)) ** 2).sum(-1).mean(-1)
+    unit = np.sqrt(np.maximum(spread, 1e-12))[:, None, None]
 
+    def masses(W: Any, F: Any) -> Any:
+        cast = namespace(W).asarray
+        return mass_features(fit.shape, cast(theta), W, F) / cast(unit)
 
-def _typical_distance(fit: SharedFit, theta: Array, W: Array, F: Array) -> Array:
-    """``m`` root mean squared norms of the centred features, the kernel's unit of distance."""
-    s = mass_features(fit.shape, theta, W, F)
-    centred = s - s.mean(1, keepdims=True)
-    return np.asarray(np.sqrt(np.maximum((centred**2).sum(-1).mean(-1), 1e-12)))
-
-
-def law_gp_member(
-    data: Data, shared: SharedMembers, fold: Ints, fixed: Array, prior: Prior, iterations: int
-) -> Member:
-    """The GP whose kernel also sees the shared law's class masses: law and residual in one model.
-
-    Out of fold, the masses come from the law of the fold, which never saw the rows predicted; the
-    hyperparameters are those of all rows.
-    """
-    _, best = _masses(shared.full)
-    unit = _typical_distance(shared.full, best, data.W, data.F)
-    s = mass_features(shared.full.shape, best, data.W, data.F) / unit[:, None, None]
-    theta = fit_hyperparameters(
-        data.U, data.Z, fixed, prior, iterations, law=squared_distance(s, s)
-    )
-    kernel = Kernel(torch.as_tensor(theta), data.U.shape[-1], _masses(shared.full, unit)[0])
-    gp = GP.condition(kernel, data.W, data.F, data.Z, fixed, data.offset, data.scale)
-    out, var = np.empty_like(data.Y), np.empty_like(data.Y)
-    for k, part in enumerate(shared.parts):
-        unit = _typical_distance(part, _masses(part)[1], data.W, data.F)
-        kernel_k = replace(kernel, masses=_masses(part, unit)[0])
-        out[fold == k], var[fold == k] = _held_out(data, kernel_k, fixed, fold == k)
-    return Member("law GP", _gp_mean(gp), out, var, gp=gp)
+    return masses
 
 
 def _held_out(data: Data, kernel: Kernel, fixed: Array, out: Any) -> tuple[Array, Array]:

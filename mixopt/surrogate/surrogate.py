@@ -18,10 +18,12 @@ from mixopt.space import Layout
 from mixopt.surrogate._data import Data
 from mixopt.surrogate._kernel import Prior
 from mixopt.surrogate._members import (
+    GPSetting,
     Member,
     fit_shared_members,
     law_gp_member,
     law_member,
+    prior_member,
     shared_member,
     warped_member,
 )
@@ -183,16 +185,16 @@ def _fit_members(data: Data, known: Array, settings: SurrogateSettings) -> list[
     """All members, the one that gives the covariance last."""
     fixed = known / data.scale**2
     if data.distinct < settings.least_rows:
-        return [warped_member(data, fixed, settings.prior, 0)]
+        return [prior_member(data, fixed, settings.prior)]
     masks, fold = fold_masks(data.groups, settings.folds, data.seed)
     classes = settings.classes or int(np.clip(3 * len(data.domains), 12, 48))
     shared = fit_shared_members(data, masks, classes, settings.restarts, settings.iterations)
-    gp = settings.prior, settings.gp_iterations
+    setting = GPSetting(fold, fixed, settings.prior, settings.gp_iterations)
     return [
         *(law_member(data, name, masks, fold) for name in settings.laws),
         shared_member(data, shared, fold),
-        warped_member(data, fixed, *gp),
-        law_gp_member(data, shared, fold, fixed, *gp),
+        warped_member(data, setting),
+        law_gp_member(data, setting, shared),
     ]
 
 
