@@ -1,0 +1,270 @@
+import math
+
+import numpy as np
+import pytest
+
+from mixopt.errors import SpaceError, StudyError, TrialError
+from mixopt.space import Observation, SearchSpace, Split
+from mixopt.study import State, Study, TrialBudget
+
+
+def run_round(study, train):
+    for trial in study.ask():
+        study.tell(trial.id, train(trial.schedule, trial.fidelity, trial.seed))
+
+
+def test_a_first_result_takes_few_lines(train):
+    space = SearchSpace(domains=["web", "code", "books"], baseline="uniform")
+    study = Study("first", space, {"loss": 1.0}, storage=None, budget=TrialBudget(trials=12))
+    recommendation = study.optimize(train)
+    weights = recommendation.schedule.base.to_array(space.names)
+    assert np.abs(weights - [0.6, 0.3, 0.1]).max() < 0.15
+    assert recommendation.best_observed.value < 2.1
+
+
+def test_the_baseline_is_the_first_trial(make, space):
+    study = make()
+    first = study.ask()[0]
+    assert first.id == "r00-t00"
+    assert first.schedule == space.baseline_schedule
+
+
+def test_open_trials_come_back_before_new_ones(make, train):
+    study = make()
+    asked = study.ask(2)
+    assert [t.id for t in asked] == ["r00-t00", "r00-t01"]
+    assert [t.id for t in study.ask(2)] == ["r00-t02", "r00-t03"]
+    study.tell("r00-t00", train(asked[0].schedule, asked[0].fidelity, asked[0].seed))
+    again = make()
+    assert [t.id for t in again.ask()] == [f"r00-t{i:02d}" for i in range(1, 6)]
+    assert again.ask()[0] == asked[1]
+
+
+def test_nothing_is_handed_out_twice_by_one_object(make):
+    study = make()
+    assert len(study.ask(6)) == 6
+    assert study.ask(1) == []
+
+
+def test_ask_and_tell_replay_to_the_same_proposals(make, train, tmp_path):
+    one, two = (make(storage=tmp_path / f"{name}.db") for name in "ab")
+    run_round(one, train)
+    # The order in which results arrive must not matter, nor a restart between them.
+    for trial in reversed(two.ask()):
+        two.tell(trial.id, train(trial.schedule, trial.fidelity, trial.seed))
+    again = make(storage=tmp_path / "b.db")
+    assert one.ask() == again.ask()
+    assert one.ask()[0].kind == "proposed"
+
+
+def test_trial_seeds_differ_and_derive_from_the_study_seed(make, tmp_path):
+    seeds = [t.seed for t in make().ask()]
+    other = [t.seed for t in make(seed=1, storage=tmp_path / "other.db").ask()]
+    assert len(set(seeds)) == len(seeds)
+    assert not set(seeds) & set(other)
+
+
+def test_trials_from_one_trunk_share_their_seed(make):
+    space = SearchSpace(
+        domains=("web", "code"),
+        baseline="uniform",
+        phases=(
+            {"name": "base", "fixed": {"web": 0.7, "code": 0.3}},
+            {"name": "ending", "fraction": [0.1, 0.2]},
+        ),
+    )
+    trials = make(space=space).ask()
+    branching = [t for t in trials if len(t.schedule.phases) == 2]
+    assert len(branching) > 1
+    assert len({t.seed for t in branching}) == 1
+
+
+def test_the_budget_cuts_the_last_round_and_stops(make, train):
+    study = make(budget=TrialBudget(trials=8))
+    run_round(study, train)
+    assert not study.should_stop() or "no longer pay" in study.stop_reason
+    assert len(study.ask()) == 2
+    run_round(study, train)
+    assert study.should_stop()
+    assert study.stop_reason == "the budget of 8 trials is spent"
+    assert study.ask() == []
+    assert make(budget=TrialBudget(trials=8)).stop_reason == study.stop_reason
+
+
+def test_the_budget_is_a_total_that_may_be_raised(make, train):
+    study = make(budget=TrialBudget(trials=6))
+    run_round(study, train)
+    assert study.should_stop()
+    assert len(make(budget=TrialBudget(trials=9)).ask()) == 3
+
+
+def test_telling_twice_is_harmless_and_conflicts_are_refused(make):
+    study = make()
+    study.ask()
+    study.tell("r00-t00", {"loss": 2.5})
+    study.tell("r00-t00", {"loss": 2.5})
+    with pytest.raises(StudyError, match=r"'r00-t00' was told loss = 2.6 .* stored is 2.5"):
+        study.tell("r00-t00", {"loss": 2.6})
+    with pytest.raises(StudyError, match="it is finished without it"):
+        study.tell("r00-t00", {"loss": 2.5, "late": 1.0})
+    assert study.final_values() == {"r00-t00": {"loss": 2.5}}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite_are_refused(make, value):
+    study = make()
+    study.ask()
+    with pytest.raises(StudyError, match=r"'loss' of trial 'r00-t00' must be finite.*\nhint.*fail"):
+        study.tell("r00-t00", {"loss": value})
+    assert study.records()[0].open
+
+
+def test_missing_metrics_and_unknown_trials_are_named(make):
+    study = make()
+    study.ask()
+    with pytest.raises(StudyError, match=r"needs the metrics \['loss'\].*it has \['other'\]"):
+        study.tell("r00-t00", {"other": 1.0})
+    with pytest.raises(StudyError, match="no trial 'r09-t00'"):
+        study.tell("r09-t00", {"loss": 1.0})
+    alien = [Observation(trial="r00-t01", tokens=1, metric="loss", value=1.0)]
+    with pytest.raises(StudyError, match="'r00-t00' was told observations of trial 'r00-t01'"):
+        study.tell("r00-t00", alien)
+
+
+def test_rungs_are_kept_and_the_last_one_counts(make):
+    study = make()
+    trial = study.ask()[0]
+    rungs = [
+        Observation(trial=trial.id, tokens=t, metric="loss", value=v)
+        for t, v in ((100, 5.0), (300, 3.0), (200, 4.0))
+    ]
+    study.record(trial.id, rungs[:1])
+    assert study.records()[0].open
+    study.tell(trial.id, rungs)
+    assert study.final_values() == {trial.id: {"loss": 3.0}}
+    assert list(study.observations().tokens) == [100, 200, 300]
+
+
+def test_failed_trials_keep_their_reason_and_are_not_run_again(make, train):
+    study = make()
+    first, *rest = study.ask()
+    study.fail(first.id, "the loss diverged")
+    for trial in rest:
+        study.tell(trial.id, train(trial.schedule, trial.fidelity, trial.seed))
+    frame = make().trials().set_index("trial")
+    assert frame.loc[first.id, "reason"] == "the loss diverged"
+    assert frame.loc[first.id, "state"] == "failed"
+    assert all(t.round == 1 for t in make().ask())
+    with pytest.raises(StudyError, match="stored as failed"):
+        study.tell(first.id, {"loss": 2.0})
+
+
+def test_requeue_keeps_weights_and_seed(make):
+    study = make()
+    first = study.ask()[0]
+    study.fail(first.id, "disk full")
+    assert study.requeue() == [first.id]
+    assert study.ask(1) == [first]
+
+
+def test_a_crash_is_retried_once(make):
+    study = make(retries=1)
+    first = study.ask()[0]
+    study.crashed(first.id, "killed")
+    assert study.record_of(first.id).state == State.waiting
+    study.crashed(first.id, "killed again")
+    record = study.record_of(first.id)
+    assert record.state == State.failed
+    assert record.reason == "its worker died 2 times; the last time: killed again"
+
+
+def test_a_study_of_failures_says_why(make):
+    study = make()
+
+    def broken(*_):
+        raise TrialError("no GPU left", "free one")
+
+    with pytest.raises(StudyError, match=r"every one of the 6 trials of round 0 failed.*no GPU"):
+        study.optimize(broken)
+    # The same call again must not run them again, nor go on as if nothing had happened.
+    with pytest.raises(StudyError, match="every one of the 6"):
+        make().optimize(broken)
+    assert [r.attempts for r in study.records()] == [1] * 6
+
+
+def test_learning_needs_finished_trials(make):
+    study = make()
+    study.ask()
+    with pytest.raises(StudyError, match="at least two finished ones; the study has 0"):
+        study.recommend()
+
+
+def test_attached_runs_count_as_evidence(make, space):
+    study = make(initial=4)
+    rng = np.random.default_rng(0)
+    for weights in rng.dirichlet(np.ones(3), size=8):
+        mixture = dict(zip(space.names, weights, strict=True))
+        study.attach(mixture, {"loss": 2 + float(((weights - [0.6, 0.3, 0.1]) ** 2).sum())})
+    assert study.ask()[0].kind == "proposed"
+    assert study.recommend().predicted.mean < 2.2
+
+
+def test_attaching_by_id_is_idempotent(make):
+    study = make()
+    for _ in range(2):
+        study.attach({"web": 1.0}, {"loss": 2.0}, trial="mine")
+    assert len(study.records()) == 1
+    with pytest.raises(StudyError, match=r"stored is 2\.0"):
+        study.attach({"web": 1.0}, {"loss": 2.1}, trial="mine")
+    with pytest.raises(SpaceError, match="unknown domains"):
+        study.attach({"blogs": 1.0}, {"loss": 2.0})
+
+
+def test_another_configuration_is_refused_by_name(make, space):
+    make()
+    with pytest.raises(StudyError, match="seed was 0, now 3"):
+        make(seed=3)
+    with pytest.raises(StudyError, match=r"objective.weights.loss was 1.0, now 0.5"):
+        make(objective={"loss": 0.5, "other": 0.5})
+    wider = space.model_copy(update={"max_epochs": None, "name": "wider"})
+    with pytest.raises(StudyError, match=r'space.name was "space", now "wider"') as caught:
+        make(space=wider)
+    assert "another name or storage" in caught.value.hint
+    make(context=None, batch=5)
+    with pytest.raises(StudyError, match=r"context\.corpus was null"):
+        make(context={"corpus": "abc"})
+
+
+def test_open_reads_the_stored_configuration(make, tmp_path):
+    study = make(batch=5, seed=4)
+    found = Study.open(tmp_path / "study.db")
+    assert (found.config, found.settings, found.id) == (study.config, study.settings, study.id)
+    with pytest.raises(StudyError, match=r"must hold the study 'none'; it holds \['demo'\]"):
+        Study.open(tmp_path / "study.db", "none")
+
+
+def test_confirmation_uses_common_fresh_seeds_and_its_own_split(make, train):
+    study = make()
+    plain = study.optimize(train)
+    recommendation = make().optimize(train, confirm=True)
+    # What was measured on the confirmation split must not change what is recommended.
+    assert recommendation.model_copy(update={"confirmations": ()}) == plain
+    searched = {r.trial.seed for r in study.records() if r.search}
+    runs = [r.trial for r in study.records() if r.trial.kind == "confirmation"]
+    assert {t.split for t in runs} == {Split.confirmation}
+    by_label = {
+        label: [t.seed for t in runs if t.label == label] for label in {t.label for t in runs}
+    }
+    # Uniform is the baseline here and the recommendation is static: they are not run twice.
+    assert set(by_label) == {"recommendation", "baseline"}
+    assert len({tuple(seeds) for seeds in by_label.values()}) == 1
+    assert len(by_label["baseline"]) == 3
+    assert not searched & set(by_label["baseline"])
+    assert [c.label for c in recommendation.confirmations] == ["recommendation", "baseline"]
+    frame = study.confirmations().set_index("label")
+    gap = frame.loc["recommendation"]
+    assert gap.difference < -2 * gap.difference_se
+    # Noise with the same seed is the same noise: it cancels in the difference alone.
+    assert gap.difference_se < 0.01 * gap.se
+    assert set(study.observations().split) == {"validation", "confirmation"}
+    assert study.confirmation_trials(recommendation) == []
