@@ -22,7 +22,7 @@ import torch
 from scipy.stats import spearmanr
 
 from mixopt.space import Layout
-from mixopt.surrogate import fit_surrogate
+from mixopt.surrogate import Surrogate, fit_surrogate
 
 FLOOR_SPEARMAN = 0.985
 
@@ -61,7 +61,7 @@ def choose(X: np.ndarray, n: int, design: str, seed: int) -> np.ndarray:
     return np.array(chosen)
 
 
-def judge(surrogate, X: np.ndarray, Y: np.ndarray) -> dict[str, float]:
+def judge(surrogate: Surrogate, X: np.ndarray, Y: np.ndarray) -> dict[str, float]:
     """Spearman, MSE and coverage of 95 % intervals, means over metrics."""
     p = surrogate.predict(X)
     ranks = [spearmanr(p.mean[:, i], Y[:, i])[0] for i in range(Y.shape[1])]

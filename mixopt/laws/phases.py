@@ -22,7 +22,7 @@ def _cumulative(kappa: Any, t: Any) -> Any:
     xp = namespace(t)
     small = abs(kappa) < _SERIES_BELOW
     safe = xp.where(small, xp.ones_like(kappa), kappa)
-    series = t + kappa * t * (t - 1.0) / 2.0
+    series = t + kappa * t * (t - 1.0) / 2.0 * (1.0 + kappa * (2.0 * t - 1.0) / 6.0)
     return xp.where(small, series, xp.expm1(safe * t) / xp.expm1(safe))
 
 
