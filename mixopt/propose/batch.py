@@ -19,8 +19,9 @@ from mixopt.space import Objective, Schedule, SearchSpace
 Array = NDArray[np.float64]
 Method = Callable[[Problem, int, np.random.Generator, Known], list[Array]]
 
-#: Starts refined per sample path.
+#: Starts refined per sample path, and moves of each.
 STARTS = 3
+STEPS = 40
 
 #: A trial off a known trunk is preferred when it is no worse than this much of the noise.
 TRUNK_ALLOWANCE = 0.5
@@ -164,7 +165,9 @@ def _draw_minima(
         owner += [i] * len(chosen)
         trunk.append(kept)
     own, kept = np.array(owner), np.concatenate(trunk)
-    X, _ = refine(problem.space, np.vstack(starts), own_path(paths, own), keep_trunk=kept)
+    X, _ = refine(
+        problem.space, np.vstack(starts), own_path(paths, own), keep_trunk=kept, steps=STEPS
+    )
     rows = []
     for i in range(num):
         one = own_path(paths, np.array([i]))
@@ -193,10 +196,18 @@ def _next(score: Score, first: Array, pool: Array, known: Known, bonus: Array) -
     return np.asarray(pool[best])
 
 
+def _qlognei(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> list[Array]:
+    # BoTorch takes seconds to import and the default method does without it.
+    from mixopt.propose.qlognei import qlognei
+
+    return qlognei(problem, q, rng, known)
+
+
 _METHODS: dict[str, Method] = {
     "thompson": _thompson,
     "random": random,
     "regmix": regmix,
     "olmix": olmix,
+    "qlognei": _qlognei,
     "climb": climb,
 }

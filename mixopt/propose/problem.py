@@ -158,6 +158,9 @@ class Problem:
         w = torch.as_tensor(self.weights)
 
         def score(X: Tensor) -> Tensor:
+            if not X.requires_grad:
+                mean_only, sd = self.expected(X.detach().numpy())
+                return torch.as_tensor(mean_only + caution * sd)
             posterior = self.surrogate.posterior(X[:, None, self.back])
             mean: Tensor = posterior.mean[:, 0, :] @ w
             if caution == 0:

@@ -1,0 +1,119 @@
+"""A small Bayesian linear surrogate in random features, and landscapes whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from mixopt.propose import Evidence
+from mixopt.space import Fidelity, PhaseSpace, SearchSpace
+
+TOKENS = {"a": 40_000, "b": 90_000, "c": 120_000, "d": 15_000, "e": 60_000}
+WAVES = 192
+
+
+def make_space(d=4, phases=1, epochs=4.0, order=None, **extra):
+    names = list(order or list(TOKENS)[:d])
+    chosen = [PhaseSpace(name="base")]
+    if phases == 2:
+        chosen.append(PhaseSpace(name="ending", fraction=(0.0, 0.1, 0.2, 0.3)))
+    return SearchSpace(
+        domains=[{"name": n, "tokens": TOKENS[n]} for n in names],
+        phases=chosen,
+        target=Fidelity(parameters=1000, tokens=100_000),
+        max_epochs=epochs,
+        **extra,
+    )
+
+
+@dataclass
+class Landscape:
+    """Losses c + b (eps + a . effective mixture)^-g, one metric per domain."""
+
+    space: SearchSpace
+    noise: float = 0.01
+    recency: float = 0.3
+
+    @property
+    def metrics(self):
+        return tuple(sorted(self.space.names))
+
+    def __call__(self, X):
+        W, F = self.space.layout.split(np.atleast_2d(X))
+        exposure = np.einsum("npd,np->nd", W, F)
+        last = np.where(F[:, -1:] > 1e-9, W[:, -1], W[:, 0])
+        z = (1 - self.recency) * exposure + self.recency * last
+        place = {n: i for i, n in enumerate(self.space.names)}
+        rng = np.random.default_rng(5)
+        out = []
+        for metric in sorted(TOKENS):
+            use = dict(zip(sorted(TOKENS), rng.uniform(0.0, 0.25, len(TOKENS)), strict=True))
+            use[metric] = 1.0
+            if metric in place:
+                own = sum(use[n] * z[:, i] for n, i in place.items())
+                out.append(2 + 0.5 * (0.05 + own) ** -0.4)
+        return np.array(out).T
+
+    def evidence(self, schedules, seed=0):
+        X = np.array([self.space.encode(s) for s in schedules])
+        noise = self.noise * np.random.default_rng(seed).standard_normal(self(X).shape)
+        return Evidence(X, self(X) + noise, self.metrics, tuple(f"t{i}" for i in range(len(X))))
+
+
+class Standin:
+    """Posterior over weights of random features of sqrt(exposure) and sqrt(ending), per metric."""
+
+    def __init__(self, space, evidence, noise, length=0.7, seed=0):
+        self.layout = space.layout
+        self.rank = np.argsort(space.names)
+        self.noise_sd = np.full(len(evidence.metrics), noise)
+        f = len(space.names) * min(len(space.phases), 2)
+        rng = np.random.default_rng(seed)
+        self.wave = torch.as_tensor(rng.standard_normal((f, WAVES)) / length)
+        self.shift = torch.as_tensor(rng.uniform(0, 2 * np.pi, WAVES))
+        self.offset = torch.as_tensor(evidence.Y.mean(0))
+        self.scale = torch.as_tensor(2 * evidence.Y.std(0) + 1e-9)
+        phi = self.phi(torch.as_tensor(evidence.X))
+        y = (torch.as_tensor(evidence.Y) - self.offset) / self.scale
+        precision = (self.scale / torch.as_tensor(self.noise_sd)) ** 2
+        A = precision[:, None, None] * (phi.T @ phi) + torch.eye(phi.shape[1])
+        self.cov = torch.linalg.inv(A)
+        self.coef = (self.cov @ (precision[:, None, None] * (phi.T @ y).T[..., None]))[..., 0]
+
+    def phi(self, X):
+        W, F = self.layout.split(X)
+        W = W[..., self.rank]
+        z = (W * F[..., None]).sum(-2)
+        if self.layout.phases > 1:
+            there = (F[..., -1:] > 1e-9).to(W.dtype)
+            z = torch.cat([z, there * W[..., -1, :] + (1 - there) * W[..., 0, :]], -1)
+        z = (z + 1e-4).sqrt()
+        return (2 / WAVES) ** 0.5 * torch.cos(z @ self.wave + self.shift)
+
+    def posterior(self, X):
+        phi = self.phi(X)
+        mean = self.offset + self.scale * (phi @ self.coef.T)
+        var = torch.einsum("...f,mfg,...g->...m", phi, self.cov, phi) * self.scale**2
+        return SimpleNamespace(mean=mean, variance=var)
+
+    def predict(self, X):
+        with torch.no_grad():
+            found = self.posterior(torch.as_tensor(X))
+        return SimpleNamespace(
+            mean=found.mean.numpy(), sd=found.variance.clamp_min(0).sqrt().numpy()
+        )
+
+    def sample_paths(self, num, seed):
+        z = torch.as_tensor(np.random.default_rng(seed).standard_normal((*self.coef.shape, num)))
+        draws = self.coef[..., None] + torch.linalg.cholesky(self.cov) @ z
+        return lambda X: self.offset + self.scale * torch.einsum("bf,mfs->sbm", self.phi(X), draws)
+
+    def report(self):
+        return [{"metric": "stand-in"}]
+
+
+def refitter(space, noise):
+    return lambda evidence, seed: Standin(space, evidence, noise, seed=seed % 7)

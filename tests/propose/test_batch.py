@@ -1,0 +1,178 @@
+import sys
+
+import numpy as np
+import pytest
+
+from mixopt.errors import StudyError
+from mixopt.propose import Evidence, initial_design, propose_batch, schedule_distance
+from mixopt.propose.distance import NEAR
+from mixopt.space import Guardrail, Objective, PhaseSpace, SearchSpace
+from mixopt.surrogate import SurrogateSettings, fit_surrogate
+
+from .standin import Landscape, Standin, make_space
+
+QUICK = SurrogateSettings(restarts=1, iterations=30, gp_iterations=20)
+
+
+def setting(d=4, phases=1, n=14, order=None, noise=0.01, **extra):
+    space = make_space(d, phases, order=order, **extra)
+    land = Landscape(space, noise)
+    seen = land.evidence(initial_design(space, n, seed=0, include=[space.baseline_schedule]))
+    objective = Objective(weights=dict.fromkeys(land.metrics, 1 / d))
+    return space, land, seen, objective
+
+
+def real(space, seen):
+    return fit_surrogate(space.layout, seen.X, seen.Y, seen.metrics, space.names, settings=QUICK)
+
+
+def distances(space, schedules, others):
+    X = np.array([space.encode(s) for s in schedules])
+    own = schedule_distance(space.layout, X, X)
+    np.fill_diagonal(own, np.inf)
+    return min(own.min(), schedule_distance(space.layout, X, others).min())
+
+
+@pytest.mark.parametrize("phases", [1, 2])
+@pytest.mark.parametrize("method", ["thompson", "random", "qlognei", "regmix", "climb", "olmix"])
+def test_every_method_gives_new_feasible_schedules(method, phases):
+    space, _, seen, objective = setting(4, phases)
+    surrogate = real(space, seen) if method == "qlognei" else Standin(space, seen, 0.01)
+    pending = initial_design(space, 3, seed=9)
+    batch = propose_batch(
+        space, objective, surrogate, seen, 4, pending=pending, seed=1, method=method
+    )
+    assert len(batch) == 4
+    assert all(not space.broken(s, 1e-6) for s in batch)
+    known = np.vstack([seen.X, *(space.encode(s)[None] for s in pending)])
+    assert distances(space, batch, known) >= 0.9 * NEAR
+
+
+@pytest.mark.parametrize("phases", [1, 2])
+@pytest.mark.parametrize("q", [1, 3, 8])
+def test_a_batch_is_whole_and_the_same_on_every_replay(phases, q):
+    space, _, seen, objective = setting(4, phases)
+    surrogate = Standin(space, seen, 0.01)
+    batch = propose_batch(space, objective, surrogate, seen, q, seed=5)
+    assert len(batch) == q
+    assert batch == propose_batch(space, objective, surrogate, seen, q, seed=5)
+    assert batch != propose_batch(space, objective, surrogate, seen, q, seed=6)
+
+
+@pytest.mark.parametrize("phases", [1, 2])
+def test_permuting_the_domains_permutes_the_batch(phases):
+    batches = []
+    for order in ("abcd", "dbca"):
+        space, land, seen, objective = setting(4, phases, order=order)
+        batches.append(propose_batch(space, objective, Standin(space, seen, 0.01), seen, 4, seed=2))
+    for one, other in zip(*batches, strict=True):
+        assert [p.fraction for p in one.phases] == [p.fraction for p in other.phases]
+        for p, q in zip(one.phases, other.phases, strict=True):
+            assert dict(q.mixture) == pytest.approx(dict(p.mixture), abs=1e-5)
+
+
+def test_the_real_surrogate_proposes_better_than_what_was_seen():
+    space, land, seen, objective = setting(5, 2, 20)
+    batch = propose_batch(space, objective, real(space, seen), seen, 6, seed=0)
+    w = np.full(5, 0.2)
+    true = [float(land(space.encode(s))[0] @ w) for s in batch]
+    assert min(true) < (land(seen.X) @ w).min()
+    assert np.median(true) < np.quantile(land(seen.X) @ w, 0.3)
+
+
+def rounds(method, seed, space, land, objective):
+    w = objective.coefficients(list(land.metrics))
+    schedules = initial_design(space, 10, seed=seed, include=[space.baseline_schedule])
+    for turn in range(3):
+        seen = land.evidence(schedules, seed)
+        surrogate = Standin(space, seen, land.noise, seed=turn)
+        schedules = schedules + propose_batch(
+            space, objective, surrogate, seen, 5, seed=100 * seed + turn, method=method
+        )
+    return min(float(land(space.encode(s))[0] @ w) for s in schedules)
+
+
+def test_three_rounds_reach_clearly_lower_regret_than_random_ones():
+    space = make_space(5, 1, epochs=50)
+    land = Landscape(space, 0.005)
+    objective = Objective(weights={"a": 0.6, "d": 0.4})
+    w = objective.coefficients(list(land.metrics))
+    best = (land(space.sample(20_000, np.random.default_rng(0), vertices=0.02)) @ w).min()
+    ours = np.mean([rounds("thompson", s, space, land, objective) - best for s in range(3)])
+    random = np.mean([rounds("random", s, space, land, objective) - best for s in range(3)])
+    assert ours < 0.5 * random
+
+
+def test_guardrails_keep_proposals_where_they_hold():
+    space, land, seen, _ = setting(4, 1, 20, epochs=50)
+    free = Objective(weights={"a": 1.0})
+    limit = float(land(space.encode(space.baseline_schedule))[0, 1]) + 0.03
+    rail = Objective(weights={"a": 1.0}, guardrails=(Guardrail(metric="b", bound=limit),))
+    surrogate = Standin(space, seen, 0.01)
+
+    def over(objective):
+        batch = propose_batch(space, objective, surrogate, seen, 6, seed=0)
+        return np.array([land(space.encode(s))[0, 1] - limit for s in batch])
+
+    assert np.median(over(free)) > 0.05
+    assert np.median(over(rail)) < 0.01
+
+
+def test_good_endings_off_known_trunks_are_taken():
+    # Where only the ending matters, nothing is lost by keeping a trunk.
+    space = make_space(4, 2, epochs=50)
+    land = Landscape(space, 0.1, recency=1.0)
+    seen = land.evidence(initial_design(space, 16, seed=0, include=[space.baseline_schedule]))
+    objective = Objective(weights=dict.fromkeys(land.metrics, 0.25))
+    batch = propose_batch(space, objective, Standin(space, seen, 0.1), seen, 8, seed=0)
+    trunks = {tuple(np.round(row[:4], 3)) for row in seen.X}
+    assert any(tuple(np.round(space.encode(s)[:4], 3)) in trunks for s in batch)
+
+
+def test_replicates_repeat_the_incumbent():
+    space, _, seen, objective = setting()
+    surrogate = Standin(space, seen, 0.01)
+    batch = propose_batch(space, objective, surrogate, seen, 3, seed=0, replicates=2)
+    assert batch[0] == batch[1]
+    best = int(np.argmin(surrogate.predict(seen.X).mean.mean(1)))
+    assert space.encode(batch[0]) == pytest.approx(seen.X[best], abs=1e-3)
+
+
+def test_errors_say_what_was_given(monkeypatch):
+    space, _, seen, objective = setting(3, 1, 6)
+    surrogate = Standin(space, seen, 0.01)
+    with pytest.raises(StudyError, match="must be one of .*'thompson'.*; got 'sobol'"):
+        propose_batch(space, objective, surrogate, seen, 2, seed=0, method="sobol")
+    with pytest.raises(StudyError, match="got 0 trials and 0 replicates"):
+        propose_batch(space, objective, surrogate, seen, 0, seed=0)
+    with pytest.raises(StudyError, match=r"needs the metrics \['zz'\], which no trial measured"):
+        propose_batch(space, Objective(weights={"zz": 1.0}), surrogate, seen, 1, seed=0)
+    with pytest.raises(StudyError, match="needs a surrogate with a BoTorch model"):
+        propose_batch(space, objective, surrogate, seen, 1, seed=0, method="qlognei")
+    with pytest.raises(StudyError, match="the space's 8 columns; got 3"):
+        propose_batch(make_space(3, 2), objective, surrogate, seen, 1, seed=0)
+    for module, method in {"lightgbm": "regmix", "cvxpy": "olmix"}.items():
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(StudyError, match=f"{module}, which is not installed"):
+            propose_batch(space, objective, surrogate, seen, 1, seed=0, method=method)
+
+
+def test_a_space_with_nothing_new_says_so():
+    space = SearchSpace(
+        domains=[{"name": n, "tokens": 1} for n in "ab"],
+        phases=[PhaseSpace(bounds={"a": (0.4, 0.4)})],
+    )
+    land = Landscape(space)
+    seen = land.evidence(initial_design(space, 1, seed=0))
+    objective = Objective(weights={"a": 1.0})
+    with pytest.raises(StudyError, match="every schedule of the space was tried already"):
+        propose_batch(space, objective, Standin(space, seen, 0.01), seen, 1, seed=0)
+
+
+def test_evidence_refuses_what_does_not_fit():
+    X, Y = np.ones((2, 3)), np.ones((2, 1))
+    with pytest.raises(StudyError, match="2 trials and 1 metrics needs X of 2 rows"):
+        Evidence(X, np.ones((3, 1)), ("a",), ("t0", "t1"))
+    Y[1, 0] = np.nan
+    with pytest.raises(StudyError, match="'a' of trial 't1' is nan"):
+        Evidence(X, Y, ("a",), ("t0", "t1"))

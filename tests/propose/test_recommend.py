@@ -1,0 +1,171 @@
+import json
+
+import numpy as np
+import pytest
+
+from mixopt.propose import Recommendation, initial_design, recommend
+from mixopt.propose.optimism import replay
+from mixopt.propose.problem import Problem
+from mixopt.space import Guardrail, Objective
+
+from .standin import Landscape, Standin, make_space, refitter
+
+
+def study(d=4, phases=1, n=24, noise=0.01, seed=0, recency=0.3, epochs=4.0, **objective):
+    space = make_space(d, phases, epochs=epochs)
+    land = Landscape(space, noise, recency)
+    seen = land.evidence(
+        initial_design(space, n, seed=seed, include=[space.baseline_schedule]), seed
+    )
+    wanted = objective or {"weights": dict.fromkeys(land.metrics, 1 / d)}
+    return space, land, Objective(**wanted), Standin(space, seen, noise, seed=seed), seen
+
+
+def asked(*found, **extra):
+    space, land, objective, surrogate, seen = found
+    extra.setdefault("refit", refitter(space, land.noise))
+    extra.setdefault("replays", 4)
+    return recommend(space, objective, surrogate, seen, seed=0, **extra)
+
+
+def value(land, objective, schedule):
+    return float(land(land.space.encode(schedule))[0] @ objective.coefficients(list(land.metrics)))
+
+
+@pytest.mark.parametrize("phases", [1, 2])
+def test_it_is_feasible_better_than_the_baseline_and_complete(phases):
+    space, land, objective, surrogate, seen = found = study(4, phases)
+    got = asked(*found)
+    assert not space.broken(got.schedule, 1e-6)
+    assert value(land, objective, got.schedule) < value(land, objective, space.baseline_schedule)
+    assert got.predicted.low < got.predicted.mean < got.predicted.high
+    assert got.corrected.mean >= got.predicted.mean
+    assert got.corrected.sd >= got.predicted.sd
+    assert got.best_observed.value == pytest.approx((seen.Y.mean(1)).min())
+    assert got.baseline_observed == pytest.approx(seen.Y[0].mean())
+    assert got.natural == got.baseline
+    assert set(got.metrics) == set(land.metrics)
+    assert got.static_control.base == got.schedule.exposure()
+    assert max(got.epochs.values()) <= 4 + 1e-3
+    assert len(got.trade_off) == (1 if phases == 1 else 4)
+
+
+def test_it_can_be_stored_and_read_back():
+    got = asked(*study(3, 2))
+    text = got.model_dump_json()
+    json.loads(text)
+    again = Recommendation.model_validate_json(text)
+    assert again.schedule == got.schedule
+    assert again.upsampling_ratio == got.upsampling_ratio
+
+
+def test_it_replays():
+    found = study(3, 2)
+    assert asked(*found) == asked(*found)
+
+
+def test_static_schedules_stand_beside_endings():
+    # What is trained on when does not matter here, and caps do not bind: a static one ties.
+    space, land, objective, *_ = found = study(4, 2, 30, recency=0.0, epochs=50.0)
+    points = {p.upsample_fraction: p for p in asked(*found).trade_off}
+    assert set(points) == {0.0, 0.1, 0.2, 0.3}
+    true = {f: value(land, objective, p.schedule) for f, p in points.items()}
+    assert true[0.0] < min(true.values()) + 0.01
+    assert all(p.schedule.upsample_fraction == pytest.approx(f) for f, p in points.items())
+
+
+def test_guardrails_hold_with_the_confidence_asked_for():
+    rail = Guardrail(metric="b", slack=0.01, confidence=0.9)
+    base = {"weights": {"a": 1.0}}
+    space, land, _, _, _ = free = study(4, 1, 30, epochs=50.0, **base)
+    limit = land(space.encode(space.baseline_schedule))[0, 1] + 0.01
+
+    def rise(got):
+        return land(space.encode(got.schedule))[0, 1] - limit
+
+    assert rise(asked(*free)) > 0.03
+    got = asked(*study(4, 1, 30, epochs=50.0, guardrails=(rail,), **base))
+    assert rise(got) < 0.005
+    (check,) = got.guardrails
+    assert check.holds
+    assert check.probability >= 0.88
+    assert got.metrics["a"].mean < got.baseline_metrics["a"].mean
+
+
+def test_an_impossible_guardrail_gives_the_baseline_and_says_so():
+    rail = Guardrail(metric="b", bound=0.0)
+    space, *_ = found = study(3, 1, weights={"a": 1.0}, guardrails=(rail,))
+    got = asked(*found)
+    assert got.schedule == space.baseline_schedule
+    assert any("No schedule was found that keeps every guardrail" in note for note in got.notes)
+    assert not got.guardrails[0].holds
+
+
+def test_notes_name_the_caps_that_bind():
+    got = asked(*study(4, 1, 24, weights={"d": 1.0}))
+    assert got.epochs["d"] == pytest.approx(4, abs=0.05)
+    assert any(note.startswith("d is at its cap of 4 epochs") for note in got.notes)
+
+
+def test_a_strong_prior_keeps_the_baseline():
+    found = study(4, 1)
+    near = asked(*found, prior_strength=100.0)
+    space = found[0]
+    assert dict(near.schedule.base) == pytest.approx(dict(space.natural), abs=0.02)
+    assert near.prior_strength == 100.0
+
+
+def test_the_corrected_interval_holds_the_truth():
+    # Whole studies on landscapes drawn from the surrogate's own family, with much noise and few
+    # trials, so that the choice is bent by luck.
+    space = make_space(4, 1, epochs=50)
+    land = Landscape(space, 0.05)
+    inside, raw, shift = [], [], []
+    for seed in range(24):
+        design = initial_design(space, 12, seed=seed, kind="dirichlet")
+        clean = land.evidence(design, seed)
+        prior = Standin(space, clean, 1e3, length=0.7)
+        truth = prior.sample_paths(1, seed)
+        seen = drawn(land, clean, truth, seed)
+        surrogate = refitter(space, 0.05)(seen, 0)
+        objective = Objective(weights={"a": 1.0})
+        got = recommend(
+            space, objective, surrogate, seen, seed=seed, refit=refitter(space, 0.05), replays=6
+        )
+        true = at(truth, space, got.schedule)
+        inside.append(got.corrected.low <= true <= got.corrected.high)
+        raw.append(true - got.predicted.mean)
+        shift.append(got.corrected.mean - got.predicted.mean)
+    assert np.mean(inside) >= 0.85
+    assert np.mean(shift) > 0
+    assert abs(np.mean(raw) - np.mean(shift)) < max(abs(np.mean(raw)), 0.02)
+
+
+def drawn(land, clean, truth, seed):
+    import torch
+
+    from mixopt.propose import Evidence
+
+    Y = truth(torch.as_tensor(clean.X))[0].numpy()
+    noise = 0.05 * np.random.default_rng(1000 + seed).standard_normal(Y.shape)
+    return Evidence(clean.X, Y + noise, clean.metrics, clean.ids)
+
+
+def at(truth, space, schedule):
+    import torch
+
+    return float(truth(torch.as_tensor(space.encode(schedule)[None]))[0, 0, 0])
+
+
+def test_replays_find_the_optimism_of_an_overconfident_fit():
+    # A refit that believes noise to be signal chooses by luck, and the replay must see it.
+    space, land, objective, surrogate, seen = study(4, 1, 20, noise=0.1)
+    problem = Problem.of(space, objective, surrogate, seen)
+    menu = space.sample(200, np.random.default_rng(0), vertices=0.3)
+
+    def gap(noise):
+        found = replay(problem, menu, refitter(space, noise), replays=12, caution=0.0, seed=0)
+        return found.mean
+
+    assert gap(0.001) > 0.02
+    assert gap(0.001) > 2 * abs(gap(0.1))
