@@ -1,8 +1,9 @@
 """Megatron-LM, Megatron Bridge, Pai-Megatron: one blend file per phase and how to launch them.
 
-Read in Megatron-LM's source: ``--per-split-data-args-path`` takes a JSON object with the keys
-``train``, ``valid`` and ``test``; each is a flat list of weight, prefix, weight, prefix, with the
-weights in sequences. A list of odd length would be read as unweighted prefixes, without a warning.
+Built and counted with megatron-core 0.16.1; the flags are read in Megatron-LM's source, since its
+argument parser is not in the wheel. ``--per-split-data-args-path`` takes a JSON object with the
+keys ``train``, ``valid`` and ``test``; each is a flat list of weight, prefix, weight, prefix, with
+the weights in sequences. A list of odd length would be read as unweighted prefixes, silently.
 """
 
 from __future__ import annotations

@@ -153,6 +153,19 @@ class Plan:
             )
         return self.sequence_length
 
+    def need_batch(self, trainer: str) -> int:
+        """Sequences per step.
+
+        Raises:
+            ExportError: If they were not given.
+        """
+        if self.batch is None:
+            raise ExportError(
+                f"the {trainer} export counts steps and needs the batch; none was given",
+                "give batch, the sequences per step",
+            )
+        return self.batch
+
 
 def exact_shares(quota: Mapping[str, int]) -> dict[str, float]:
     """Whole numbers as shares whose exact sum rounds to 1; the largest takes the rounding error."""

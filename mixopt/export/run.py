@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mixopt.errors import ExportError
-from mixopt.export import huggingface, megatron, schedule_file
+from mixopt.export import (
+    huggingface,
+    levanter,
+    llm_foundry,
+    maxtext,
+    megatron,
+    nanotron,
+    olmo_core,
+    schedule_file,
+)
 from mixopt.export.plan import Plan, Provenance, make_plan
 from mixopt.space import Schedule, SearchSpace
 
@@ -16,6 +25,11 @@ _FILES: Mapping[str, Callable[[Plan], dict[str, str]]] = {
     "schedule": schedule_file.files,
     "megatron": megatron.files,
     "huggingface": huggingface.files,
+    "olmo-core": olmo_core.files,
+    "llm-foundry": llm_foundry.files,
+    "levanter": levanter.files,
+    "nanotron": nanotron.files,
+    "maxtext": maxtext.files,
 }
 
 EXPORTERS: tuple[str, ...] = tuple(_FILES)

@@ -102,7 +102,9 @@ def headline(data: ReportData) -> str:
         return "No recommendation yet: too few trials have finished."
     phases = rec.schedule.phases
     if len(phases) == 1:
-        return "Train on one mixture from start to end; no upsampling at the end pays."
+        open_end = len(data.space.phases) > 1
+        tail = ": none of the endings tried is predicted to pay" if open_end else ""
+        return f"Train on one mixture from start to end{tail}."
     parts = [f"{100 * p.fraction:.3g} % on the {p.name} mixture" for p in phases]
     return f"Train {', then '.join(parts)}."
 

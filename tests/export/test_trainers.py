@@ -23,11 +23,14 @@ SCHEDULE = Schedule.two_phase(
 )
 PATHS = {"web": "/d/web", "code": "/d/code", "books": "/d/books"}
 MORE = {"tokens": 128_000, "paths": PATHS, "sequence_length": 128}
+STEPS = {"levanter": {"batch": 1}, "nanotron": {"batch": 1}}
 
 
 @pytest.mark.parametrize("to", EXPORTERS)
 def test_every_exporter_writes_a_token_report(tmp_path, to):
-    written = export(SCHEDULE, to=to, out=tmp_path / "new", supply={"books": 5120}, **MORE)
+    written = export(
+        SCHEDULE, to=to, out=tmp_path / "new", supply={"books": 5120}, **MORE, **STEPS.get(to, {})
+    )
     assert all(path.is_file() for path in written)
     assert not [p for p in (tmp_path / "new").iterdir() if p not in written]
     report = next(p for p in written if p.name in (f"{to}_tokens.json", "schedule.json"))
@@ -64,8 +67,9 @@ def test_rounding_to_whole_sequences_is_reported(tmp_path):
 @pytest.mark.parametrize("to", EXPORTERS)
 def test_a_schedule_file_exports_as_its_study_did(tmp_path, to):
     kept = export(SCHEDULE, to="schedule", out=tmp_path / "s", supply={"books": 5120}, **MORE)[0]
-    direct = export(SCHEDULE, to=to, out=tmp_path / "a", supply={"books": 5120}, **MORE)
-    again = export_file(kept, to=to, out=tmp_path / "b")
+    steps = STEPS.get(to, {})
+    direct = export(SCHEDULE, to=to, out=tmp_path / "a", supply={"books": 5120}, **MORE, **steps)
+    again = export_file(kept, to=to, out=tmp_path / "b", **steps)
     assert [p.read_text() for p in again] == [p.read_text() for p in direct]
     longer = export_file(kept, to="schedule", out=tmp_path / "c", sequence_length=256)[0]
     assert read_schedule_file(longer).sequence_length == 256

@@ -144,6 +144,14 @@ def test_a_recommendation_without_the_rest_still_makes_a_page():
     )
     page = without_plotly(render_report(make_data(space=space, recommendation=bare)))
     assert "no confirmation run has finished" in page
+    assert "Train on one mixture from start to end." in page
     assert "Before you use it" not in page
     assert 'id="guardrails"' not in page
     assert "NaN" not in page
+
+
+def test_a_static_answer_where_endings_were_allowed_says_so():
+    space = make_space()
+    static = make_recommendation(make_space(1))
+    page = render_report(make_data(space=space, recommendation=static))
+    assert "from start to end: none of the endings tried is predicted to pay." in page

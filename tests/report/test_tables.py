@@ -103,7 +103,14 @@ def test_json_holds_everything_and_no_infinity():
 
 def test_a_plan():
     plan = SimpleNamespace(
-        trials=24, confirmations=12, tokens=14_400_000, flops=8.5e12, slots=2, seconds=254.0
+        trials=24,
+        confirmations=12,
+        tokens=14_400_000,
+        flops=8.5e12,
+        first_round=4_000_000,
+        first_round_shared=3_000_000,
+        slots=2,
+        seconds=254.0,
     )
     text = shown(plan_table(plan))
     assert line(text, "training tokens")[-1] == "14.4M"
