@@ -41,28 +41,48 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         os.environ.setdefault(name, value)
     import ray
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    # A trial's reason is stored and shown by us, in one line instead of a traceback.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         yield
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            ray.init(
-                address=address or ("auto" if os.environ.get("RAY_ADDRESS") else "local"),
-                include_dashboard=False if address is None else None,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
-        except Exception as error:
-            raise StudyError(
-                f"Ray did not start: {error}",
-                "check the address, or free memory and file handles on this machine",
-            ) from error
+    _start(address)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    """Start or join Ray; one that starts beside another may have to try again."""
+    import ray
+
+    for last in (False, False, True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                ray.init(
+                    address=address or ("auto" if os.environ.get("RAY_ADDRESS") else "local"),
+                    include_dashboard=False if address is None else None,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
+            except OSError as error:
+                # Two Rays that start at once race for the link to the latest session.
+                if last or not isinstance(error, FileNotFoundError | FileExistsError):
+                    raise _refused(error) from error
+                ray.shutdown()
+            except Exception as error:
+                raise _refused(error) from error
+            else:
+                return
+
+
+def _refused(error: Exception) -> StudyError:
+    return StudyError(
+        f"Ray did not start: {error}",
+        "check the address, or free memory and file handles on this machine",
+    )
 
 
 def count_slots(resources: Mapping[str, float]) -> int:
