@@ -136,13 +136,25 @@ def inverse(K: Array) -> tuple[Array, Array]:
 
 
 def fit_hyperparameters(
-    U: Array, Z: Array, fixed: Array, prior: Prior, iterations: int, law: Array | None = None
+    U: Array,
+    Z: Array,
+    fixed: Array,
+    prior: Prior,
+    iterations: int,
+    law: Array | None = None,
+    start: Array | None = None,
 ) -> Array:
-    """``B x p`` hyperparameters at the maximum a posteriori, started at the priors' centres.
+    """``B x p`` hyperparameters at the maximum a posteriori.
 
-    With ``iterations`` 0 they stay at the centres. The other arguments are those of
-    :class:`GPObjective`.
+    Args:
+        U: As all below, see :class:`GPObjective`.
+        Z: Targets.
+        fixed: Noise variances.
+        prior: Priors.
+        iterations: L-BFGS steps; 0 keeps the starts.
+        law: Distances of class masses.
+        start: ``B x p``; the priors' centres by default.
     """
     objective = GPObjective(U, Z, fixed, prior, law)
-    start = np.tile(objective.mean, (len(Z), 1))
+    start = np.tile(objective.mean, (len(Z), 1)) if start is None else start
     return minimise(objective, start, iterations=iterations, tol=1e-5).theta

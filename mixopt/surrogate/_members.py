@@ -25,6 +25,8 @@ _TEMPERATURE = 100.0
 #: Fits of the shared law whose class masses go into the kernel.
 _KERNEL_FITS = 3
 _LAW_ITERATIONS = 80
+#: Steps of a fold's hyperparameters, from those of all rows.
+_FOLD_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class GPSetting:
         fold: ``n`` fold numbers.
         fixed: ``n x m`` known noise variances, standardised.
         prior: Priors of the hyperparameters.
-        iterations: L-BFGS steps; folds take half as many.
+        iterations: L-BFGS steps; folds start at the end of all rows and need few.
     """
 
     fold: Ints
@@ -148,9 +150,9 @@ def _gp_member(
     name: str, data: Data, setting: GPSetting, masses: list[MassFeatures] | None
 ) -> Member:
     """Fit on all rows; refit with hyperparameters and masses per fold to judge out of fold."""
-    full, folds, m = setting.iterations, int(setting.fold.max()) + 1, len(data.metrics)
-    theta = _hyperparameters(data, setting, masses, [0], full)
-    parts = _hyperparameters(data, setting, masses, list(range(1, folds + 1)), full // 2)
+    folds, m = int(setting.fold.max()) + 1, len(data.metrics)
+    theta = _hyperparameters(data, setting, masses, [0], None)
+    parts = _hyperparameters(data, setting, masses, list(range(1, folds + 1)), theta)
     kernels = [
         Kernel(torch.as_tensor(t), data.U.shape[-1], masses[g] if masses else None)
         for g, t in enumerate(np.concatenate([theta, parts]).reshape(folds + 1, m, -1))
@@ -168,7 +170,7 @@ def _hyperparameters(
     setting: GPSetting,
     masses: list[MassFeatures] | None,
     problems: list[int],
-    iterations: int,
+    start: Array | None,
 ) -> Array:
     """Hyperparameters of all metrics for each problem: 0 sees all rows, k + 1 not fold k."""
     hidden = [UNSEEN * (setting.fold == g - 1) for g in problems]
@@ -178,7 +180,9 @@ def _hyperparameters(
         s = [np.asarray(masses[g](data.W, data.F)) for g in problems]
         law = np.concatenate([squared_distance(a, a) for a in s])
     Z = np.tile(data.Z.T, (len(problems), 1))
-    return fit_hyperparameters(data.U, Z, fixed, setting.prior, iterations, law)
+    steps = setting.iterations if start is None else min(setting.iterations, _FOLD_STEPS)
+    start = None if start is None else np.tile(start, (len(problems), 1))
+    return fit_hyperparameters(data.U, Z, fixed, setting.prior, steps, law, start)
 
 
 def _condition(data: Data, kernel: Kernel, fixed: Array) -> GP:

@@ -13,6 +13,9 @@ from mixopt.laws._lbfgs import Ints, minimise
 #: half only for evidence worth this much of a log likelihood.
 _HOLD = 10.0
 _STACK_STEPS = 8
+#: The default weights are left only for a gain this sure (log likelihood) and this large (ratio of
+#: mean squared errors): learned weights cost a little wherever the default is not badly wrong.
+_SURE, _LARGE = 6.0, 1.25
 #: Prior of the trend of the errors' size in the predicted loss.
 _TREND = (0.2, 0.2)
 _POOLED_ROWS = 8.0
@@ -39,15 +42,15 @@ def fold_masks(groups: Ints, folds: int, seed: int) -> tuple[Array, Ints]:
 
 
 def stack_weights(predictions: Array, y: Array, default: Array) -> Array:
-    """Convex weights of the members for one metric, held towards ``default``.
+    """Convex weights of the members for one metric: ``default``, unless it is clearly wrong.
 
-    Minimises n/2 log(mean squared out-of-fold error) + hold * |w - default|^2 over the simplex by
-    reweighted quadratic programmes, each solved exactly by trying every support.
+    The alternative minimises n/2 log(mean squared out-of-fold error) + hold * |w - default|^2 over
+    the simplex by reweighted quadratic programmes, each solved exactly by trying every support.
 
     Args:
         predictions: ``k x n`` out-of-fold predictions of the k members.
         y: ``n`` losses.
-        default: ``k`` weights to start from.
+        default: ``k`` weights used without evidence against them.
 
     Returns:
         ``k`` weights, not negative, summing to 1.
@@ -59,7 +62,9 @@ def stack_weights(predictions: Array, y: Array, default: Array) -> Array:
         mse = max(float(w @ A @ w), 1e-18)
         H = len(y) / mse * A + 2.0 * _HOLD * np.eye(len(w))
         w = 0.5 * (w + _simplex_quadratic(H, 2.0 * _HOLD * default))
-    return w
+    ratio = max(float(default @ A @ default), 1e-18) / max(float(w @ A @ w), 1e-18)
+    sure = 0.5 * len(y) * np.log(ratio) > _SURE and ratio > _LARGE
+    return w if sure else default
 
 
 def _simplex_quadratic(H: Array, b: Array) -> Array:

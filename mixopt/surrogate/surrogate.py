@@ -223,9 +223,13 @@ def _assemble(
     return Surrogate(data.metrics, domains, model, np.sqrt(noise) * factor, tuple(rows))
 
 
+def _default_weights(members: list[Member]) -> Array:
+    return np.array([DEFAULT_WEIGHTS.get(member.name, 0.0) for member in members])
+
+
 def _weights(data: Data, members: list[Member], oof: Array) -> Array:
     """``k x m`` stack weights; the last member alone where there is nothing to weigh."""
-    default = np.array([DEFAULT_WEIGHTS.get(member.name, 0.0) for member in members])
+    default = _default_weights(members)
     alone = np.eye(len(members))[-1]
     return np.stack(
         [
@@ -260,8 +264,8 @@ def _fallback(data: Data, members: list[Member], weights: Array, i: int) -> str:
         return f"only {data.distinct} different schedules: prior mean and prior width"
     if data.constant[i]:
         return "the metric never changes: predicted by its constant"
-    names = [member.name for member in members]
-    law = weights[names.index("shared law"), i]
-    if law < 0.1:
-        return f"the shared law predicts badly out of fold: its weight fell to {law:.2f}"
-    return ""
+    default = _default_weights(members)
+    if np.allclose(weights[:, i], default):
+        return ""
+    best = members[int(weights[:, i].argmax())].name
+    return f"out of fold the default weights are clearly worse than weights led by the {best}"
