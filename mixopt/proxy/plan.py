@@ -24,7 +24,7 @@ class Plan:
         batch: Sequences per step.
         context: Tokens per sequence.
         phases: Per phase, the steps it takes and its weights.
-        rates: Learning rate of each step at width 64 (``steps``).
+        rates: Learning rate of each step before `matrix_rate` (``steps``).
         rungs: Steps after which validation is measured; the last step is one.
         branches: Steps after which a checkpoint is kept.
     """
@@ -147,7 +147,7 @@ def _marks(shares: Iterable[float], steps: int) -> frozenset[int]:
 def learning_rates(
     schedule: Schedule, units: list[int], settings: ProxySettings
 ) -> NDArray[np.float64]:
-    """The rate of each step at width 64; a rule is read at the middle of the step.
+    """The rate of each step; a rule is read at the middle of the step.
 
     A phase's own rule runs over its steps, otherwise the schedule's (or the settings') over all.
     """

@@ -19,9 +19,9 @@ class ProxySettings(Frozen):
     Attributes:
         context: Tokens per sequence.
         batch: Sequences per step.
-        learning_rate: Peak at width 64, for rules that name none. Matrices of a proxy of width d
-            train at 64/d of it, embedding and gains at all of it (muP for Adam, Yang et al., arXiv
-            2203.03466, table 8), so that one peak serves all sizes.
+        learning_rate: Peak for rules that name none. It is that of embedding and gains; matrices
+            train at a share of it that falls with width and depth (`matrix_rate`), so that one
+            peak serves several sizes.
         schedule: Rule over the whole run, where a trial's schedule has none.
         weight_decay: Of matrices; embedding and gains are not decayed.
         clip: Largest gradient norm.

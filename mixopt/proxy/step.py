@@ -16,16 +16,26 @@ from mixopt.proxy.shape import ProxyShape
 
 
 def adamw(model: Proxy, settings: ProxySettings) -> torch.optim.AdamW:
-    """AdamW with decay and width-scaled rates on the matrices of the blocks only."""
+    """AdamW with decay and size-scaled rates on the matrices of the blocks only."""
     matrices = [p for block in model.blocks for p in block.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
-    scale = BASE_WIDTH / model.shape.d_model
+    scale = matrix_rate(model.shape)
     groups = [
         {"params": matrices, "weight_decay": settings.weight_decay, "multiplier": scale},
         {"params": others, "weight_decay": 0.0, "multiplier": 1.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+
+
+def matrix_rate(shape: ProxyShape) -> float:
+    """Learning rate of the blocks' matrices over the peak: 1 at width 64 and up to two layers.
+
+    The share 64/d is muP's for Adam (Yang et al., arXiv 2203.03466, table 8). Width alone does not
+    carry the rate over to a deeper proxy: at 0.8M parameters (width 128, 4 layers) half of it is
+    needed again, hence 2/layers.
+    """
+    return BASE_WIDTH / shape.d_model * 2 / max(shape.layers, 2)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
@@ -43,7 +53,7 @@ def train_step(
     clip: float,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Train on sequences ``B x (T + 1)`` at a rate given for width 64; returns the loss."""
+    """Train on sequences ``B x (T + 1)`` at a rate; returns the loss."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["multiplier"]
     with autocast(ids.device, dtype):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.corpus import MixtureSampler
@@ -21,6 +21,7 @@ def mixture(amounts):
     return Mixture.normalized(dict(zip(NAMES, amounts, strict=True)))
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     base=weights, ending=weights, fraction=st.floats(0.05, 0.95), sequences=st.integers(120, 400)
 )

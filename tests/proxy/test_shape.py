@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import TrialError
@@ -9,6 +9,7 @@ from mixopt.proxy import ProxyShape, architecture, flops
 from mixopt.proxy.shape import TOLERANCE
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1000, 2_000_000))
 def test_every_size_asked_for_is_met_within_three_percent(parameters):
     shape = architecture(parameters)

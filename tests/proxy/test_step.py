@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mixopt.proxy import Proxy, ProxySettings, ProxyShape, architecture, tokens_per_second
-from mixopt.proxy.step import adamw, train_step
+from mixopt.proxy.step import adamw, matrix_rate, train_step
 
 WIDE = ProxyShape(d_model=128, layers=1, heads=2, ffn=344)
 
@@ -19,6 +19,14 @@ def test_a_wider_proxy_moves_its_matrices_less_and_its_embedding_as_much():
     # The first step of Adam moves every weight with a gradient by its rate.
     assert moved["embedding"] == pytest.approx(1e-2, rel=0.01)
     assert moved["blocks.0.down"] == pytest.approx(5e-3, rel=0.01)
+
+
+def test_the_rate_of_matrices_falls_with_width_and_depth():
+    def rate(d_model, layers):
+        shape = ProxyShape(d_model=d_model, layers=layers, heads=2, ffn=16)
+        return matrix_rate(shape)
+
+    assert [rate(64, 1), rate(64, 2), rate(128, 2), rate(128, 4)] == [1.0, 1.0, 0.5, 0.25]
 
 
 def test_only_matrices_of_the_blocks_decay():
