@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import make_recommendation, make_space
 
 from mixopt.report import report_data
 from mixopt.space import Fidelity, SearchSpace
 from mixopt.study import Study, TrialBudget
+
+from .conftest import make_recommendation, make_space
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,11 @@ import re
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from conftest import make_data, make_recommendation, make_space
 
 from mixopt.errors import StudyError
 from mixopt.report import figures, render_report, write_report
+
+from .conftest import make_data, make_recommendation, make_space
 
 FIGURES = {
     "outcome": figures.outcome,

@@ -6,12 +6,13 @@ from io import StringIO
 from types import SimpleNamespace
 
 import pytest
-from conftest import make_recommendation, make_space
 from rich.console import Console
 
 from mixopt.report import numbers
 from mixopt.report.tables import as_json, plan_table, recommendation_table
 from mixopt.space import Objective
+
+from .conftest import make_recommendation, make_space
 
 
 def shown(renderable, width=120) -> str:
