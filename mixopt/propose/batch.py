@@ -14,6 +14,7 @@ from mixopt.propose.pool import around, draws, endings
 from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recipes import climb, olmix, random, regmix
 from mixopt.propose.refine import own_path, refine
+from mixopt.propose.threads import one_thread
 from mixopt.space import Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]
@@ -23,10 +24,12 @@ Method = Callable[[Problem, int, np.random.Generator, Known], list[Array]]
 STARTS = 3
 STEPS = 40
 
-#: A trial off a known trunk is preferred when it is no worse than this much of the noise.
-TRUNK_ALLOWANCE = 0.5
+#: Every so many draws, one is minimised over endings off known trunks only, which cost no more than
+#: their last phase to train.
+TRUNK_EVERY = 3
 
 
+@one_thread
 def propose_batch(
     space: SearchSpace,
     objective: Objective,
@@ -140,7 +143,7 @@ def _thompson(problem: Problem, q: int, rng: np.random.Generator, known: Known) 
     values = evaluate(score, pool)
     best, _ = refine(problem.space, pool[spread_best(problem, pool, values, 6)], score)
     for _ in range(exploiting):
-        rows.append(_next(score, best, pool, known, np.zeros(len(best))))
+        rows.append(_next(score, best, pool, known))
     if q > exploiting:
         rows += _draw_minima(problem, q - exploiting, (free, shared), path_seed, known)
     return rows
@@ -154,31 +157,29 @@ def _draw_minima(
     pool = np.vstack(pools)
     paths = problem.drawn(num, seed)
     values = evaluate(paths, pool)
-    starts, owner, trunk = [], [], []
+    starts: list[Array] = []
+    owner: list[int] = []
+    trunk: list[bool] = []
     for i in range(num):
-        chosen = spread_best(problem, pool, values[i], STARTS)
-        kept = np.zeros(len(chosen), dtype=bool)
-        if len(shared):
-            chosen = np.append(chosen, len(free) + int(np.argmin(values[i, len(free) :])))
-            kept = np.append(kept, True)
-        starts.append(pool[chosen])
-        owner += [i] * len(chosen)
-        trunk.append(kept)
-    own, kept = np.array(owner), np.concatenate(trunk)
+        cheap = len(shared) > 0 and i % TRUNK_EVERY == TRUNK_EVERY - 1
+        part, at = (shared, values[i, len(free) :]) if cheap else (pool, values[i])
+        starts.append(part[spread_best(problem, part, at, STARTS)])
+        owner += [i] * len(starts[-1])
+        trunk += [cheap] * len(starts[-1])
+    own, kept = np.array(owner), np.array(trunk)
     X, _ = refine(
         problem.space, np.vstack(starts), own_path(paths, own), keep_trunk=kept, steps=STEPS
     )
     rows = []
     for i in range(num):
         one = own_path(paths, np.array([i]))
-        bonus = TRUNK_ALLOWANCE * problem.noise * kept[own == i]
-        rows.append(_next(one, X[own == i], pool, known, bonus))
+        rows.append(_next(one, X[own == i], pool, known))
     return rows
 
 
-def _next(score: Score, first: Array, pool: Array, known: Known, bonus: Array) -> Array:
+def _next(score: Score, first: Array, pool: Array, known: Known) -> Array:
     """The best row that is new: of the refined ones, else of the pool, else the farthest."""
-    order = np.argsort(evaluate(score, first) - bonus, kind="stable")
+    order = np.argsort(evaluate(score, first), kind="stable")
     for row in first[order]:
         if known.fresh(row):
             known.add(row)

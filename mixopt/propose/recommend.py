@@ -23,6 +23,7 @@ from mixopt.propose.recommendation import (
     TradeOffPoint,
 )
 from mixopt.propose.refine import refine
+from mixopt.propose.threads import one_thread
 from mixopt.space import Mixture, Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]
@@ -31,6 +32,7 @@ Array = NDArray[np.float64]
 KEPT = 1e-4
 
 
+@one_thread
 def recommend(
     space: SearchSpace,
     objective: Objective,

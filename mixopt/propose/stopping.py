@@ -8,6 +8,7 @@ from mixopt.propose.batch import candidates, spread_best
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem, SurrogateLike, evaluate
 from mixopt.propose.refine import own_path, refine
+from mixopt.propose.threads import one_thread
 from mixopt.space import Frozen, Objective, SearchSpace
 
 #: Draws of the objective over which the improvement is averaged.
@@ -31,6 +32,7 @@ class StopDecision(Frozen):
     noise: float
 
 
+@one_thread
 def expected_improvement(
     space: SearchSpace,
     objective: Objective,
@@ -62,6 +64,7 @@ def _improvement(problem: Problem, seed: int) -> float:
     return float(np.maximum(at - least, 0.0).mean())
 
 
+@one_thread
 def should_stop(
     space: SearchSpace,
     objective: Objective,

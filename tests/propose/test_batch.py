@@ -63,7 +63,7 @@ def test_a_batch_is_whole_and_the_same_on_every_replay(phases, q):
 def test_permuting_the_domains_permutes_the_batch(phases):
     batches = []
     for order in ("abcd", "dbca"):
-        space, land, seen, objective = setting(4, phases, order=order)
+        space, _, seen, objective = setting(4, phases, order=order)
         batches.append(propose_batch(space, objective, Standin(space, seen, 0.01), seen, 4, seed=2))
     for one, other in zip(*batches, strict=True):
         assert [p.fraction for p in one.phases] == [p.fraction for p in other.phases]
@@ -118,15 +118,13 @@ def test_guardrails_keep_proposals_where_they_hold():
     assert np.median(over(rail)) < 0.01
 
 
-def test_good_endings_off_known_trunks_are_taken():
-    # Where only the ending matters, nothing is lost by keeping a trunk.
-    space = make_space(4, 2, epochs=50)
-    land = Landscape(space, 0.1, recency=1.0)
-    seen = land.evidence(initial_design(space, 16, seed=0, include=[space.baseline_schedule]))
-    objective = Objective(weights=dict.fromkeys(land.metrics, 0.25))
-    batch = propose_batch(space, objective, Standin(space, seen, 0.1), seen, 8, seed=0)
-    trunks = {tuple(np.round(row[:4], 3)) for row in seen.X}
-    assert any(tuple(np.round(space.encode(s)[:4], 3)) in trunks for s in batch)
+def test_some_of_a_batch_are_endings_off_known_trunks():
+    space, _, seen, objective = setting(4, 2, 16)
+    batch = propose_batch(space, objective, Standin(space, seen, 0.01), seen, 8, seed=0)
+    trunks = {tuple(np.round(row[:4], 6)) for row in seen.X}
+    shared = [s for s in batch if tuple(np.round(space.encode(s)[:4], 6)) in trunks]
+    assert 2 <= len(shared) <= 4
+    assert all(s.upsample_fraction > 0 for s in shared)
 
 
 def test_replicates_repeat_the_incumbent():
@@ -141,7 +139,7 @@ def test_replicates_repeat_the_incumbent():
 def test_errors_say_what_was_given(monkeypatch):
     space, _, seen, objective = setting(3, 1, 6)
     surrogate = Standin(space, seen, 0.01)
-    with pytest.raises(StudyError, match="must be one of .*'thompson'.*; got 'sobol'"):
+    with pytest.raises(StudyError, match=r"must be one of .*'thompson'.*; got 'sobol'"):
         propose_batch(space, objective, surrogate, seen, 2, seed=0, method="sobol")
     with pytest.raises(StudyError, match="got 0 trials and 0 replicates"):
         propose_batch(space, objective, surrogate, seen, 0, seed=0)
