@@ -13,8 +13,7 @@ from mixopt import CommandTrainer, Objective, SearchSpace, Study, TrialBudget
 TRAINER = '''
 import json, math, sys
 
-schedule = json.load(open(sys.argv[1]))
-phases = schedule["phases"]
+phases = json.load(open(sys.argv[1]))["schedule"]["phases"]
 code = sum(p["fraction"] * p["mixture"].get("code", 0) for p in phases)
 late = phases[-1]["mixture"].get("code", 0)
 with open(sys.argv[2], "w") as out:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from mixopt import __version__
-from mixopt.errors import MixoptError
+from mixopt.errors import ExportError, MixoptError
 
 if TYPE_CHECKING:
     from mixopt.tune.job import Job
@@ -38,6 +38,7 @@ def run(
     out: Out = None,
     storage: Storage = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
+    retry_failed: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
     """Run a study to its recommendation; the same command again goes on where it stopped.
@@ -47,6 +48,7 @@ def run(
         out: Folder of the run (default runs/NAME).
         storage: Database URL (default SQLite in the folder).
         dry_run: Print trials, tokens, FLOPs and the estimated time, and stop.
+        retry_failed: Run failed trials again first, with the same weights and seeds.
         json: Print the recommendation as JSON.
     """
     from mixopt.report.tables import plan_table
@@ -57,6 +59,8 @@ def run(
         planned = plan(job)
         _show(plan_table(planned), planned, json)
         return
+    if retry_failed:
+        _say(f"to run again: {', '.join(job.existing_study().requeue()) or 'nothing failed'}")
     _run(job, json)
 
 
@@ -145,6 +149,72 @@ def report(study: Path, /, *, out: Out = None, storage: Storage = None) -> None:
 
 
 @app.command
+def attribute(
+    study: Path,
+    /,
+    *,
+    domain: str,
+    seeds: int = 3,
+    fraction: float | None = None,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Train the recommended schedule with and without a domain, and report what it does.
+
+    Args:
+        study: YAML file of the study, or its folder.
+        domain: Left out of the last phase, the other weights renormalised.
+        seeds: Common seeds of both.
+        fraction: Take the best schedule with this upsample fraction instead.
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    from mixopt.report.effects import attribution_table
+    from mixopt.report.tables import as_json, render
+    from mixopt.tune.job import Job
+    from mixopt.tune.progress import Progress
+    from mixopt.tune.schedules import attribute_job
+
+    job = Job.open(study, out, storage)
+    found = attribute_job(job, domain, seeds=seeds, fraction=fraction, progress=Progress())
+    print(as_json(found)) if json else _print(render(attribution_table(found)))
+
+
+@app.command
+def controls(
+    study: Path,
+    /,
+    *,
+    seeds: int = 3,
+    fraction: float | None = None,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Train the recommended schedule's controls: how much of its gain is order, how much exposure.
+
+    Args:
+        study: YAML file of the study, or its folder.
+        seeds: Common seeds of the schedule and both controls.
+        fraction: Take the best schedule with this upsample fraction instead.
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    from mixopt.report.effects import controls_table
+    from mixopt.report.tables import as_json, render
+    from mixopt.tune.job import Job
+    from mixopt.tune.progress import Progress
+    from mixopt.tune.schedules import controls_job
+
+    job = Job.open(study, out, storage)
+    found = controls_job(job, seeds=seeds, fraction=fraction, progress=Progress())
+    print(as_json(found)) if json else _print(render(controls_table(found)))
+
+
+@app.command
 def fit(
     ratios: Path,
     metrics: Path,
@@ -221,10 +291,15 @@ def space_list() -> None:
 
 
 def _write(job: Job, recommendation: Any) -> list[Path]:
-    """Every file a finished run leaves behind."""
+    """Every file a finished run leaves behind; one that cannot be written stops no other."""
     from mixopt.report import report_data, write_report
 
-    paths = _export(job, recommendation, job.file.exports)
+    paths = []
+    for name in job.file.exports:
+        try:
+            paths += _export(job, recommendation, [name])
+        except ExportError as error:
+            _say(f"not exported for {name}: {error}")
     data = report_data(job.existing_study(), recommendation)
     return [*paths, write_report(data, job.out)]
 
@@ -239,9 +314,9 @@ def _export(
     from mixopt.export import Provenance
     from mixopt.export import export as write
 
-    corpus, settings = job.corpus, job.proxy_settings
+    corpus = job.corpus
     unknown = [d.name for d in job.space.domains if d.path is None and d.name not in (paths or {})]
-    if unknown:
+    if unknown and "schedule" not in names:
         _say(f"no path is known for {', '.join(unknown)}: data/NAME stands in for it")
     return [
         path
@@ -253,7 +328,7 @@ def _export(
             out=job.out,
             tokens=(job.space.target or job.file.fidelity).tokens,
             paths={**{n: f"data/{n}" for n in unknown}, **(paths or {})},
-            sequence_length=sequence_length or (settings.context if settings else None),
+            sequence_length=sequence_length or job.sequence_length,
             seed=job.file.seed,
             provenance=Provenance(
                 study=job.file.name,

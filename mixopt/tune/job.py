@@ -77,10 +77,11 @@ class Job:
             build_corpus(self.file.corpus, self.corpus_dir, progress=say)
 
     @property
-    def proxy_settings(self) -> ProxySettings | None:
-        """How proxies are trained; None for a trainer of the user's own."""
+    def sequence_length(self) -> int | None:
+        """Tokens per sequence: the file's, or the proxy's context; None where neither says."""
         choice = self.file.trainer
-        return choice.settings if isinstance(choice, ProxyChoice) else None
+        proxy = choice.settings.context if isinstance(choice, ProxyChoice) else None
+        return self.file.sequence_length or proxy
 
     @cached_property
     def corpus(self) -> Corpus | None:

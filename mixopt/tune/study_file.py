@@ -115,6 +115,7 @@ class StudyFile(Frozen):
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         patience: Rounds in a row that must see no worthwhile gain before the search stops.
         exports: Formats written at the end.
+        sequence_length: Tokens per sequence of the trainer that loads them; None for the proxy's.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
@@ -131,6 +132,7 @@ class StudyFile(Frozen):
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
     exports: tuple[str, ...] = ("schedule", "megatron", "huggingface")
+    sequence_length: Annotated[int, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> StudyFile:

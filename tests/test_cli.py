@@ -1,0 +1,155 @@
+"""The verbs, run as a user runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixopt.cli import main
+
+STUDY = """name: tiny
+space:
+  domains:
+    web: {tokens: 900}
+    code: {tokens: 300}
+  phases:
+    - name: base
+    - name: ending
+      fraction: [0, 0.2]
+objective:
+  weights: {web: 0.5, code: 0.5}
+fidelity: {parameters: 1000, tokens: 1000}
+trainer:
+  kind: command
+  command: %s {schedule} {out}
+budget: {trials: 10}
+initial: 6
+batch: 4
+confirm_seeds: 2
+"""
+TRAINER = """
+import json, math, random, sys
+
+given = json.load(open(sys.argv[1]))
+phases = given["schedule"]["phases"]
+code = sum(p["fraction"] * p["mixture"].get("code", 0) for p in phases)
+noise = random.Random(f"{given['trial']} {code}").gauss(0, 1e-3)
+with open(sys.argv[2], "w") as out:
+    values = {"web": 2 + math.exp(code - 1) + noise, "code": 1 + math.exp(-4 * code) + noise}
+    print(json.dumps({"tokens": 1000, **values}), file=out)
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(TRAINER)
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY % f"{sys.executable} {script}")
+    return path
+
+
+def call(*words):
+    with pytest.raises(SystemExit) as end:
+        main([str(w) for w in words])
+    return end.value.code or 0
+
+
+def test_a_study_runs_from_file_to_files_and_goes_on(study, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "mixopt", "run", str(study), "--out", str(out), "--json"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = json.loads(first.stdout)
+    assert answer["predicted"]["mean"] < answer["baseline"]["mean"]
+    assert {c["label"] for c in answer["confirmations"]} >= {"recommendation", "baseline"}
+    for name in ("schedule.json", "report.html", "study.yaml", "study.db"):
+        assert (out / name).stat().st_size > 0, name
+    assert "stopped: " in first.stderr
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout) == answer
+    assert "r00-t00" not in again.stderr
+
+    assert call("recommend", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["schedule"] == answer["schedule"]
+    assert call("export", out, "--to", "megatron", "--path", "web=/d/web", "--json") == 0
+    written = json.loads(capsys.readouterr().out)
+    assert any("/d/web" in Path(p).read_text() for p in written)
+    assert call("report", out) == 0
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    assert call("recommend", out) == 0
+    assert "baseline" in capsys.readouterr().out
+
+
+def test_a_dry_run_trains_nothing(study, tmp_path, capsys):
+    assert call("run", study, "--out", tmp_path / "none", "--dry-run", "--json") == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["trials"] == 10
+    assert planned["confirmations"] == 8
+    assert planned["tokens"] == 18 * 1000
+    assert planned["flops"] == 6 * 1000 * 18 * 1000
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("batch: 4", "bach: 4", "line 20, bach: unknown key 'bach'\nhint: did you mean 'batch'?"),
+        ("code: 0.5", "code: 0.4", "line 11, objective.weights: the weights of an objective must"),
+        ("tokens: 900", "tokens: -1", "line 4, space.domains.0.tokens: input should be greater"),
+        ("{web: 0.5, code: 0.5}", "{web: 0.5, cod: 0.5}", "the objective names the metrics ['cod']"),
+        ("kind: command", "kind: proxy", "line 15"),
+        ("trials: 10", "trial: 10", "unknown key 'trial'"),
+    ],
+)
+def test_a_mistake_in_a_study_is_one_sentence_with_its_place(study, capsys, old, new, text):
+    study.write_text(study.read_text().replace(old, new, 1))
+    assert call("run", study, "--dry-run") == 1
+    error = capsys.readouterr().err
+    assert text in error
+    assert "Traceback" not in error
+
+
+def test_fit_recommends_from_two_tables(tmp_path, capsys):
+    rows = [(i, w / 10, 1 - w / 10) for i, w in enumerate(range(11))]
+    ratios, metrics = tmp_path / "ratios.csv", tmp_path / "metrics.csv"
+    ratios.write_text("run,web,code\n" + "".join(f"{i},{w},{c}\n" for i, w, c in rows))
+    values = [(i, 2 + (w - 0.6) ** 2, 3 - w) for i, w, _ in rows]
+    metrics.write_text("run,x,y\n" + "".join(f"{i},{x},{y}\n" for i, x, y in values))
+    assert call("fit", ratios, metrics, "--objective", "x", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    (phase,) = answer["schedule"]["phases"]
+    assert phase["mixture"]["web"] == pytest.approx(0.6, abs=0.08)
+    assert call("fit", ratios, metrics, "--objective", "z") == 1
+    assert "the objective names ['z']" in capsys.readouterr().err
+
+
+def test_a_space_is_checked_and_an_infeasible_one_explained(tmp_path, capsys):
+    assert call("space", "check", "pile-17", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["domains"] == 17
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "domains:\n  a: {tokens: 10}\n  b: {tokens: 20}\n"
+        "target: {parameters: 1, tokens: 100}\nmax_epochs: 2\n"
+    )
+    assert call("space", "check", path) == 1
+    assert "clash by 0.4 of weight" in capsys.readouterr().err
+    assert call("space", "check", "pil-17") == 1
+    assert "did you mean 'pile-17'?" in capsys.readouterr().err
+
+
+def test_a_corpus_is_built_from_a_spec(tmp_path, capsys):
+    for domain in ("a", "b"):
+        for i in range(30):
+            text = f"{domain} document {i} " + " ".join(f"{domain}{i}word{j}" for j in range(60))
+            (tmp_path / f"{domain}{i}.txt").write_text(text)
+    spec = tmp_path / "corpus.yaml"
+    spec.write_text(
+        "name: two\ncontext: 8\ntokenizer: {train: {vocab_size: 300}}\n"
+        "split: {validation: 0.2, confirmation: 0.2}\n"
+        "domains:\n  a: {sources: [{glob: 'a*.txt'}]}\n  b: {sources: [{glob: 'b*.txt'}]}\n"
+    )
+    assert call("corpus", "build", spec, "--out", tmp_path / "corpus") == 0
+    assert "training tokens" in capsys.readouterr().out
+    assert (tmp_path / "corpus" / "corpus.json").is_file()
