@@ -75,7 +75,7 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
             GuardrailCheck(
                 metric="cpp",
                 limit=3.2,
-                predicted=metrics["cpp"],
+                predicted=metrics[space.names[1]],
                 probability=0.97,
                 confidence=0.9,
             ),
