@@ -94,8 +94,8 @@ class BenchTable:
         groups = [known & (self.parameters == n) & (self.steps == s) for n, s in pairs]
         cost = [float(n * max(s, 1)) for n, s in pairs]
         best = max(range(len(pairs)), key=lambda k: (int(groups[k].sum()), cost[k]))
-        part = self.take(groups[best])
-        return part.take(np.isfinite(part.Y).all(1))
+        part = self.take(np.flatnonzero(groups[best]))
+        return part.take(np.flatnonzero(np.isfinite(part.Y).all(1)))
 
     def overall(self) -> Array:
         """``n`` weighted losses, the weights scaled to sum to 1 over the metrics present.

@@ -10,19 +10,7 @@ from mixopt.bench.methods import SURROGATES, Task, surrogate
 from mixopt.bench.tables import BenchTable
 
 
-def law_table(n=40, d=3, seed=0, test=12):
-    """Losses drawn from the mixing law, the last rows being the test rows."""
-    rng = np.random.default_rng(seed)
-    X = rng.dirichlet(np.ones(d), n)
-    names = tuple(f"d{j}" for j in range(d))
-    Y = np.stack([1.0 + i + np.exp(0.5 - 2.0 * X[:, i]) for i in range(2)], axis=1)
-    role = np.where(np.arange(n) < n - test, "train", "test") if test else np.full(n, "any")
-    zeros = np.zeros(n)
-    ids = tuple(map(str, range(n)))
-    return BenchTable("law", X, Y, ("d0", "d1"), names, ids, role, zeros, zeros)
-
-
-def test_rows_have_the_promised_columns_and_a_mean():
+def test_rows_have_the_promised_columns_and_a_mean(law_table):
     rows = predict(law_table(), train=[10, 16], repeats=1, surrogates=["mixing-laws", "mixopt"])
     assert len(rows) == 2 * 2 * 3
     keys = {"surrogate", "train", "metric", "spearman", "mse", "regret", "coverage95", "seconds"}
@@ -35,7 +23,7 @@ def test_rows_have_the_promised_columns_and_a_mean():
     assert all(0.5 < r["coverage95"] <= 1.0 and r["seconds"] > 0 for r in ours)
 
 
-def test_test_rows_are_seen_by_nobody(monkeypatch):
+def test_test_rows_are_seen_by_nobody(law_table, monkeypatch):
     table = law_table()
     seen = []
 
@@ -53,7 +41,7 @@ def test_test_rows_are_seen_by_nobody(monkeypatch):
     assert not used & test
 
 
-def test_without_a_split_a_third_is_held_out_anew_each_repeat(monkeypatch):
+def test_without_a_split_a_third_is_held_out_anew_each_repeat(law_table, monkeypatch):
     table, seen = law_table(n=30, test=0), []
 
     def spy(task):
@@ -68,7 +56,7 @@ def test_without_a_split_a_third_is_held_out_anew_each_repeat(monkeypatch):
         predict(table, train=[21], repeats=1, surrogates=["spy"])
 
 
-def test_a_test_loss_changes_no_forecast():
+def test_a_test_loss_changes_no_forecast(law_table):
     table = law_table()
     spoiled = table.Y.copy()
     spoiled[table.role == "test"] += 7.0
@@ -83,14 +71,14 @@ def test_a_test_loss_changes_no_forecast():
 @pytest.mark.parametrize(
     "kind", ["random", "maxmin", "dirichlet", "doptimal", "halving", "uniform"]
 )
-def test_designs_choose_different_rows_and_repeat_by_seed(kind):
+def test_designs_choose_different_rows_and_repeat_by_seed(law_table, kind):
     X = law_table(60).X
     rows = design_rows(kind, X, 12, 3)
     assert len(set(rows.tolist())) == 12
     np.testing.assert_array_equal(rows, design_rows(kind, X, 12, 3))
 
 
-def test_maxmin_spreads_rows_more_than_chance():
+def test_maxmin_spreads_rows_more_than_chance(law_table):
     X = np.sqrt(law_table(200).X)
 
     def least(rows):
@@ -102,7 +90,7 @@ def test_maxmin_spreads_rows_more_than_chance():
     assert min(far) > 3 * max(chance)
 
 
-def test_unknown_names_are_refused():
+def test_unknown_names_are_refused(law_table):
     with pytest.raises(BenchError, match=r"must be one of mixopt, .*got 'crystal ball'"):
         predict(law_table(), surrogates=["crystal ball"])
     with pytest.raises(BenchError, match="no design of 5 rows by 'hexagons'"):
@@ -111,7 +99,7 @@ def test_unknown_names_are_refused():
         predict(law_table(), repeats=0)
 
 
-def test_a_missing_package_names_the_extra(monkeypatch):
+def test_a_missing_package_names_the_extra(law_table, monkeypatch):
     real = builtins.__import__
 
     def blocked(name, *args, **kwargs):
@@ -131,7 +119,7 @@ def test_a_missing_package_names_the_extra(monkeypatch):
 
 
 @pytest.mark.parametrize("name", sorted(SURROGATES))
-def test_every_surrogate_learns_the_law(name):
+def test_every_surrogate_learns_the_law(law_table, name):
     if name in {"regmix", "climb"}:
         pytest.importorskip("lightgbm", reason="the extra 'bench' is not installed")
     table = law_table(60, seed=1)

@@ -2,21 +2,13 @@ import numpy as np
 import pytest
 
 from mixopt.bench import BenchError, load_table
-from mixopt.bench.tables import PARAMETERS, data_folder
+from mixopt.bench.tables import PARAMETERS
 
 
 def pair(tmp_path, ratios, metrics):
     (tmp_path / "ratios.csv").write_text(ratios)
     (tmp_path / "metrics.csv").write_text(metrics)
     return tmp_path / "ratios.csv", tmp_path / "metrics.csv"
-
-
-@pytest.fixture
-def data():
-    try:
-        return data_folder()
-    except BenchError:
-        pytest.skip("the public tables are not here: set MIXOPT_DATA")
 
 
 def test_a_pair_is_joined_by_its_key_and_renormalised(tmp_path):
