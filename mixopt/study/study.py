@@ -147,6 +147,15 @@ class Study:
         self._set_up(row.name, config, settings, store)
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process gets a connection of its own to the same study.
+        if self.store.in_memory:
+            raise StudyError(
+                f"the study {self.name!r} is in memory and cannot be sent to another process",
+                'give it a storage: Study(..., storage="study.db")',
+            )
+        return type(self).open, (self.store.url, self.name)
+
     def __repr__(self) -> str:
         states = [r.state for r in self.records()]
         finished = states.count(State.finished)

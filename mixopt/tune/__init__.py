@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from mixopt.tune.progress import Progress
-from mixopt.tune.rounds import RunSummary, run_rounds
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Progress", "RunSummary", "run_rounds"]
+from mixopt.tune.progress import Progress
+from mixopt.tune.rounds import RunSummary, run_rounds, run_trials
+
+if TYPE_CHECKING:
+    from mixopt.tune.searcher import MixoptSearcher
+
+__all__ = ["MixoptSearcher", "Progress", "RunSummary", "run_rounds", "run_trials"]
+
+
+def __getattr__(name: str) -> Any:
+    # A subclass of Ray's searcher cannot be made without importing Ray.
+    if name == "MixoptSearcher":
+        from mixopt.tune.searcher import MixoptSearcher
+
+        return MixoptSearcher
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

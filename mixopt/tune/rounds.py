@@ -120,6 +120,49 @@ def run_rounds(
         StudyError: If the study is in memory, is being run by another process, its trials all
             fail, or a trial does not fit on the cluster.
     """
+    claimed = _claimed(study, trainer, out, resources_per_trial, progress)
+    with claimed as run, run.progress, _session(run, address):
+        slots = count_slots(run.resources)
+        _search(run)
+        recommendation = _recommend(run, confirm)
+    return _summary(run, recommendation, slots)
+
+
+def run_trials(
+    study: Study,
+    trainer: Trainer,
+    trials: Sequence[Trial],
+    *,
+    out: str | Path,
+    resources_per_trial: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
+    address: str | None = None,
+) -> None:
+    """Run trials that a study has stored, each to its end or its failure; none of them is fine.
+
+    The arguments are those of ``run_rounds``.
+
+    Raises:
+        StudyError: If the study is in memory or is being run by another process, or a trial does
+            not fit on the cluster.
+    """
+    if not trials:
+        return
+    claimed = _claimed(study, trainer, out, resources_per_trial, progress)
+    with claimed as run, run.progress, _session(run, address):
+        count_slots(run.resources)
+        _run_trials(run, trials)
+
+
+@contextmanager
+def _claimed(
+    study: Study,
+    trainer: Trainer,
+    out: str | Path,
+    resources: Mapping[str, float] | None,
+    progress: Progress | None,
+) -> Iterator[_Run]:
+    """A run that owns the study for as long as the block lasts."""
     if study.store.in_memory:
         raise StudyError(
             f"the study {study.name!r} is in memory, where Ray's workers cannot reach it",
@@ -127,17 +170,12 @@ def run_rounds(
         )
     clock = _Clock()
     owner = study.store.claim(study.id)
-    resources = dict(resources_per_trial or {"cpu": 1})
     shown = progress or Progress.silent()
-    run = _Run(study, trainer, resources, Path(out).resolve(), owner, shown, clock)
+    per_trial = dict(resources or {"cpu": 1})
     try:
-        with shown, _session(run, address):
-            slots = count_slots(resources)
-            _search(run)
-            recommendation = _recommend(run, confirm)
+        yield _Run(study, trainer, per_trial, Path(out).resolve(), owner, shown, clock)
     finally:
         study.store.release(study.id, owner)
-    return _summary(run, recommendation, slots)
 
 
 @contextmanager
@@ -199,7 +237,7 @@ def _tune(run: _Run, trials: Sequence[Trial]) -> dict[str, str]:
     from mixopt.tune.callback import ProgressCallback
     from mixopt.tune.trainable import TRIAL, TrialWorker, Work
 
-    work = Work(run.study.store.url, run.study.name, run.owner, run.trainer)
+    work = Work.of(run.study, run.owner, run.trainer)
     trainable = tune.with_parameters(TrialWorker, work=work)
     tuner = tune.Tuner(
         tune.with_resources(trainable, dict(run.resources)),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO, cast
 
 from mixopt.errors import StudyError
 
@@ -46,11 +49,27 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _start(address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with redirect_stdout(cast("TextIO", _WithoutRay(sys.stdout))):
+        _start(address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+class _WithoutRay:
+    """Standard output without what Ray's own threads print there, such as a worker's death."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith("ray_"):
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _start(address: str | None) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from ray import tune
+from ray import cloudpickle, tune
 
+from mixopt.errors import StudyError
 from mixopt.space import Trainer
 from mixopt.study import Study, run_trial
 
@@ -21,13 +23,36 @@ class Work:
         storage: URL of the study's storage.
         study: Its name.
         owner: Token of the run; a worker that outlives its run is refused by the storage.
-        trainer: Runs the trials.
+        path: Where the driver finds its modules: workers know the script's folder only.
+        trainer: Runs the trials; pickled, to be loaded once the path is known.
     """
 
     storage: str
     study: str
     owner: str
-    trainer: Trainer
+    path: tuple[str, ...]
+    trainer: bytes
+
+    @classmethod
+    def of(cls, study: Study, owner: str, trainer: Trainer) -> Work:
+        """Work on a study with a trainer.
+
+        Raises:
+            StudyError: If the trainer cannot be pickled.
+        """
+        try:
+            packed: bytes = cloudpickle.dumps(trainer)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise StudyError(
+                f"the trainer cannot be sent to Ray's workers: {error}",
+                "open files, locks and connections in its run method, not when it is made",
+            ) from error
+        return cls(study.store.url, study.name, owner, tuple(sys.path), packed)
+
+    def load(self) -> Trainer:
+        """The trainer, in a worker."""
+        sys.path.extend(p for p in self.path if p not in sys.path)
+        return cast("Trainer", cloudpickle.loads(self.trainer))
 
 
 class TrialWorker(tune.Trainable):
@@ -40,7 +65,9 @@ class TrialWorker(tune.Trainable):
     def setup(self, config: dict[str, Any], **given: Work) -> None:
         """Open a connection of this worker's own; ``work`` is all that is given."""
         self._trial = config[TRIAL]
-        self._work = work = given["work"]
+        work = given["work"]
+        self._owner = work.owner
+        self._trainer = work.load()
         self._study = Study.open(work.storage, work.study)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -51,7 +78,7 @@ class TrialWorker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the whole trial."""
         trial = self._study.record_of(self._trial).trial
-        run_trial(self._study, self._work.trainer, trial, self._work.owner)
+        run_trial(self._study, self._trainer, trial, self._owner)
         return {"done": True, TRIAL: trial.id}
 
     def cleanup(self) -> None:

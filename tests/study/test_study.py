@@ -1,4 +1,5 @@
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -241,6 +242,15 @@ def test_open_reads_the_stored_configuration(make, tmp_path):
     assert (found.config, found.settings, found.id) == (study.config, study.settings, study.id)
     with pytest.raises(StudyError, match=r"must hold the study 'none'; it holds \['demo'\]"):
         Study.open(tmp_path / "study.db", "none")
+
+
+def test_a_pickled_study_is_the_same_study(make):
+    study = make()
+    study.ask()
+    again = pickle.loads(pickle.dumps(study))
+    assert again.records() == study.records()
+    with pytest.raises(StudyError, match="is in memory and cannot be sent"):
+        pickle.dumps(make(storage=None))
 
 
 def test_confirmation_uses_common_fresh_seeds_and_its_own_split(make, train):

@@ -1,0 +1,102 @@
+"""The verbs about a recommended schedule, on a study whose truth is known."""
+
+import json
+import math
+
+import pytest
+
+from mixopt.cli import main
+from mixopt.study import CallableTrainer, run_trial
+from mixopt.tune.job import Job
+from mixopt.tune.schedules import schedule_at
+
+STUDY = """name: known
+space:
+  domains:
+    web: {tokens: 900}
+    code: {tokens: 300}
+    math: {tokens: 100}
+  phases:
+    - name: base
+      fixed: {web: 0.7, code: 0.2, math: 0.1}
+    - name: ending
+      fraction: [0, 0.1, 0.2, 0.3]
+objective:
+  weights: {talk: 0.5, reason: 0.5}
+fidelity: {parameters: 1000, tokens: 1000}
+trainer:
+  kind: callable
+  target: tests.tune.test_schedules:train
+budget: {trials: 12}
+initial: 12
+"""
+
+
+def train(schedule, seed):
+    """Late math is worth three times early math; leaving web costs talk."""
+    shift = (seed % 89) / 890
+    exposure, late = schedule.exposure(), 0.0
+    if len(schedule.phases) > 1:
+        late = schedule.upsample_fraction * schedule.ending.get("math", 0.0)
+    return {
+        "reason": 2 + shift + math.exp(-4 * (exposure.get("math", 0.0) + 2 * late)),
+        "talk": 2 + shift + 0.6 * math.exp(-2 * exposure.get("web", 0.0)),
+    }
+
+
+@pytest.fixture
+def job(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    job = Job.open(path, tmp_path / "run")
+    job.prepare(lambda _text: None)
+    study = job.study()
+    for trial in study.ask():
+        run_trial(study, CallableTrainer(train), trial)
+    return job
+
+
+def call(*words):
+    with pytest.raises(SystemExit) as end:
+        main([str(w) for w in words])
+    return end.value.code or 0
+
+
+@pytest.mark.slow
+def test_attribution_and_controls_from_the_command_line(job, capsys):
+    schedule = schedule_at(job.existing_study().recommend(), None)
+    assert schedule.upsample_fraction > 0
+    assert schedule.ending["math"] > 0.2
+    capsys.readouterr()
+
+    assert call("attribute", job.out, "--domain", "math", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["weight"] == schedule.ending["math"]
+    assert found["effects"]["reason"]["high"] < 0 < found["effects"]["talk"]["low"]
+    assert found["effects"]["reason"]["seeds"] == 3
+
+    assert call("controls", job.out) == 0
+    shown = capsys.readouterr().out
+    assert "Order is" in shown
+    again = job.existing_study().records()
+    assert call("controls", job.out, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["order"]["reason"]["high"] < 0
+    assert found["total"]["objective"]["mean"] == pytest.approx(
+        found["order"]["objective"]["mean"] + found["exposure"]["objective"]["mean"]
+    )
+    # The schedule's runs served both verbs, and the last call ran nothing at all.
+    comparisons = [r for r in again if r.trial.kind == "comparison"]
+    assert len(comparisons) == 3 * 4
+    assert len(job.existing_study().records()) == len(again)
+
+
+def test_what_cannot_be_attributed_is_said(job, capsys):
+    assert call("attribute", job.out, "--domain", "maths") == 1
+    assert "one of the space; got 'maths'" in capsys.readouterr().err
+    assert call("controls", job.out, "--fraction", "0.25") == 1
+    said = capsys.readouterr().err
+    assert "must be one that the space allows; got 0.25" in said
+    assert "0, 0.1, 0.2, 0.3" in said
+    assert call("controls", job.out, "--fraction", "0") == 1
+    assert "single mixture from start to end" in capsys.readouterr().err

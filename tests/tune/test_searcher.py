@@ -1,0 +1,66 @@
+import pytest
+from ray import tune
+from ray.tune.search import Searcher
+
+from mixopt.errors import MixoptError
+from mixopt.space import SearchSpace
+from mixopt.study import Study, TrialBudget
+from mixopt.tune import MixoptSearcher
+from mixopt.tune.session import ray_session
+
+
+@pytest.fixture
+def study(tmp_path):
+    space = SearchSpace(domains=("web", "code"), baseline="uniform")
+    return Study(
+        "mine",
+        space,
+        {"loss": 1.0},
+        storage=tmp_path / "study.db",
+        budget=TrialBudget(trials=4),
+        initial=4,
+    )
+
+
+def test_a_round_is_handed_out_once_and_told_back(study):
+    searcher = MixoptSearcher(study)
+    configs = {name: searcher.suggest(name) for name in "abcd"}
+    assert [c["trial"] for c in configs.values()] == [f"r00-t{i:02d}" for i in range(4)]
+    assert searcher.suggest("e") is None
+    searcher.on_trial_complete("a", result={"loss": 2.5, "tokens": 70, "extra": 1})
+    searcher.on_trial_complete("b", error=True)
+    searcher.on_trial_complete("c", result={"other": 1.0})
+    searcher.on_trial_complete("d", result={"loss": float("nan")})
+    searcher.on_trial_complete("unknown", result={"loss": 1.0})
+    states = {r.trial.id: (str(r.state), r.reason) for r in study.records()}
+    assert states["r00-t00"] == ("finished", "")
+    assert states["r00-t01"] == ("failed", "Tune reported an error")
+    assert states["r00-t02"] == ("failed", "it reported nothing")
+    assert "must be finite" in states["r00-t03"][1]
+    assert study.observations().to_dict("records")[0]["tokens"] == 70
+    assert searcher.suggest("e") == Searcher.FINISHED
+
+
+def test_a_param_space_beside_the_study_is_refused(study):
+    searcher = MixoptSearcher(study)
+    with pytest.raises(MixoptError, match=r"param_space of its own: \['lr'\]"):
+        searcher.set_search_properties("loss", "min", {"lr": 0.1})
+    assert not searcher.set_search_properties("loss", "max", {})
+    assert searcher.set_search_properties(None, None, {})
+
+
+@pytest.mark.slow
+def test_it_runs_in_a_tuner_of_ones_own(study, tmp_path):
+    def train(config):
+        ending = config["schedule"]["phases"][-1]["mixture"]
+        tune.report({"loss": 2 + (ending.get("web", 0.0) - 0.3) ** 2})
+
+    with ray_session():
+        tuner = tune.Tuner(
+            train,
+            tune_config=tune.TuneConfig(search_alg=MixoptSearcher(study), num_samples=-1),
+            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+        )
+        tuner.fit()
+    assert [str(r.state) for r in study.records()] == ["finished"] * 4
+    assert study.recommend().best_observed.value < 2.1
