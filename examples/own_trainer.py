@@ -19,7 +19,8 @@ late = phases[-1]["mixture"].get("code", 0)
 with open(sys.argv[2], "w") as out:
     for tokens in (500_000, 1_000_000):
         web = 2 + math.exp(-2 * (1 - code)) + 5e4 / tokens
-        print(json.dumps({"tokens": tokens, "web": web, "code": 1 + math.exp(-3 * code - late)}), file=out)
+        values = {"web": web, "code": 1 + math.exp(-3 * code - late)}
+        print(json.dumps({"tokens": tokens, **values}), file=out)
 '''
 
 space = SearchSpace(

@@ -16,7 +16,8 @@ def train(schedule, fidelity, seed):
     }
 
 
-space = SearchSpace(domains={"web": {"tokens": 800}, "code": {"tokens": 150}, "math": {"tokens": 50}})
+domains = {"web": {"tokens": 800}, "code": {"tokens": 150}, "math": {"tokens": 50}}
+space = SearchSpace(domains=domains)
 objective = Objective(weights={"web": 0.4, "code": 0.3, "math": 0.3})
 study = Study("quickstart", space, objective, storage=None, budget=TrialBudget(trials=20))
 best = study.optimize(train)

@@ -300,7 +300,7 @@ def _write(job: Job, recommendation: Any) -> list[Path]:
             paths += _export(job, recommendation, [name])
         except ExportError as error:
             _say(f"not exported for {name}: {error}")
-    data = report_data(job.existing_study(), recommendation)
+    data = report_data(job.study, recommendation)
     return [*paths, write_report(data, job.out)]
 
 

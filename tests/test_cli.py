@@ -98,7 +98,7 @@ def test_a_dry_run_trains_nothing(study, tmp_path, capsys):
         ("batch: 4", "bach: 4", "line 20, bach: unknown key 'bach'\nhint: did you mean 'batch'?"),
         ("code: 0.5", "code: 0.4", "line 11, objective.weights: the weights of an objective must"),
         ("tokens: 900", "tokens: -1", "line 4, space.domains.0.tokens: input should be greater"),
-        ("{web: 0.5, code: 0.5}", "{web: 0.5, cod: 0.5}", "the objective names the metrics ['cod']"),
+        ("{web: 0.5, code: 0.5}", "{web: 0.5, cod: 0.5}", "names the metrics ['cod']"),
         ("kind: command", "kind: proxy", "line 15"),
         ("trials: 10", "trial: 10", "unknown key 'trial'"),
     ],

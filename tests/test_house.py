@@ -75,7 +75,9 @@ def test_no_import_is_relative():
                 assert node.level == 0, f"{path}:{node.lineno}"
 
 
-@pytest.mark.parametrize("what", ["import mixopt", "import mixopt.cli; mixopt.cli.main(['--help'])"])
+@pytest.mark.parametrize(
+    "what", ["import mixopt", "import mixopt.cli; mixopt.cli.main(['--help'])"]
+)
 def test_starting_up_loads_nothing_heavy(what):
     code = f"{what}\n".replace("; ", "\n")
     check = f"import sys\ntry:\n    {code.strip().replace(chr(10), chr(10) + '    ')}\n"

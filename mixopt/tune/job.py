@@ -13,7 +13,6 @@ from typing import Any
 from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import StudyError
 from mixopt.proxy import (
-    ProxySettings,
     ProxyTrainer,
     architecture,
     tokens_per_second,
@@ -108,8 +107,9 @@ class Job:
         """The study's objective with ``natural`` spelled out."""
         return self.file.objective.resolve(_natural(self.space))
 
+    @cached_property
     def study(self) -> Study:
-        """Open or make the study in its storage."""
+        """The study in its storage, made if it is not there; keeps its fits between calls."""
         return Study(
             self.file.name,
             self.space,
@@ -257,7 +257,7 @@ def run_job(job: Job, *, say: Say, progress: Progress | None = None) -> RunSumma
     """
     job.prepare(say)
     return run_rounds(
-        job.study(),
+        job.study,
         job.trainer(),
         out=job.out,
         resources_per_trial=job.file.resources_per_trial,

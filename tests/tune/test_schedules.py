@@ -32,7 +32,7 @@ initial: 12
 """
 
 
-def train(schedule, seed):
+def train(schedule, fidelity, seed):  # noqa: ARG001
     """Late math is worth three times early math; leaving web costs talk."""
     shift = (seed % 89) / 890
     exposure, late = schedule.exposure(), 0.0
