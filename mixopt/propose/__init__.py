@@ -7,6 +7,7 @@ from mixopt.propose.design import initial_design
 from mixopt.propose.distance import schedule_distance
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.grids import choose_subset
+from mixopt.propose.pareto import ParetoPoint, pareto
 from mixopt.propose.problem import SurrogateLike
 from mixopt.propose.recommend import recommend
 from mixopt.propose.recommendation import (
@@ -25,6 +26,7 @@ __all__ = [
     "Evidence",
     "GuardrailCheck",
     "Observed",
+    "ParetoPoint",
     "Recommendation",
     "StopDecision",
     "SurrogateLike",
@@ -32,6 +34,7 @@ __all__ = [
     "choose_subset",
     "expected_improvement",
     "initial_design",
+    "pareto",
     "propose_batch",
     "recommend",
     "schedule_distance",

@@ -34,6 +34,7 @@ def notes(
         *_cap_notes(problem, epochs),
         *_comparison_notes(problem, row),
         *_distance_notes(problem, row),
+        *_trust_notes(problem, row),
         *_optimism_notes(optimism),
     )
 
@@ -95,6 +96,22 @@ def _distance_notes(problem: Problem, row: Array) -> Iterator[str]:
         yield (
             f"It lies farther from any finished trial ({gap:.2f}) than trials lie from each other "
             f"({typical:.2f}, in the square root of the weights): the surrogate extrapolates."
+        )
+
+
+def _trust_notes(problem: Problem, row: Array) -> Iterator[str]:
+    rank = problem.ranking()
+    if rank is not None and rank < 0.7:
+        yield (
+            f"The surrogate ranks trials it has not seen with a Spearman correlation of {rank:.2f} "
+            "only; run more trials before trusting its figures."
+        )
+    mean = float(problem.expected(row[None])[0][0])
+    spread, best = float(np.ptp(problem.y)), float(problem.y.min())
+    if len(problem.y) > 1 and best - mean > 0.5 * spread:
+        yield (
+            f"The predicted gain over the best trial ({best - mean:.4f}) is more than half of what "
+            f"all trials differ by ({spread:.4f}): confirm it before spending on it."
         )
 
 

@@ -50,6 +50,7 @@ def replay(
     replays: int,
     caution: float,
     seed: int,
+    penalty: Array | None = None,
 ) -> Optimism:
     """Repeat the study on data redrawn from the surrogate, where the truth is known.
 
@@ -64,7 +65,9 @@ def replay(
         replays: How often.
         caution: Standard deviations added to the mean when choosing.
         seed: Of the draws.
+        penalty: ``n`` amounts added when choosing.
     """
+    away = np.zeros(len(candidates)) if penalty is None else penalty
     rng = np.random.default_rng(seed)
     path = problem.paths(replays, int(rng.integers(2**31)))
     with torch.no_grad():
@@ -78,6 +81,6 @@ def replay(
         fitted = refit(again, int(rng.integers(2**31)))
         asked = Problem.of(problem.original, problem.objective, fitted, again)
         mean, sd = asked.expected(candidates)
-        chosen = int(np.argmin(mean + caution * sd))
+        chosen = int(np.argmin(mean + caution * sd + away))
         gaps.append(truth[i, chosen] - mean[chosen])
     return Optimism(float(np.mean(gaps)), float(np.std(gaps, ddof=1)), replays)

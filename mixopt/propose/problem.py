@@ -132,6 +132,15 @@ class Problem:
         """Standard deviation of one observation of the objective (nats/token)."""
         return float(np.sqrt(self.weights**2 @ self.surrogate.noise_sd**2))
 
+    def ranking(self) -> float | None:
+        """Out-of-fold rank correlation of the objective's metrics, weighted; None where unknown."""
+        rows: list[dict[str, Any]] = getattr(self.surrogate, "report", list)()
+        found = {row["metric"]: row.get("spearman") for row in rows if "metric" in row}
+        known = [found.get(name) for name in self.evidence.metrics]
+        if any(k is None for k, w in zip(known, self.weights, strict=True) if w > 0):
+            return None
+        return float(sum(w * (k or 0.0) for k, w in zip(known, self.weights, strict=True)))
+
     def encode(self, schedule: Schedule) -> Array:
         """A schedule as a row ``D``."""
         return self.space.encode(schedule)

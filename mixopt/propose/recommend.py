@@ -14,6 +14,7 @@ from mixopt.propose.distance import schedule_distance
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.notes import notes
 from mixopt.propose.optimism import Optimism, Refit, replay
+from mixopt.propose.prior import cross_validated_strength, divergence
 from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recommendation import (
     Estimate,
@@ -43,7 +44,7 @@ def recommend(
     refit: Refit | None = None,
     replays: int = 12,
     caution: float = 1.0,
-    prior_strength: float = 0.0,
+    prior_strength: float | None = None,
 ) -> Recommendation:
     """The schedule to train with, and what is to be expected of it.
 
@@ -64,7 +65,8 @@ def recommend(
             little effort by default.
         replays: Redrawn studies for the winner's curse; 0 leaves the prediction uncorrected.
         caution: Standard deviations added to the mean.
-        prior_strength: Weight of the KL divergence (nats/token).
+        prior_strength: Weight of the KL divergence (nats/token); None has it chosen by
+            cross-validation, 0 among the choices.
 
     Raises:
         StudyError: If the evidence does not fit the space or the objective.
@@ -73,42 +75,35 @@ def recommend(
     rng = np.random.default_rng(seed)
     pool = np.vstack(candidates(problem, rng))
     broken = problem.broken(seed)
+    fit = refit or _default_refit(problem)
+    if prior_strength is None:
+        prior_strength = cross_validated_strength(problem, fit, seed)
     score = _score(problem, caution, prior_strength, broken)
     levels = _per_choice(problem, pool, score)
     chosen, found = _chosen(problem, levels, score, broken)
     optimism = Optimism(0.0, 0.0, 0)
     if replays > 0:
-        pick = _menu(problem, levels, pool, score)
-        fit = refit or _default_refit(problem)
-        optimism = replay(problem, pick, fit, replays=replays, caution=caution, seed=seed)
+        menu = _menu(problem, levels, pool, score, broken)
+        away = prior_strength * divergence(problem, torch.as_tensor(menu)).numpy()
+        optimism = replay(
+            problem, menu, fit, replays=replays, caution=caution, seed=seed, penalty=away
+        )
     return _assembled(problem, chosen, levels, optimism, found, prior_strength, seed)
 
 
 def _score(problem: Problem, caution: float, strength: float, broken: Score) -> Score:
     cautious = problem.cautious(caution)
     guarded = bool(problem.objective.guardrails)
-    exposure = _exposure(problem, torch.as_tensor(problem.baseline[None])).clamp_min(1e-4)
 
     def score(X: Tensor) -> Tensor:
         value = cautious(X)
         if guarded:
             value = value + 100.0 * broken(X)
         if strength > 0:
-            value = value + strength * _divergence(_exposure(problem, X), exposure)
+            value = value + strength * divergence(problem, X)
         return value
 
     return score
-
-
-def _exposure(problem: Problem, X: Tensor) -> Tensor:
-    W, F = problem.space.layout.split(X)
-    total: Tensor = (W * F[..., None]).sum(-2)
-    return total
-
-
-def _divergence(p: Tensor, q: Tensor) -> Tensor:
-    safe = p.clamp_min(1e-12)
-    return (safe * (safe.log() - q.log())).sum(-1)
 
 
 def _per_choice(problem: Problem, pool: Array, score: Score) -> list[tuple[float, Array, float]]:
@@ -150,20 +145,28 @@ def _chosen(
 
 
 def _menu(
-    problem: Problem, levels: list[tuple[float, Array, float]], pool: Array, score: Score
+    problem: Problem,
+    levels: list[tuple[float, Array, float]],
+    pool: Array,
+    score: Score,
+    broken: Score,
 ) -> Array:
-    """What a replayed study may choose from: the best found, the observed, and good others."""
+    """What a replayed study may choose from: the best found, the observed, and good others.
+
+    Those that break a guardrail are left out, the baseline excepted.
+    """
     values = evaluate(score, pool)
     good = pool[spread_best(problem, pool, values, 200, apart=0.02)]
     rows = np.array([row for _, row, _ in levels])
-    return np.vstack([rows, problem.X, problem.baseline[None], good])
+    menu = np.vstack([rows, problem.X, good])
+    return np.vstack([problem.baseline[None], menu[evaluate(broken, menu) <= KEPT]])
 
 
 def _default_refit(problem: Problem) -> Refit:
     from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
     layout, names = problem.original.layout, problem.original.names
-    effort = SurrogateSettings(restarts=2, iterations=100)
+    effort = SurrogateSettings(restarts=2, iterations=60, laws=())
 
     def refit(evidence: Evidence, seed: int) -> SurrogateLike:
         return fit_surrogate(

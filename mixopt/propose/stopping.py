@@ -14,6 +14,9 @@ from mixopt.space import Frozen, Objective, SearchSpace
 #: Draws of the objective over which the improvement is averaged.
 DRAWS = 32
 
+#: Out-of-fold rank correlation below which a surrogate is not trusted to say stop.
+TRUSTED = 0.5
+
 
 class StopDecision(Frozen):
     """Whether to stop, and why.
@@ -94,9 +97,13 @@ def should_stop(
     least = max(12, _directions(problem) + 3) if minimum is None else minimum
     gain, noise = _improvement(problem, seed), problem.noise
     seen = len(np.unique(np.round(problem.X, 6), axis=0))
+    rank = problem.ranking()
     figures = f"an expected improvement of {gain:.4f} against a noise of {noise:.4f} per trial"
     if gain >= factor * noise:
         stop, reason = False, f"more trials pay: {figures}"
+    elif rank is not None and rank < TRUSTED:
+        stop = False
+        reason = f"{figures}, but a rank correlation of {rank:.2f} out of fold is too low to trust"
     elif seen < least:
         stop = False
         reason = f"{figures}, but {seen} different trials are too few to trust (least {least})"

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from mixopt.propose import Evidence, Recommendation, initial_design, recommend
+from mixopt.errors import StudyError
+from mixopt.propose import Evidence, Recommendation, initial_design, pareto, recommend
 from mixopt.propose.optimism import replay
+from mixopt.propose.prior import cross_validated_strength, divergence
 from mixopt.propose.problem import Problem
 from mixopt.space import Guardrail, Objective
 
@@ -165,3 +167,50 @@ def test_replays_find_the_optimism_of_an_overconfident_fit():
 
     assert gap(0.001) > 0.02
     assert gap(0.001) > 2 * abs(gap(0.1))
+
+
+def test_the_prior_is_used_only_where_it_chooses_better():
+    # Predictions are pure noise, and the baseline is the best there is: the prior must be used.
+    space, _, objective, surrogate, seen = study(4, 1, 40)
+    problem = Problem.of(space, objective, surrogate, seen)
+    far = divergence(problem, torch.as_tensor(problem.X)).numpy()
+    Y = np.tile(far[:, None], (1, 4))
+    luck = Evidence(seen.X, Y, seen.metrics, seen.ids)
+    asked_of = Problem.of(space, objective, surrogate, luck)
+
+    def refit(evidence, seed):
+        noise = 0.002 * np.random.default_rng(seed).standard_normal(evidence.Y.shape)
+        return Standin(
+            space, Evidence(evidence.X, noise, evidence.metrics, evidence.ids), 0.001, 0.1
+        )
+
+    assert cross_validated_strength(asked_of, refit, 0) > 0
+    # The surrogate predicts well: nothing is gained by holding it back.
+    assert cross_validated_strength(problem, refitter(space, 0.01), 0) == 0
+    few = Problem.of(
+        space, objective, surrogate, Evidence(seen.X[:9], Y[:9], seen.metrics, seen.ids[:9])
+    )
+    assert cross_validated_strength(few, refit, 0) == 0
+
+
+def test_notes_warn_of_a_surrogate_that_ranks_badly():
+    space, _, objective, surrogate, seen = study(3, 1, 14)
+    surrogate.report = lambda: [{"metric": m, "spearman": 0.3} for m in seen.metrics]
+    got = asked(space, Landscape(space), objective, surrogate, seen, replays=0)
+    assert any("Spearman correlation of 0.30 only" in note for note in got.notes)
+
+
+def test_the_front_trades_one_objective_for_the_other():
+    space, land, _, _, seen = study(4, 1, epochs=50.0)
+    both = [Objective(weights={"a": 1.0}), Objective(weights={"b": 1.0})]
+    front = pareto(space, both, Exact(land), seen, seed=0, points=6)
+    values = np.array([[e.mean for e in p.objectives] for p in front])
+    assert len(front) >= 4
+    assert (np.diff(values[:, 0]) > 0).all()
+    assert (np.diff(values[:, 1]) < 0).all()
+    dense = land(space.sample(4000, np.random.default_rng(0), vertices=0.05))[:, :2]
+    for point in values:
+        assert not (dense < point - 0.005).all(1).any()
+    assert all(not space.broken(p.schedule, 1e-6) for p in front)
+    with pytest.raises(StudyError, match="needs two or more objectives; got 1"):
+        pareto(space, both[:1], Exact(land), seen, seed=0)

@@ -54,3 +54,15 @@ def test_more_evidence_lowers_the_expected_improvement():
         gains.append(expected_improvement(space, objective, surrogate, seen, seed=0))
     assert gains[1] < 0.6 * gains[0]
     assert np.isfinite(gains).all()
+
+
+def test_a_surrogate_that_ranks_badly_is_not_trusted_to_stop():
+    space = make_space(4, 1, epochs=50)
+    land = Landscape(space, 0.05)
+    seen = land.evidence(initial_design(space, 60, seed=0))
+    objective = Objective(weights=dict.fromkeys(land.metrics, 0.25))
+    surrogate = Standin(space, seen, 0.05)
+    surrogate.report = lambda: [{"metric": m, "spearman": 0.2} for m in seen.metrics]
+    decision = should_stop(space, objective, surrogate, seen, seed=0)
+    assert not decision.stop
+    assert "a rank correlation of 0.20 out of fold is too low to trust" in decision.reason
