@@ -15,6 +15,8 @@ import numpy as np
 
 from mixopt.bench.loglinear import fit_loglinear, loglinear
 from mixopt.bench.tables import Array, BenchError
+from mixopt.laws.fitter import fit_law
+from mixopt.laws.mixing import EffectiveData
 from mixopt.laws.shared import SharedShape, fit_shared
 from mixopt.space import Layout
 from mixopt.surrogate import fit_surrogate
@@ -68,6 +70,14 @@ def fit_shared_law(task: Task) -> Predictor:
     ones = np.ones((len(task.X), 1))
     fit = fit_shared(shape, task.X[:, None], ones, task.Y, seed=task.seed)[0]
     return lambda X: Forecast(fit.predict(X[:, None], np.ones((len(X), 1))))
+
+
+def fit_effective_data(task: Task) -> Predictor:
+    """The effective-data law alone, one metric at a time."""
+    own = [task.domains.index(k) if k in task.domains else -1 for k in task.metrics]
+    ones = np.ones((len(task.X), 1))
+    fit = fit_law(EffectiveData(), task.X[:, None], ones, task.Y, own, seed=task.seed)[0]
+    return lambda X: Forecast(np.asarray(fit.predict(X[:, None], np.ones((len(X), 1)))))
 
 
 def fit_mixing_laws(task: Task) -> Predictor:
@@ -165,6 +175,7 @@ def fit_climb(task: Task) -> Predictor:
 SURROGATES: dict[str, Callable[[Task], Predictor]] = {
     "mixopt": fit_mixopt,
     "shared-law": fit_shared_law,
+    "effective-data": fit_effective_data,
     "gp": fit_gp,
     "regmix": fit_regmix,
     "climb": fit_climb,
