@@ -350,7 +350,8 @@ def _finished_search(data: ReportData) -> pd.DataFrame:
     frame = data.trials
     if frame.empty or "objective" not in frame:
         raise NotApplicable("no trial has finished")
-    search = frame[(frame["kind"] != "confirmation") & frame["objective"].notna()]
+    checks = frame["kind"].isin(["confirmation", "comparison"])
+    search = frame[~checks & frame["objective"].notna()]
     if search.empty:
         raise NotApplicable("no trial of the search has finished")
     return search.reset_index(drop=True)

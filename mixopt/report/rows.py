@@ -166,9 +166,13 @@ def guardrail_table(rec: Recommendation) -> Table | None:
 
 
 def cost_table(data: ReportData) -> Table:
-    """Trials, tokens, FLOPs and time of the search and of the confirmation runs."""
-    confirming = data.trials["kind"] == "confirmation"
-    parts = (("search", data.trials[~confirming]), ("confirmation", data.trials[confirming]))
+    """Trials, tokens, FLOPs and time of the search and of the runs that check its answer."""
+    kind = data.trials["kind"]
+    checks = kind.isin(["confirmation", "comparison"])
+    confirming = data.trials[kind == "confirmation"]
+    parts = [("search", data.trials[~checks]), ("confirmation", confirming)]
+    if (kind == "comparison").any():
+        parts.append(("attribution and controls", data.trials[kind == "comparison"]))
     rows = tuple(
         (
             label,

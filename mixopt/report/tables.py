@@ -22,6 +22,8 @@ from mixopt.report.rows import (
 from mixopt.space import Objective, SearchSpace
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from mixopt.propose import Recommendation
 
 
@@ -78,9 +80,9 @@ def plan_table(plan: Any) -> RenderableType:
     return render(Table("At most", ("what", "how much"), rows))
 
 
-def as_json(rec: Recommendation) -> str:
-    """A recommendation as JSON; not-a-number and infinite values become null."""
-    return json.dumps(fmt.plain(rec.model_dump()), indent=2, ensure_ascii=False, default=_default)
+def as_json(value: BaseModel) -> str:
+    """A recommendation, or any such value, as JSON; not-a-number and infinities become null."""
+    return json.dumps(fmt.plain(value.model_dump()), indent=2, ensure_ascii=False, default=_default)
 
 
 def _default(x: Any) -> Any:

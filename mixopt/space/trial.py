@@ -26,6 +26,7 @@ class Kind(StrEnum):
     proposed = "proposed"
     attached = "attached"
     confirmation = "confirmation"
+    comparison = "comparison"
 
 
 class Trial(Frozen):

@@ -69,7 +69,8 @@ def build_evidence(
     """
     from mixopt.propose import Evidence
 
-    used = [r.trial for r in records if r.trial.kind != Kind.confirmation and r.trial.id in finals]
+    checks = (Kind.confirmation, Kind.comparison)
+    used = [r.trial for r in records if r.trial.kind not in checks and r.trial.id in finals]
     if len(used) < 2:
         raise StudyError(
             f"learning from trials needs at least two finished ones; the study has {len(used)}",

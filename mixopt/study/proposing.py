@@ -83,7 +83,8 @@ def no_gain(study: Study) -> str | None:
 
 
 def _learned_from(records: Sequence[TrialRecord]) -> int:
-    return sum(r.state == State.finished and r.trial.kind != Kind.confirmation for r in records)
+    checks = (Kind.confirmation, Kind.comparison)
+    return sum(r.state == State.finished and r.trial.kind not in checks for r in records)
 
 
 def _decide(study: Study, finished: int) -> dict[str, Any]:

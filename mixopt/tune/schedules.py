@@ -1,0 +1,113 @@
+"""Runs on request around a recommended schedule: attribution of a domain, and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mixopt.errors import StudyError
+from mixopt.space import Schedule
+from mixopt.study import Study
+from mixopt.study.attribute import (
+    Attribution,
+    Controls,
+    attribution,
+    attribution_schedules,
+    control_schedules,
+    controls,
+)
+from mixopt.study.compare import Comparison, comparison_values, open_runs, set_up_comparison
+from mixopt.tune.job import Job
+from mixopt.tune.progress import Progress
+from mixopt.tune.rounds import run_trials
+
+if TYPE_CHECKING:
+    from mixopt.propose import Recommendation
+
+
+def run_comparison(
+    job: Job, study: Study, schedules: Mapping[str, Schedule], seeds: int, progress: Progress | None
+) -> Comparison:
+    """Train schedules with common seeds on Ray; runs that the study has are not repeated.
+
+    Args:
+        job: Gives the trainer and its resources.
+        study: Keeps the runs.
+        schedules: Per label.
+        seeds: Runs of each.
+        progress: Shows the runs.
+
+    Raises:
+        StudyError: As ``set_up_comparison`` and ``run_trials``.
+    """
+    comparison = set_up_comparison(study, schedules, seeds=seeds)
+    run_trials(
+        study,
+        job.trainer(),
+        open_runs(study, comparison),
+        out=job.out,
+        resources_per_trial=job.file.resources_per_trial,
+        progress=progress,
+    )
+    return comparison
+
+
+def attribute_job(
+    job: Job,
+    domain: str,
+    *,
+    seeds: int = 3,
+    fraction: float | None = None,
+    progress: Progress | None = None,
+) -> Attribution:
+    """What a domain does in the recommended schedule: its last phase with and without it.
+
+    Args:
+        job: A study that has been run.
+        domain: To be left out.
+        seeds: Runs of each side.
+        fraction: Look at the best schedule with this upsample fraction; None for the recommended.
+        progress: Shows the runs.
+
+    Raises:
+        StudyError: If the schedule does not use the domain, or runs failed.
+    """
+    study = job.existing_study()
+    if domain not in study.space.names:
+        raise StudyError(
+            f"the domain to attribute must be one of the space; got {domain!r}",
+            f"it has {', '.join(study.space.names)}",
+        )
+    schedules = attribution_schedules(schedule_at(study.recommend(), fraction), domain)
+    comparison = run_comparison(job, study, schedules, seeds, progress)
+    return attribution(schedules, domain, comparison_values(study, comparison))
+
+
+def controls_job(
+    job: Job, *, seeds: int = 3, fraction: float | None = None, progress: Progress | None = None
+) -> Controls:
+    """How much of the recommended schedule's gain over its base is order, how much exposure.
+
+    Arguments and errors are those of ``attribute_job``.
+    """
+    study = job.existing_study()
+    schedules = control_schedules(schedule_at(study.recommend(), fraction))
+    comparison = run_comparison(job, study, schedules, seeds, progress)
+    return controls(schedules, comparison_values(study, comparison))
+
+
+def schedule_at(recommendation: Recommendation, fraction: float | None) -> Schedule:
+    """The recommended schedule, or the best with a given upsample fraction.
+
+    Raises:
+        StudyError: If the space does not allow that fraction.
+    """
+    if fraction is None:
+        return recommendation.schedule
+    for point in recommendation.trade_off:
+        if abs(point.upsample_fraction - fraction) < 1e-6:
+            return point.schedule
+    levels = ", ".join(f"{p.upsample_fraction:g}" for p in recommendation.trade_off)
+    raise StudyError(
+        f"the fraction must be one that the space allows; got {fraction:g}", f"it allows {levels}"
+    )
