@@ -2,7 +2,7 @@
 
 from mixopt.bench.critical import critical
 from mixopt.bench.extrapolate import extrapolate
-from mixopt.bench.predict import predict
+from mixopt.bench.predict import parse_counts, predict
 from mixopt.bench.search import search
 from mixopt.bench.tables import BenchError, BenchTable, load_table
 
@@ -12,6 +12,7 @@ __all__ = [
     "critical",
     "extrapolate",
     "load_table",
+    "parse_counts",
     "predict",
     "search",
 ]

@@ -31,7 +31,7 @@ def critical(
         seed: Of the bootstrap.
 
     Returns:
-        ``critical_share`` with ``low`` and ``high``, ``base_loss`` and the law's ``c, k, b``
+        ``critical_share`` with ``low`` and ``high`` (and both as ``interval``), ``base_loss`` and the law's ``c, k, b``
         (nats/token), the runs' ``shares`` and ``losses``, their ``noise_sd``, and ``horizon``:
         the same share at every length in the table.
 
@@ -72,6 +72,7 @@ def critical(
         "table": table.name,
         "step": step,
         **_row(answer),
+        "interval": [answer.low, answer.high],
         "level": level,
         "base_loss": base_loss,
         "law": {"c": answer.law.c, "k": answer.law.k, "b": answer.law.b},

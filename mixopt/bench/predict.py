@@ -20,6 +20,21 @@ _Z95 = 1.959964
 Row = dict[str, Any]
 
 
+def parse_counts(text: str) -> list[int]:
+    """Numbers of training rows, as ``32,64,128``.
+
+    Raises:
+        BenchError: If a part is no positive number.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise BenchError(
+            f"numbers of training rows must be positive, parted by commas; got {text!r}",
+            "write 32,64,128",
+        )
+    return [int(part) for part in parts]
+
+
 def predict(
     table: BenchTable | str,
     *,

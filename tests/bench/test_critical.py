@@ -11,6 +11,7 @@ def test_the_critical_share_of_the_continual_runs(data):
     answer = critical(load_table("continual", data))
     assert 0.28 < answer["critical_share"] < 0.295
     assert answer["low"] < answer["critical_share"] < answer["high"]
+    assert answer["interval"] == [answer["low"], answer["high"]]
     by_step = {row["step"]: row["critical_share"] for row in answer["horizon"]}
     assert by_step[2000] == pytest.approx(0.345, abs=0.01)
     assert by_step[8000] == pytest.approx(0.29, abs=0.01)

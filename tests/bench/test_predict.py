@@ -3,7 +3,7 @@ import builtins
 import numpy as np
 import pytest
 
-from mixopt.bench import BenchError, predict
+from mixopt.bench import BenchError, parse_counts, predict
 from mixopt.bench.designs import design_rows
 from mixopt.bench.loglinear import fit_loglinear, loglinear
 from mixopt.bench.methods import SURROGATES, Task, surrogate
@@ -146,3 +146,10 @@ def test_fewer_rows_than_coefficients_still_fit():
     X = np.random.default_rng(0).dirichlet(np.ones(8), 4)
     fit = fit_loglinear(X, np.array([1.0, 1.2, 1.1, 1.4]))
     assert np.isfinite(loglinear(fit, X)).all()
+
+
+def test_counts_are_read_or_refused():
+    assert parse_counts("32, 64,128") == [32, 64, 128]
+    for text in ("", "32,,64", "all", "-3", "0"):
+        with pytest.raises(BenchError, match="must be positive, parted by commas"):
+            parse_counts(text)
