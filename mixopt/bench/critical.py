@@ -31,9 +31,9 @@ def critical(
         seed: Of the bootstrap.
 
     Returns:
-        ``critical_share`` with ``low`` and ``high`` (and both as ``interval``), ``base_loss`` and the law's ``c, k, b``
-        (nats/token), the runs' ``shares`` and ``losses``, their ``noise_sd``, and ``horizon``:
-        the same share at every length in the table.
+        ``critical_share`` with ``low`` and ``high`` (and both as ``interval``), ``base_loss`` and
+        the law's ``c, k, b`` (nats/token), the runs' ``shares`` and ``losses``, their
+        ``noise_sd``, and ``horizon``: the same share at every length in the table.
 
     Raises:
         BenchError: If the table has no such step, source or base checkpoint.
