@@ -11,7 +11,7 @@ from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
 from .standin import Landscape, Standin, make_space
 
-QUICK = SurrogateSettings(restarts=1, iterations=30, gp_iterations=20)
+QUICK = SurrogateSettings(restarts=1, iterations=30, gp_iterations=20, laws=())
 
 
 def setting(d=4, phases=1, n=14, order=None, noise=0.01, **extra):
@@ -99,8 +99,8 @@ def test_three_rounds_reach_clearly_lower_regret_than_random_ones():
     objective = Objective(weights={"a": 0.6, "d": 0.4})
     w = objective.coefficients(list(land.metrics))
     best = (land(space.sample(20_000, np.random.default_rng(0), vertices=0.02)) @ w).min()
-    ours = np.mean([rounds("thompson", s, space, land, objective) - best for s in range(3)])
-    random = np.mean([rounds("random", s, space, land, objective) - best for s in range(3)])
+    ours = np.mean([rounds("thompson", s, space, land, objective) - best for s in range(2)])
+    random = np.mean([rounds("random", s, space, land, objective) - best for s in range(2)])
     assert ours < 0.5 * random
 
 
