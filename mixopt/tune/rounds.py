@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,10 +122,13 @@ def run_rounds(
             fail, or a trial does not fit on the cluster.
     """
     claimed = _claimed(study, trainer, out, resources_per_trial, progress)
-    with claimed as run, run.progress, _session(run, address):
-        slots = count_slots(run.resources)
-        _search(run)
-        recommendation = _recommend(run, confirm)
+    with claimed as run, run.progress, ThreadPoolExecutor(1) as beside:
+        # Ray waits for its own processes; the first round is proposed meanwhile.
+        first = beside.submit(_next, run)
+        with _session(run, address):
+            slots = count_slots(run.resources)
+            _search(run, first)
+            recommendation = _recommend(run, confirm)
     return _summary(run, recommendation, slots)
 
 
@@ -190,17 +194,21 @@ def _session(run: _Run, address: str | None) -> Iterator[None]:
             session.__exit__(None, None, None)
 
 
-def _search(run: _Run) -> None:
+def _search(run: _Run, first: Future[list[Trial]]) -> None:
+    with run.clock.part("proposals"):
+        trials = first.result()
+    while trials:
+        _run_trials(run, trials)
+        with run.clock.part("proposals"):
+            trials = _next(run)
+
+
+def _next(run: _Run) -> list[Trial]:
+    """The open trials of the round, or of the next; none where the search is over."""
     study = run.study
     if not search_open(study):
         require_progress(study)
-    while True:
-        with run.clock.part("proposals"):
-            trials = [] if study.should_stop() else study.ask()
-        if not trials:
-            return
-        _run_trials(run, trials)
-        require_progress(study)
+    return [] if study.should_stop() else study.ask()
 
 
 def _recommend(run: _Run, confirm: bool) -> Recommendation:

@@ -45,7 +45,7 @@ def make_study(folder):
         budget=budget,
         initial=6,
         batch=4,
-        confirm_seeds=1,
+        confirm_seeds=2,
     )
 
 

@@ -97,6 +97,26 @@ def test_attribution_and_controls_from_the_command_line(job, capsys):
     assert len(job.existing_study().records()) == len(again)
 
 
+def test_the_trade_off_from_the_command_line(job, capsys):
+    study = job.study
+    for trial in study.ask():
+        study.tell(trial.id, train(trial.schedule, trial.fidelity, trial.seed))
+    asked = ("tradeoff", job.out, "--target", "reason", "--general", "talk", "--slack", "0.02")
+    assert call(*asked, "--json") == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert [c["upsample_fraction"] for c in found["levels"]] == [0.0, 0.1, 0.2, 0.3]
+    # Late math helps reasoning, and the guardrail on talk holds the ending back.
+    assert found["chosen"]["upsample_fraction"] > 0
+    assert found["chosen"]["target"]["high"] < 0
+    assert found["chosen"]["general"]["mean"] <= 0.02
+    page = (job.out / "tradeoff.html").read_text()
+    assert "Pareto choices" in page
+    assert "src=" not in page[: page.index("<script")]
+    assert call(*asked) == 0
+    assert "Trade-off" in capsys.readouterr().out
+
+
 def test_what_cannot_be_attributed_is_said(job, capsys):
     assert call("attribute", job.out, "--domain", "maths") == 1
     assert "one of the space; got 'maths'" in capsys.readouterr().err
