@@ -147,21 +147,22 @@ class GP:
         units = torch.as_tensor(offset), torch.as_tensor(scale)
         return cls(kernel, data, inv, alpha, noise, *units)
 
-    def mean(self, x: Embedded) -> Tensor:
+    def cross(self, x: Embedded) -> Tensor:
+        """``... m x q x n`` prior covariance with the training rows: K below."""
+        return self.kernel.covariance(x, self.data)
+
+    def mean(self, K: Tensor) -> Tensor:
         """``... q x m`` posterior mean (nats/token)."""
-        K = self.kernel.covariance(x, self.data)
         standard = (K @ self.alpha[..., None])[..., 0].transpose(-1, -2)
         return self.offset + self.scale * standard
 
-    def covariance(self, x: Embedded) -> Tensor:
+    def covariance(self, x: Embedded, K: Tensor) -> Tensor:
         """``... m x q x q`` posterior covariance of the latent losses."""
-        K = self.kernel.covariance(x, self.data)
         cov = self.kernel.covariance(x, x) - K @ self.inv @ K.transpose(-1, -2)
         return cov * (self.scale**2)[:, None, None]
 
-    def variance(self, x: Embedded) -> Tensor:
+    def variance(self, K: Tensor) -> Tensor:
         """``... q x m`` posterior variances, without the q x q matrix."""
-        K = self.kernel.covariance(x, self.data)
         prior = CONSTANT + torch.stack(self.kernel.scales).sum(0)
         latent = prior[:, None] - ((K @ self.inv) * K).sum(-1)
         return torch.mul(latent.clamp_min(1e-12).transpose(-1, -2), self.scale**2)

@@ -128,8 +128,8 @@ def prior_member(data: Data, fixed: Array, prior: Prior) -> Member:
     theta = fit_hyperparameters(data.U, data.Z.T, fixed.T, prior, 0)
     gp = _condition(data, Kernel(torch.as_tensor(theta), data.U.shape[-1]), fixed)
     nothing = np.tile(data.offset, (len(data.Y), 1))
-    variance = gp.variance(gp.kernel.embed(torch.as_tensor(data.W), torch.as_tensor(data.F)))
-    return Member("warped GP", _gp_mean(gp), nothing, variance.numpy(), gp=gp)
+    x = gp.kernel.embed(torch.as_tensor(data.W), torch.as_tensor(data.F))
+    return Member("warped GP", _gp_mean(gp), nothing, gp.variance(gp.cross(x)).numpy(), gp=gp)
 
 
 def warped_member(data: Data, setting: GPSetting) -> Member:
@@ -190,7 +190,7 @@ def _condition(data: Data, kernel: Kernel, fixed: Array) -> GP:
 
 
 def _gp_mean(gp: GP) -> Mean:
-    return lambda W, F: gp.mean(gp.kernel.embed(W, F))
+    return lambda W, F: gp.mean(gp.cross(gp.kernel.embed(W, F)))
 
 
 def _masses(data: Data, fit: SharedFit) -> MassFeatures:
@@ -214,4 +214,5 @@ def _held_out(data: Data, kernel: Kernel, fixed: Array, out: Any) -> tuple[Array
     gp = GP.condition(kernel, *rows, data.offset, data.scale)
     x = kernel.embed(torch.as_tensor(data.W[out]), torch.as_tensor(data.F[out]))
     noise = (kernel.noise.numpy() + fixed[out]) * data.scale**2
-    return gp.mean(x).numpy(), gp.variance(x).numpy() + noise
+    K = gp.cross(x)
+    return gp.mean(K).numpy(), gp.variance(K).numpy() + noise

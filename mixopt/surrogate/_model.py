@@ -94,9 +94,9 @@ class StackModel(Model):
         W = W[..., self.order]
         return W, F, self.gp.kernel.embed(W, F)
 
-    def mean(self, W: Tensor, F: Tensor, x: Embedded) -> Tensor:
-        """Stack mean ``... x q x m`` (nats/token)."""
-        total: Tensor = self.weights[-1] * self.gp.mean(x)
+    def mean(self, W: Tensor, F: Tensor, K: Tensor) -> Tensor:
+        """Stack mean ``... x q x m`` (nats/token), given the GP's cross covariance K."""
+        total: Tensor = self.weights[-1] * self.gp.mean(K)
         flat_W, flat_F = W.reshape(-1, *W.shape[-2:]), F.reshape(-1, F.shape[-1])
         for w, member in zip(self.weights[:-1], self.means, strict=True):
             if bool((w > 0).any()):
@@ -119,9 +119,10 @@ class StackModel(Model):
             posterior_transform: BoTorch's, applied last.
         """
         W, F, x = self.embed(X)
-        mean = self.mean(W, F, x)
+        K = self.gp.cross(x)
+        mean = self.mean(W, F, K)
         inflate = self.inflation(mean).transpose(-1, -2)
-        cov = self.gp.covariance(x) * inflate[..., :, None] * inflate[..., None, :]
+        cov = self.gp.covariance(x, K) * inflate[..., :, None] * inflate[..., None, :]
         eye = torch.eye(X.shape[-2], dtype=cov.dtype)
         cov = cov + (1e-9 * self.gp.scale**2)[:, None, None] * eye
         if isinstance(observation_noise, Tensor):
@@ -178,9 +179,9 @@ class SamplePaths:
         """Paths at ``X`` (``batch x D``): ``num x batch x m`` nats/token, differentiable."""
         gp = self.model.gp
         W, F, x = self.model.embed(X)
-        mean = self.model.mean(W, F, x)
+        K = gp.cross(x)
+        mean = self.model.mean(W, F, K)
         factor = self.model.inflation(mean) * gp.scale
-        K = gp.kernel.covariance(x, gp.data)
         parts = [self._prior(i, x) - K[i] @ self.correction[i] for i in range(len(K))]
         return mean + factor * torch.stack(parts).permute(2, 1, 0)
 

@@ -35,8 +35,11 @@ def check_rows(
             f"{len(metrics)} metric names and {len(domains)} domain names",
             "pass one name per column",
         )
-    if len(X) < 1:
-        raise SurrogateError("a surrogate needs at least one row; got none", "tell some trials")
+    if Y.size < 1:
+        raise SurrogateError(
+            f"a surrogate needs at least one row and one metric; got losses of shape {Y.shape}",
+            "tell some trials first",
+        )
     for row, col in np.argwhere(~np.isfinite(Y)):
         raise SurrogateError(
             f"every loss must be finite; row {row} has {metrics[col]} = {Y[row, col]}",

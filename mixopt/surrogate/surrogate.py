@@ -106,9 +106,10 @@ class Surrogate:
         check_weights(self.model.layout, X, self.domains)
         with torch.no_grad():
             W, F, x = self.model.embed(torch.as_tensor(X))
-            mean = self.model.mean(W, F, x)
+            K = self.model.gp.cross(x)
+            mean = self.model.mean(W, F, K)
             inflate = self.model.inflation(mean).numpy()
-            sd = np.sqrt(self.model.gp.variance(x).numpy()) * inflate
+            sd = np.sqrt(self.model.gp.variance(K).numpy()) * inflate
         noise = np.sqrt(self.model.noise_var.numpy()) * inflate
         return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
 

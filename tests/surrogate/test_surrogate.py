@@ -226,7 +226,8 @@ def test_known_variances_are_checked_and_used():
     Yvar[0] = 1.0
     Y[0] += 0.5
     s = fit_surrogate(Layout(3), X, Y, ["d0", "d1"], names(3), Yvar=Yvar, settings=QUICK)
-    at_row = s.model.gp.mean(s.model.embed(torch.as_tensor(X[:1]))[2]).numpy()
+    x = s.model.embed(torch.as_tensor(X[:1]))[2]
+    at_row = s.model.gp.mean(s.model.gp.cross(x)).numpy()
     assert np.abs(at_row - Y[0]).min() > 0.3
 
 
@@ -238,3 +239,8 @@ def test_the_same_seed_gives_the_same_surrogate():
     )
     np.testing.assert_array_equal(a.mean, b.mean)
     np.testing.assert_array_equal(a.sd, b.sd)
+
+
+def test_nothing_to_learn_from_is_refused():
+    with pytest.raises(SurrogateError, match="at least one row and one metric"):
+        fit_surrogate(Layout(3), np.zeros((0, 3)), np.zeros((0, 1)), ["d0"], names(3))
