@@ -215,6 +215,48 @@ def controls(
 
 
 @app.command
+def tradeoff(
+    study: Path,
+    /,
+    *,
+    target: Annotated[list[str], Parameter(name="--target", consume_multiple=True)],
+    general: Annotated[list[str], Parameter(name="--general", consume_multiple=True)],
+    slack: float,
+    confidence: float = 0.9,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Show general against target ability over the upsample fraction; nothing is trained.
+
+    Args:
+        study: YAML file of the study, or its folder.
+        target: NAME=WEIGHT of the metrics to gain on, or one metric's name alone.
+        general: NAME=WEIGHT of the metrics to keep, or one metric's name alone.
+        slack: Allowed rise of the general loss over the baseline's, in nats per token.
+        confidence: Probability with which it must stay within.
+        out: Folder of the run; the figure is written there.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    from mixopt.report.tables import as_json, render
+    from mixopt.report.tradeoff import pareto_table, trade_off_table, write_trade_off
+    from mixopt.study.finished import parse_weights
+    from mixopt.tune.job import Job
+    from mixopt.tune.schedules import trade_off_job
+
+    weights = parse_weights(target, "--target"), parse_weights(general, "--general")
+    job = Job.open(study, out, storage)
+    found = trade_off_job(job, *weights, slack=slack, confidence=confidence)
+    if json:
+        print(as_json(found))
+    else:
+        _print(render(trade_off_table(found)))
+        _print(render(pareto_table(found)))
+    _say(f"wrote {write_trade_off(found, job.out)}")
+
+
+@app.command
 def fit(
     ratios: Path,
     metrics: Path,

@@ -1,4 +1,4 @@
-"""Runs on request around a recommended schedule: attribution of a domain, and controls."""
+"""What is asked about a recommended schedule: attribution, controls, trade-off."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mixopt.errors import StudyError
 from mixopt.space import Schedule
-from mixopt.study import Study
+from mixopt.study import Study, derived_seed
 from mixopt.study.attribute import (
     Attribution,
     Controls,
@@ -23,6 +23,7 @@ from mixopt.tune.rounds import run_trials
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
+    from mixopt.propose.tradeoff import TradeOff
 
 
 def run_comparison(
@@ -94,6 +95,42 @@ def controls_job(
     schedules = control_schedules(schedule_at(study.recommend(), fraction))
     comparison = run_comparison(job, study, schedules, seeds, progress)
     return controls(schedules, comparison_values(study, comparison))
+
+
+def trade_off_job(
+    job: Job,
+    target: Mapping[str, float],
+    general: Mapping[str, float],
+    *,
+    slack: float,
+    confidence: float = 0.9,
+) -> TradeOff:
+    """General against target ability over the upsample fraction; nothing is trained.
+
+    Args:
+        job: A study that has been run.
+        target: Weights of the metrics to gain on, summing to 1.
+        general: Weights of the metrics to keep, summing to 1.
+        slack: Allowed rise of the general loss over the baseline's (nats/token).
+        confidence: Probability with which it must stay within.
+
+    Raises:
+        StudyError: If too few trials are finished, or a metric was not measured.
+    """
+    from mixopt.propose.tradeoff import trade_off
+
+    study = job.existing_study()
+    evidence, surrogate = study.learned(extra=True)
+    return trade_off(
+        study.space,
+        surrogate,
+        evidence,
+        target=target,
+        general=general,
+        slack=slack,
+        confidence=confidence,
+        seed=derived_seed(study.seed, "trade-off"),
+    )
 
 
 def schedule_at(recommendation: Recommendation, fraction: float | None) -> Schedule:
