@@ -18,6 +18,7 @@ from mixopt.propose.recommendation import (
     Recommendation,
     TradeOffPoint,
 )
+from mixopt.propose.remap import remap
 from mixopt.propose.stopping import StopDecision, expected_improvement, should_stop
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "pareto",
     "propose_batch",
     "recommend",
+    "remap",
     "schedule_distance",
     "should_stop",
 ]
