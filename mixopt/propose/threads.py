@@ -16,7 +16,7 @@ def one_thread(function: Callable[P, R]) -> Callable[P, R]:
     """Run a function with a single torch thread, and put the number back afterwards.
 
     Threads that meet after every small product cost more than they bring: a batch in 17 domains
-    took 1.9 CPU seconds on one thread, and 15 on two of a busy machine.
+    took 2.9 CPU seconds on one thread, and 15 or more on two of a busy machine.
     """
 
     @functools.wraps(function)
