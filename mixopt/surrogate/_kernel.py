@@ -130,9 +130,8 @@ def inverse(K: Array) -> tuple[Array, Array]:
             return np.full_like(K, np.nan), np.full(1, np.inf)
         parts = [inverse(K[i : i + 1]) for i in range(len(K))]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-    inv = np.linalg.inv(L)
     logdet = 2.0 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(1)
-    return np.asarray(inv.swapaxes(1, 2) @ inv), logdet
+    return np.asarray(np.linalg.inv(K), dtype=float), np.asarray(logdet, dtype=float)
 
 
 def fit_hyperparameters(
