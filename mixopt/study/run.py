@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixopt.errors import MixoptError, StudyError, TrialError
 from mixopt.space import Observation, Trainer, Trial
+from mixopt.study.cost import record_cost
 from mixopt.study.evidence import last_values
 from mixopt.study.storage import State, TrialRecord
 from mixopt.study.trainers import CallableTrainer, require_finite
@@ -46,6 +47,7 @@ def run_trial(study: Study, trainer: Trainer, trial: Trial, owner: str | None = 
     try:
         trainer.run(trial, report)
         study.finish(trial.id, owner=owner)
+        record_cost(study, trial, trainer)
     except TrialError as error:
         study.fail(trial.id, error.message, owner=owner)
     except MixoptError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mixopt.errors import StudyError
 from mixopt.space import Trainer, Trial
 from mixopt.study import Study, TrialRecord
+from mixopt.study.cost import TrainedTokens, trained_tokens
 from mixopt.study.run import require_progress, search_open
 from mixopt.tune.progress import Progress
 from mixopt.tune.session import count_slots, ray_session
@@ -36,6 +37,8 @@ class RunSummary:
         outside_seconds: Wall time in which no trial was running.
         parts: Wall seconds per part: ``ray`` (start and stop), ``rounds`` (Tune, trials included),
             ``proposals`` (designs, fits, stopping rule and recommendation).
+        cost: Tokens and FLOPs really trained against those without shared trunks; of no runs
+            where the trainer does not count.
     """
 
     recommendation: Recommendation
@@ -47,6 +50,7 @@ class RunSummary:
     trial_seconds: float
     outside_seconds: float
     parts: Mapping[str, float]
+    cost: TrainedTokens
 
     @property
     def outside_share(self) -> float:
@@ -64,6 +68,7 @@ class RunSummary:
             f"{self.trials} trials ({self.failed} failed) on {self.slots} slots in "
             f"{self.wall_seconds:.1f} s; {self.outside_share:.1%} outside trials, "
             f"{self.idle_share:.1%} of the slots idle ({parts})"
+            + (f"; {self.cost}" if self.cost.runs else "")
         )
 
 
@@ -311,6 +316,7 @@ def _summary(run: _Run, recommendation: Recommendation, slots: int) -> RunSummar
         trial_seconds=sum(end - start for start, end, _ in spans),
         outside_seconds=wall - covered([(start, end) for start, end, _ in spans]),
         parts=run.clock.parts,
+        cost=trained_tokens(run.study, since=run.clock.began),
     )
 
 

@@ -1,0 +1,85 @@
+"""What the runs of a study really trained, as their trainers counted it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from mixopt.space import Frozen, Trainer, Trial
+
+if TYPE_CHECKING:
+    from mixopt.study.study import Study
+
+COST = "cost"
+
+
+class RunCost(Protocol):
+    """What a trainer that shares trunks says of its last run."""
+
+    @property
+    def tokens_trained(self) -> int:
+        """Trained on in this run."""
+
+    @property
+    def tokens_reused(self) -> int:
+        """Taken from an earlier run's checkpoint."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A trainer that counts what it trains."""
+
+    @property
+    def last_run(self) -> RunCost | None:
+        """Of the last finished run; None before the first."""
+
+
+class TrainedTokens(Frozen):
+    """Tokens and FLOPs of counted runs, with and without sharing.
+
+    Attributes:
+        runs: Runs that were counted.
+        scheduled: Tokens of their schedules: what they would train without sharing.
+        trained: Tokens they trained.
+        flops_scheduled: 6 per parameter and scheduled token.
+        flops_trained: 6 per parameter and trained token.
+    """
+
+    runs: int = 0
+    scheduled: int = 0
+    trained: int = 0
+    flops_scheduled: float = 0.0
+    flops_trained: float = 0.0
+
+    @property
+    def saved(self) -> float:
+        """Share of the scheduled FLOPs that sharing saved."""
+        return 1 - self.flops_trained / self.flops_scheduled if self.flops_scheduled else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.trained:,} tokens trained of {self.scheduled:,} without sharing "
+            f"({self.flops_trained:.3g} of {self.flops_scheduled:.3g} FLOPs, "
+            f"{self.saved:.1%} saved)"
+        )
+
+
+def record_cost(study: Study, trial: Trial, trainer: Trainer) -> None:
+    """Keep what a finished run cost, where its trainer counts."""
+    if not isinstance(trainer, Counting) or trainer.last_run is None:
+        return
+    last = trainer.last_run
+    payload = {"trial": trial.id, "trained": last.tokens_trained, "reused": last.tokens_reused}
+    study.store.add_event(study.id, COST, payload)
+
+
+def trained_tokens(study: Study, since: float = 0.0) -> TrainedTokens:
+    """Sum what runs cost that ended after a time (seconds since the epoch)."""
+    size = {r.trial.id: 6.0 * r.trial.fidelity.parameters for r in study.records()}
+    found = [e for e in study.store.events(study.id, COST) if e["time"] >= since]
+    return TrainedTokens(
+        runs=len(found),
+        scheduled=sum(e["trained"] + e["reused"] for e in found),
+        trained=sum(e["trained"] for e in found),
+        flops_scheduled=sum(size[e["trial"]] * (e["trained"] + e["reused"]) for e in found),
+        flops_trained=sum(size[e["trial"]] * e["trained"] for e in found),
+    )
