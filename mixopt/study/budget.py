@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Frozen
+from mixopt.space import Fidelity, Frozen, Trial
 
 
 class Spent(Frozen):
@@ -25,6 +25,16 @@ class Spent(Frozen):
     tokens: int = 0
     flops: float = 0.0
     rounds: int = 0
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial]) -> Spent:
+        """What these trials cost."""
+        return cls(
+            trials=len(trials),
+            tokens=sum(t.fidelity.tokens for t in trials),
+            flops=sum(t.fidelity.flops for t in trials),
+            rounds=len({t.round for t in trials}),
+        )
 
 
 class TrialBudget(Frozen):

@@ -76,7 +76,8 @@ def require_progress(study: Study) -> None:
         raise StudyError(
             f"every one of the {len(failed)} trials of round {last} failed; the first, "
             f"{failed[0].trial.id}: {failed[0].reason}",
-            "mend the trainer, then let them run again: mixopt run --retry-failed, or study.requeue()",
+            "mend the trainer, then let them run again: mixopt run --retry-failed, or "
+            "study.requeue()",
         )
 
 

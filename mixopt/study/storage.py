@@ -118,6 +118,23 @@ class Storage:
         with self._read() as c:
             return c.execute(select(studies).where(studies.c.name == name)).one_or_none()
 
+    def require_study(self, name: str | None) -> Row[Any]:
+        """The row of a study; without a name, of the only one.
+
+        Raises:
+            StudyError: If there is no such study, or several and no name.
+        """
+        names = self.study_names()
+        chosen = names[0] if name is None and len(names) == 1 else name
+        row = None if chosen is None else self.study(chosen)
+        if row is None:
+            wanted = "one study" if name is None else f"the study {name!r}"
+            raise StudyError(
+                f"the storage {self.url} must hold {wanted}; it holds {names}",
+                "name one of these" if names else "run a study on this storage first",
+            )
+        return row
+
     def create_study(self, name: str, config: str, digest: str, settings: str) -> int:
         """Add a study unless another process just did; returns its id."""
         with self._write() as c:

@@ -131,16 +131,7 @@ class Study:
             StudyError: If there is no such study, or several and no name.
         """
         store = Storage(storage)
-        names = store.study_names()
-        if name is None and len(names) == 1:
-            name = names[0]
-        row = store.study(name) if name is not None else None
-        if row is None:
-            wanted = "one study" if name is None else f"the study {name!r}"
-            raise StudyError(
-                f"the storage {store.url} must hold {wanted}; it holds {names}",
-                "name one of these" if names else "run a study on this storage first",
-            )
+        row = store.require_study(name)
         self = cls.__new__(cls)
         config = StudyConfig.model_validate_json(row.config)
         settings = StudySettings.model_validate_json(row.settings)
@@ -194,13 +185,7 @@ class Study:
 
     def spent(self) -> Spent:
         """What the search has spent; trials in flight and failed ones count."""
-        trials = [r.trial for r in self.records() if r.search]
-        return Spent(
-            trials=len(trials),
-            tokens=sum(t.fidelity.tokens for t in trials),
-            flops=sum(t.fidelity.flops for t in trials),
-            rounds=len({t.round for t in trials}),
-        )
+        return Spent.of([r.trial for r in self.records() if r.search])
 
     def final_values(self) -> dict[str, dict[str, float]]:
         """Per finished trial, each metric after the most tokens."""
