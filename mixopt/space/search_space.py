@@ -25,6 +25,7 @@ from mixopt.space.yamlfile import validate_yaml
 Array = NDArray[np.float64]
 
 SNAP = 1e-4
+DECIMALS = 10
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -329,13 +330,15 @@ class SearchSpace(Frozen):
         """A design row ``D`` as a schedule.
 
         Weights under 1e-4 become 0 and the rest is rescaled, unless that would break a limit.
+        Then they are rounded to ten decimals, so that phases that are the same in all but the last
+        bits are the same, and endings can branch off one trunk.
         """
         W, F = self.layout.split(self._snapped(np.asarray(row, dtype=float)))
         phases = [
             Phase(
                 name=space.name,
                 fraction=min(float(fraction), 1.0),
-                mixture=Mixture.from_array(self.names, np.maximum(weights, 0.0)),
+                mixture=Mixture.from_array(self.names, _rounded(weights)),
                 learning_rate=space.learning_rate,
             )
             for space, weights, fraction in zip(self.phases, W, F, strict=True)
@@ -408,6 +411,14 @@ class SearchSpace(Frozen):
                 f"{label} by {amount:.4g}" for label, amount in self.broken(self.baseline_schedule)
             ],
         }
+
+
+def _rounded(weights: Array) -> Array:
+    """Multiples of 1e-10 that sum to 1: what rounding leaves goes to the largest weight."""
+    out = np.round(np.maximum(weights, 0.0), DECIMALS)
+    top = int(np.argmax(out))
+    out[top] = np.round(out[top] + 1 - out.sum(), DECIMALS)
+    return out
 
 
 def _refuse_repeats(names: Sequence[str], what: str) -> None:
