@@ -257,6 +257,77 @@ def tradeoff(
 
 
 @app.command
+def critical(
+    study: Path | None = None,
+    /,
+    *,
+    table: str | None = None,
+    step: int = 10_000,
+    runs: Path | None = None,
+    base_loss: float | None = None,
+    old: Annotated[list[str] | None, Parameter(name="--old", consume_multiple=True)] = None,
+    level: float = 0.95,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Find the smallest share of old data that keeps the old loss when training continues.
+
+    Args:
+        study: YAML file of a study whose runs continue on old and new domains, or its folder.
+        table: Name of a table of real runs instead (continual).
+        step: Length of training, for a table.
+        runs: CSV of runs instead, with the columns share, loss and, if it varies, base.
+        base_loss: Old loss of the checkpoint that training continued from, for a CSV.
+        old: NAME=WEIGHT of the metrics that stand for the old ability, for a study; by default the
+            metrics named like the domains of its first phase, by their weights there.
+        level: Probability of the interval.
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    if sum(given is not None for given in (study, table, runs)) != 1:
+        raise MixoptError(
+            "mixopt critical reads one thing: a study, a --table or --runs", "give one of them"
+        )
+    if table is not None:
+        from mixopt.bench import critical as from_table
+        from mixopt.bench.show import critical_table
+
+        answer = from_table(table, step=step, level=level)
+        print(jsonlib.dumps(answer)) if json else _print(critical_table(answer))
+        return
+    found = _critical(study, runs, base_loss, old, level, out, storage)
+    from mixopt.report.effects import critical_table as table_of
+    from mixopt.report.tables import as_json, render
+
+    print(as_json(found)) if json else _print(render(table_of(found)))
+
+
+def _critical(
+    study: Path | None,
+    runs: Path | None,
+    base_loss: float | None,
+    old: list[str] | None,
+    level: float,
+    out: Path | None,
+    storage: str | None,
+) -> Any:
+    from mixopt.study.continual import continual_runs, critical_of, old_metrics, read_runs
+
+    if runs is not None:
+        return critical_of(*read_runs(runs, base_loss), level=level)
+    from mixopt.study.finished import parse_weights
+    from mixopt.tune.job import Job
+
+    assert study is not None, "one of the three is given"
+    known = Job.open(study, out, storage).existing_study()
+    weights = parse_weights(old, "--old") if old else old_metrics(known)
+    found = continual_runs(known, weights)
+    return critical_of(found.shares, found.rises, level=level)
+
+
+@app.command
 def fit(
     ratios: Path,
     metrics: Path,

@@ -1,4 +1,4 @@
-"""Tables of effects measured on purpose: attribution of a domain, and controls."""
+"""Tables of effects measured on purpose: attribution, controls, the critical share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mixopt.report.rows import Table
 if TYPE_CHECKING:
     from mixopt.study.attribute import Attribution, Controls
     from mixopt.study.compare import Effect
+    from mixopt.study.continual import Critical
 
 
 def attribution_table(found: Attribution) -> Table:
@@ -48,6 +49,21 @@ def controls_table(found: Controls) -> Table:
         f"of the 95 % interval of paired differences over common seeds. {order}"
     )
     return Table("Order and exposure", columns, rows, note=note)
+
+
+def critical_table(found: Critical) -> Table:
+    """The runs behind a critical share, and the share."""
+    rows = tuple(
+        (f"{share:.3f}", fmt.signed(rise), fmt.signed(fitted))
+        for share, rise, fitted in sorted(zip(found.shares, found.rises, found.fitted, strict=True))
+    )
+    note = (
+        f"Old loss at the end minus the base's, nats/token. Critical share "
+        f"{found.critical_share:.3f}, {100 * found.level:.3g} % interval {found.low:.3f} to "
+        f"{found.high:.3f}; noise of one run {found.noise_sd:.4f}."
+    )
+    columns = ("old-data share", "measured", "law")
+    return Table("Old ability against the share of old data", columns, rows, note=note)
 
 
 def _row(name: str, effect: Effect) -> tuple[str, ...]:

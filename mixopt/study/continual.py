@@ -120,6 +120,21 @@ def continual_runs(
     return ContinualRuns(ids, np.array(shares), np.array(rises))
 
 
+def old_metrics(study: Study) -> dict[str, float]:
+    """The first phase's weights, where a metric is named like each of its domains.
+
+    Raises:
+        StudyError: If no run has two phases, or the runs start from different mixtures.
+    """
+    bases = {r.trial.schedule.base for r in study.records() if len(r.trial.schedule.phases) > 1}
+    if len(bases) != 1:
+        raise StudyError(
+            f"the runs must continue from one base mixture; the study has {len(bases)}",
+            "fix the mixture of the first phase: `fixed: {...}`",
+        )
+    return {n: w for n, w in bases.pop().items() if w > 0}
+
+
 def _rise(record: TrialRecord, rows: Sequence[Observation], old: Mapping[str, float]) -> float:
     trial = record.trial
     rows = [r for r in rows if r.split == trial.split]

@@ -117,6 +117,28 @@ def test_the_trade_off_from_the_command_line(job, capsys):
     assert "Trade-off" in capsys.readouterr().out
 
 
+def test_the_critical_share_from_a_study_and_from_a_file(job, tmp_path, capsys):
+    study = job.study
+    for k, share in enumerate((0.2, 0.4, 0.6, 0.8, 0.9)):
+        # Nothing is new to a base that holds all domains; a file says the same in numbers.
+        rest = {"web": 0.7 * share, "code": 0.2 * share, "math": 1 - 0.9 * share}
+        study.attach(
+            Schedule.two_phase(BASE, rest, 0.2), {"reason": 1.0, "talk": 1.0}, trial=f"r{k}"
+        )
+    assert call("critical", job.out) == 1
+    assert "must be measured where the base phase ends, at 800 tokens" in capsys.readouterr().err
+    path = tmp_path / "runs.csv"
+    rises = {s: 3 + math.exp(-3 * s) / 2 - math.exp(-0.9) / 2 for s in (0.1, 0.2, 0.4, 0.7, 0.9)}
+    path.write_text("share,loss\n" + "\n".join(f"{s},{v}" for s, v in rises.items()))
+    assert call("critical", "--runs", path, "--base-loss", "3", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["critical_share"] == pytest.approx(0.3, abs=0.003)
+    assert call("critical", "--runs", path, "--base-loss", "3") == 0
+    assert "Critical share 0.3" in capsys.readouterr().out
+    assert call("critical", "--runs", path, "--table", "continual") == 1
+    assert "reads one thing" in capsys.readouterr().err
+
+
 def test_what_cannot_be_attributed_is_said(job, capsys):
     assert call("attribute", job.out, "--domain", "maths") == 1
     assert "one of the space; got 'maths'" in capsys.readouterr().err
