@@ -12,6 +12,7 @@ from mixopt.propose.distance import design_features, schedule_distance
 from mixopt.propose.optimism import Optimism
 from mixopt.propose.problem import Problem
 from mixopt.propose.recommendation import GuardrailCheck
+from mixopt.space.advice import advise
 
 Array = NDArray[np.float64]
 
@@ -36,6 +37,7 @@ def notes(
         *_distance_notes(problem, row),
         *_trust_notes(problem, row),
         *_optimism_notes(optimism),
+        *_advice_notes(problem, row),
     )
 
 
@@ -51,6 +53,14 @@ def _guardrail_notes(rails: tuple[GuardrailCheck, ...], found: bool) -> Iterator
                 f"The guardrail on {rail.metric} holds with probability {rail.probability:.2f} "
                 f"only; {rail.confidence:.2f} was asked for."
             )
+
+
+def _advice_notes(problem: Problem, row: Array) -> Iterator[str]:
+    """What is known about switching data and rates; warnings first, each with its source."""
+    for advice in advise(problem.decode(row)):
+        head = "Warning: " if advice.level == "warning" else ""
+        text = f"{head}{advice.message} ({advice.source})."
+        yield text[0].upper() + text[1:]
 
 
 def _cap_notes(problem: Problem, epochs: dict[str, float]) -> Iterator[str]:
