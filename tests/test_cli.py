@@ -73,7 +73,8 @@ def test_a_study_runs_from_file_to_files_and_goes_on(study, tmp_path, capsys):
 
     assert call("recommend", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["schedule"] == answer["schedule"]
-    assert call("export", out, "--to", "megatron", "--path", "web=/d/web", "--json") == 0
+    length = ("--sequence-length", 8)
+    assert call("export", out, "--to", "megatron", "--path", "web=/d/web", *length, "--json") == 0
     written = json.loads(capsys.readouterr().out)
     assert any("/d/web" in Path(p).read_text() for p in written)
     assert call("report", out) == 0
@@ -95,11 +96,14 @@ def test_a_dry_run_trains_nothing(study, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ("batch: 4", "bach: 4", "line 20, bach: unknown key 'bach'\nhint: did you mean 'batch'?"),
-        ("code: 0.5", "code: 0.4", "line 11, objective.weights: the weights of an objective must"),
+        ("batch: 4", "bach: 4", "line 18, bach: unknown key 'bach'\nhint: did you mean 'batch'?"),
+        (
+            "code: 0.5",
+            "code: 0.4",
+            "line 10, objective: the weights of an objective must sum to 1; they sum to 0.9",
+        ),
         ("tokens: 900", "tokens: -1", "line 4, space.domains.0.tokens: input should be greater"),
-        ("{web: 0.5, code: 0.5}", "{web: 0.5, cod: 0.5}", "names the metrics ['cod']"),
-        ("kind: command", "kind: proxy", "line 15"),
+        ("kind: command", "kind: proxy", "line 15, trainer"),
         ("trials: 10", "trial: 10", "unknown key 'trial'"),
     ],
 )
@@ -109,6 +113,16 @@ def test_a_mistake_in_a_study_is_one_sentence_with_its_place(study, capsys, old,
     error = capsys.readouterr().err
     assert text in error
     assert "Traceback" not in error
+
+
+def test_a_metric_the_proxy_does_not_measure_is_named(study, capsys):
+    text = study.read_text().replace("{web: 0.5, code: 0.5}", "{natural: 0.5, cod: 0.5}")
+    start, end = text.index("trainer:"), text.index("budget:")
+    domain = "{sources: [{glob: '*.txt'}]}"
+    corpus = f"corpus: {{name: c, context: 8, domains: {{web: {domain}, code: {domain}}}}}\n"
+    study.write_text(text[:start] + corpus + text[end:])
+    assert call("run", study, "--dry-run") == 1
+    assert "the objective names the metrics ['cod'], which the proxy" in capsys.readouterr().err
 
 
 def test_fit_recommends_from_two_tables(tmp_path, capsys):

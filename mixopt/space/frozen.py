@@ -33,6 +33,8 @@ def as_space_error(error: ValidationError, where: str, line: int | None = None) 
     cause = first.get("ctx", {}).get("error")
     head = where if line is None else f"{where}, line {line}"
     at = f"{head}, {place}" if place else head
+    if isinstance(cause, MixoptError) and line is None and not place:
+        return SpaceError(cause.message, cause.hint)
     if isinstance(cause, MixoptError):
         return SpaceError(f"{at}: {cause.message}", cause.hint)
     return SpaceError(f"{at}: {_plain(first)}", _hint(first))

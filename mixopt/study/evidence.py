@@ -76,7 +76,8 @@ def build_evidence(
             f"learning from trials needs at least two finished ones; the study has {len(used)}",
             _why_none(records),
         )
-    metrics = list(objective.metrics)
+    # A stored objective forgets its order, and the last digits of a fit depend on it.
+    metrics = sorted(objective.metrics)
     if extra:
         shared = set.intersection(*(set(finals[t.id]) for t in used))
         metrics += sorted(shared - set(metrics))

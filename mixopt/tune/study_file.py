@@ -78,6 +78,11 @@ class ObjectiveFile(Frozen):
     weights: dict[str, float]
     guardrails: tuple[Guardrail, ...] = ()
 
+    @model_validator(mode="after")
+    def _sums(self) -> ObjectiveFile:
+        Objective(weights=self.weights, guardrails=self.guardrails)
+        return self
+
     def resolve(self, natural: Mixture | None) -> Objective:
         """Spell ``natural`` out.
 
@@ -141,6 +146,8 @@ class StudyFile(Frozen):
                 "the proxy trainer needs a corpus; the study names none",
                 "add `corpus: local_corpus`, or use a trainer of kind command or callable",
             )
+        if isinstance(self.trainer, ProxyChoice):
+            _require_measured(self.objective, self.space)
         if self.corpus is not None:
             missing = [n for n in self.space.names if n not in self.corpus.domains]
             if missing:
@@ -169,6 +176,16 @@ class StudyFile(Frozen):
         """The study with everything resolved, as YAML that ``from_yaml`` reads back."""
         plain: Any = self.model_dump(mode="json", exclude_none=True)
         return yaml.safe_dump(plain, sort_keys=False)
+
+
+def _require_measured(objective: ObjectiveFile, space: SearchSpace) -> None:
+    named = [*objective.weights, *(g.metric for g in objective.guardrails)]
+    unknown = [n for n in named if n not in {*space.names, "natural"}]
+    if unknown:
+        raise SpaceError(
+            f"the objective names the metrics {unknown}, which the proxy does not measure",
+            f"it measures {', '.join(space.names)}; `natural` stands for all by their tokens",
+        )
 
 
 def _locate(name: str, folder: Path, shipped: Any) -> Path:
