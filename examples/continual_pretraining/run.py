@@ -1,0 +1,94 @@
+"""The critical share of old data, predicted from four shares and verified by runs at it.
+
+    python examples/continual_pretraining/run.py [--out runs/continual] [--results FILE]
+
+A base model of C++ and prose is trained once per seed and annealed; every continuation branches off
+it with a re-warmed learning rate and a share of old text, the rest Python. The law of the old loss
+gives the share at which it comes out as it went in, and fresh seeds are trained at that share.
+About two minutes on two quiet cores; the same command again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mixopt.space import Mixture
+from mixopt.space.advice import advise
+from mixopt.study.compare import Effect, comparison_values
+from mixopt.study.continual import continual_runs, critical_of, with_old_share
+from mixopt.study.cost import trained_tokens
+from mixopt.tune import Progress
+from mixopt.tune.job import Job
+from mixopt.tune.schedules import run_comparison
+
+HERE = Path(__file__).parent
+SHARES = (0.1, 0.3, 0.5, 0.8)
+SEEDS = 3
+OLD = {"cpp": 0.5, "prose": 0.5}
+NEW = {"python": 1.0}
+
+
+def main() -> None:
+    """Train at four shares, predict the critical one, and train at it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path("runs/continual_pretraining"))
+    parser.add_argument("--results", type=Path)
+    given = parser.parse_args()
+    job = Job.open(HERE / "study.yaml", given.out)
+    job.prepare(print)
+    study = job.study
+    # The rules of the space, with its mixtures.
+    template = study.space.decode(study.space.encode(study.space.baseline_schedule))
+    for advice in advise(template, pretrained_on=None):
+        print(f"{advice.level}: {advice.message} ({advice.source})")
+
+    def train(shares: tuple[float, ...], seeds: int) -> tuple[str, ...]:
+        old, new = Mixture(OLD), Mixture(NEW)
+        made = {f"old {s:.3f}": with_old_share(template, s, old, new) for s in shares}
+        done = run_comparison(job, study, made, seeds, Progress())
+        for label, runs in comparison_values(study, done).items():
+            shown = {n: np.mean([r[n] for r in runs if r]) for n in ("cpp", "prose", "python")}
+            print(label, " ".join(f"{n} {v:.4f}" for n, v in shown.items()))
+        return tuple(i for ids in done.ids.values() for i in ids)
+
+    runs = continual_runs(study, OLD, train(SHARES, SEEDS))
+    found = critical_of(runs.shares, runs.rises)
+    print(
+        f"critical share {found.critical_share:.3f} [{found.low:.3f}, {found.high:.3f}], "
+        f"noise of one run {found.noise_sd:.4f}"
+    )
+    # Fresh seeds: twice as many, of which the first half is left out.
+    at = train((found.critical_share,), 2 * SEEDS)[SEEDS:]
+    measured = Effect.of(continual_runs(study, OLD, at).rises.tolist())
+    apart = float(np.hypot(found.band, measured.high - measured.mean))
+    print(
+        f"old loss over the base's at it: predicted 0 ± {found.band:.4f}, measured "
+        f"{measured.mean:+.4f} [{measured.low:+.4f}, {measured.high:+.4f}]"
+    )
+    cost = trained_tokens(study)
+    print(cost)
+    if given.results:
+        results = {
+            "command": "python examples/continual_pretraining/run.py",
+            **found.model_dump(),
+            "measured rise at it": measured.model_dump(),
+            "tokens": {"of the schedules": cost.scheduled, "trained": cost.trained},
+        }
+        given.results.parent.mkdir(parents=True, exist_ok=True)
+        part = given.results.with_suffix(".part")
+        part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, given.results)
+
+    # What the example is there to show.
+    assert 0 < found.critical_share < 1
+    assert abs(measured.mean) <= apart, "predicted and measured must agree within the interval"
+    assert cost.trained < 0.75 * cost.scheduled, "the base must be shared"
+
+
+if __name__ == "__main__":
+    main()
