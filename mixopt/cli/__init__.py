@@ -1,0 +1,24 @@
+"""The verbs of ``mixopt``. Results go to stdout, progress and logs to stderr.
+
+Every verb imports what it needs when it is called, so that ``mixopt --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from mixopt.cli import bench, data, schedule, study
+from mixopt.cli.app import app
+from mixopt.errors import MixoptError
+
+__all__ = ["app", "bench", "data", "main", "schedule", "study"]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: an error of the user's is one sentence and a hint, exit code 1."""
+    try:
+        app(argv)
+    except MixoptError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,201 @@
+"""Verbs about a schedule: attribute, controls, tradeoff, critical."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from mixopt.cli.app import (
+    Json,
+    Out,
+    Storage,
+    app,
+    print_out,
+    say,
+)
+from mixopt.errors import MixoptError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command
+def attribute(
+    study: Path,
+    /,
+    *,
+    domain: str,
+    seeds: int = 3,
+    fraction: float | None = None,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Train the recommended schedule with and without a domain, and report what it does.
+
+    Args:
+        study: YAML file of the study, or its folder.
+        domain: Left out of the last phase, the other weights renormalised.
+        seeds: Common seeds of both.
+        fraction: Take the best schedule with this upsample fraction instead.
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    from mixopt.report.effects import attribution_table
+    from mixopt.report.tables import as_json, render
+    from mixopt.tune.job import Job
+    from mixopt.tune.progress import Progress
+    from mixopt.tune.schedules import attribute_job
+
+    job = Job.open(study, out, storage)
+    found = attribute_job(job, domain, seeds=seeds, fraction=fraction, progress=Progress())
+    print(as_json(found)) if json else print_out(render(attribution_table(found)))
+
+
+@app.command
+def controls(
+    study: Path,
+    /,
+    *,
+    seeds: int = 3,
+    fraction: float | None = None,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Train the recommended schedule's controls: how much of its gain is order, how much exposure.
+
+    Args:
+        study: YAML file of the study, or its folder.
+        seeds: Common seeds of the schedule and both controls.
+        fraction: Take the best schedule with this upsample fraction instead.
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    from mixopt.report.effects import controls_table
+    from mixopt.report.tables import as_json, render
+    from mixopt.tune.job import Job
+    from mixopt.tune.progress import Progress
+    from mixopt.tune.schedules import controls_job
+
+    job = Job.open(study, out, storage)
+    found = controls_job(job, seeds=seeds, fraction=fraction, progress=Progress())
+    print(as_json(found)) if json else print_out(render(controls_table(found)))
+
+
+@app.command
+def tradeoff(
+    study: Path,
+    /,
+    *,
+    target: Annotated[list[str], Parameter(name="--target", consume_multiple=True)],
+    general: Annotated[list[str], Parameter(name="--general", consume_multiple=True)],
+    slack: float,
+    confidence: float = 0.9,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Show general against target ability over the upsample fraction; nothing is trained.
+
+    Args:
+        study: YAML file of the study, or its folder.
+        target: NAME=WEIGHT of the metrics to gain on, or one metric's name alone.
+        general: NAME=WEIGHT of the metrics to keep, or one metric's name alone.
+        slack: Allowed rise of the general loss over the baseline's, in nats per token.
+        confidence: Probability with which it must stay within.
+        out: Folder of the run; the figure is written there.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    from mixopt.report.tables import as_json, render
+    from mixopt.report.tradeoff import pareto_table, trade_off_table, write_trade_off
+    from mixopt.study.finished import parse_weights
+    from mixopt.tune.job import Job
+    from mixopt.tune.schedules import trade_off_job
+
+    weights = parse_weights(target, "--target"), parse_weights(general, "--general")
+    job = Job.open(study, out, storage)
+    found = trade_off_job(job, *weights, slack=slack, confidence=confidence)
+    if json:
+        print(as_json(found))
+    else:
+        print_out(render(trade_off_table(found)))
+        print_out(render(pareto_table(found)))
+    say(f"wrote {write_trade_off(found, job.out)}")
+
+
+@app.command
+def critical(
+    study: Path | None = None,
+    /,
+    *,
+    table: str | None = None,
+    step: int = 10_000,
+    runs: Path | None = None,
+    base_loss: float | None = None,
+    old: Annotated[list[str] | None, Parameter(name="--old", consume_multiple=True)] = None,
+    level: float = 0.95,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Find the smallest share of old data that keeps the old loss when training continues.
+
+    Args:
+        study: YAML file of a study whose runs continue on old and new domains, or its folder.
+        table: Name of a table of real runs instead (continual).
+        step: Length of training, for a table.
+        runs: CSV of runs instead, with the columns share, loss and, if it varies, base.
+        base_loss: Old loss of the checkpoint that training continued from, for a CSV.
+        old: NAME=WEIGHT of the metrics that stand for the old ability, for a study; by default the
+            metrics named like the domains of its first phase, by their weights there.
+        level: Probability of the interval.
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    if sum(given is not None for given in (study, table, runs)) != 1:
+        raise MixoptError(
+            "mixopt critical reads one thing: a study, a --table or --runs", "give one of them"
+        )
+    if table is not None:
+        from mixopt.bench import critical as from_table
+        from mixopt.bench.show import critical_table
+
+        answer = from_table(table, step=step, level=level)
+        print(jsonlib.dumps(answer)) if json else print_out(critical_table(answer))
+        return
+    found = _critical(study, runs, base_loss, old, level, out, storage)
+    from mixopt.report.effects import critical_table as table_of
+    from mixopt.report.tables import as_json, render
+
+    print(as_json(found)) if json else print_out(render(table_of(found)))
+
+
+def _critical(
+    study: Path | None,
+    runs: Path | None,
+    base_loss: float | None,
+    old: list[str] | None,
+    level: float,
+    out: Path | None,
+    storage: str | None,
+) -> Any:
+    from mixopt.study.continual import continual_runs, critical_of, old_metrics, read_runs
+
+    if runs is not None:
+        return critical_of(*read_runs(runs, base_loss), level=level)
+    from mixopt.study.finished import parse_weights
+    from mixopt.tune.job import Job
+
+    assert study is not None, "one of the three is given"
+    known = Job.open(study, out, storage).existing_study()
+    weights = parse_weights(old, "--old") if old else old_metrics(known)
+    found = continual_runs(known, weights)
+    return critical_of(found.shares, found.rises, level=level)
