@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from mixopt.cli.app import (
-    Json,
-    bench_app,
-    say,
-)
-
-if TYPE_CHECKING:
-    pass
+from mixopt.cli.app import Json, bench_app, print_rows, say
 
 
 @bench_app.command(name="predict")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -17,9 +17,6 @@ from mixopt.cli.app import (
     say,
     space_app,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command
