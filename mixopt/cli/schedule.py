@@ -1,4 +1,4 @@
-"""Verbs about a schedule: attribute, controls, tradeoff, critical."""
+"""Verbs about a schedule: attribute, controls, tradeoff, phases, critical."""
 
 from __future__ import annotations
 
@@ -125,6 +125,37 @@ def tradeoff(
         print_out(render(trade_off_table(found)))
         print_out(render(pareto_table(found)))
     say(f"wrote {write_trade_off(found, job.out)}")
+
+
+@app.command
+def phases(
+    study: Path,
+    /,
+    *,
+    doublings: int = 3,
+    smoothness: float = 0.0,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Show what schedules of 1, 2, 4, ... phases would gain, and when more stop paying.
+
+    Args:
+        study: YAML file of a study of two phases, or its folder; nothing is trained.
+        doublings: How often the number of phases is doubled.
+        smoothness: Price per squared change of the weights from phase to phase, in nats per token.
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    from mixopt.report.effects import phases_table
+    from mixopt.report.tables import as_json, render
+    from mixopt.tune.job import Job
+    from mixopt.tune.schedules import phases_job
+
+    job = Job.open(study, out, storage)
+    found = phases_job(job, doublings=doublings, smoothness=smoothness)
+    print(as_json(found)) if json else print_out(render(phases_table(found)))
 
 
 @app.command

@@ -117,13 +117,14 @@ def derived_seed(seed: int, *words: str) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
 
-def trial_seed(seed: int, trial: str, schedule: Schedule) -> int:
+def trial_seed(seed: int, trial: str, schedule: Schedule, phases: int) -> int:
     """The seed of a trial, from the study's seed and the trial's id.
 
-    Trials of several phases that start from the same base mixture share the seed of that mixture
-    instead, so that their endings can branch from one trunk.
+    In a space of several phases, trials that start from the same mixture share the seed of that
+    mixture instead, so that endings branch from one trunk, and differ from the run that stays on
+    it by the ending alone.
     """
-    if len(schedule.phases) == 1:
+    if phases == 1:
         return derived_seed(seed, "trial", trial)
     weights = {name: round(w, 9) for name, w in sorted(schedule.base.items()) if w > 0}
     return derived_seed(seed, "trunk", json.dumps(weights))

@@ -40,7 +40,7 @@ def next_round(study: Study, n: int | None) -> list[Trial]:
             kind=kind,
             schedule=schedule,
             fidelity=study.fidelity,
-            seed=trial_seed(study.seed, name, schedule),
+            seed=trial_seed(study.seed, name, schedule, len(study.space.phases)),
         )
         for name, schedule in zip(ids, schedules, strict=True)
     ]

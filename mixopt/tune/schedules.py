@@ -1,4 +1,4 @@
-"""What is asked about a recommended schedule: attribution, controls, trade-off."""
+"""What is asked about a recommended schedule: attribution, controls, trade-off, phases."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from mixopt.tune.rounds import run_trials
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
+    from mixopt.propose.phases import DynamicSchedules
     from mixopt.propose.tradeoff import TradeOff
 
 
@@ -130,6 +131,36 @@ def trade_off_job(
         slack=slack,
         confidence=confidence,
         seed=derived_seed(study.seed, "trade-off"),
+    )
+
+
+def phases_job(job: Job, *, doublings: int = 3, smoothness: float = 0.0) -> DynamicSchedules:
+    """Schedules of 1, 2, 4, ... phases under the law fitted to a study; nothing is trained.
+
+    A gain counts when it is at least the noise of one observation of the objective.
+
+    Args:
+        job: A study of two phases that has been run.
+        doublings: How often the number of phases is doubled.
+        smoothness: Price per squared change of the weights between neighbours (nats/token).
+
+    Raises:
+        StudyError: If the study has one phase, or too few finished trials.
+    """
+    from mixopt.propose.phases import dynamic_schedules, fitted_losses
+
+    study = job.existing_study()
+    evidence, surrogate = study.learned(extra=True)
+    seed = derived_seed(study.seed, "phases")
+    losses = fitted_losses(study.space, study.objective, evidence, seed=seed)
+    weights = evidence.coefficients(study.objective)
+    return dynamic_schedules(
+        study.space,
+        losses,
+        doublings=doublings,
+        smoothness=smoothness,
+        worth=float((weights**2 @ surrogate.noise_sd**2) ** 0.5),
+        seed=seed,
     )
 
 

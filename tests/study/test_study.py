@@ -80,6 +80,21 @@ def test_trials_from_one_trunk_share_their_seed(make):
     assert len({t.seed for t in branching}) == 1
 
 
+def test_a_run_that_stays_on_the_trunk_shares_its_seed(make):
+    base = {"web": 0.7, "code": 0.3}
+    space = SearchSpace(
+        domains=("web", "code"),
+        baseline=base,
+        phases=(
+            {"name": "base", "fixed": base},
+            {"name": "ending", "fraction": [0, 0.1, 0.2]},
+        ),
+    )
+    trials = make(space=space).ask()
+    assert {len(t.schedule.phases) for t in trials} == {1, 2}
+    assert len({t.seed for t in trials}) == 1
+
+
 def test_the_budget_cuts_the_last_round_and_stops(make, train):
     study = make(budget=TrialBudget(trials=8))
     run_round(study, train)

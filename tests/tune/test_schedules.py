@@ -22,6 +22,7 @@ space:
       fixed: {web: 0.7, code: 0.2, math: 0.1}
     - name: ending
       fraction: [0, 0.1, 0.2, 0.3]
+  baseline: {web: 0.7, code: 0.2, math: 0.1}
 objective:
   weights: {talk: 0.5, reason: 0.5}
 fidelity: {parameters: 1000, tokens: 1000}
@@ -97,11 +98,11 @@ def test_attribution_and_controls_from_the_command_line(job, capsys):
     assert len(job.existing_study().records()) == len(again)
 
 
-def test_the_trade_off_from_the_command_line(job, capsys):
+def test_the_trade_off_and_phases_from_the_command_line(job, capsys):
     study = job.study
     for trial in study.ask():
         study.tell(trial.id, train(trial.schedule, trial.fidelity, trial.seed))
-    asked = ("tradeoff", job.out, "--target", "reason", "--general", "talk", "--slack", "0.02")
+    asked = ("tradeoff", job.out, "--target", "reason", "--general", "talk", "--slack", "0.1")
     assert call(*asked, "--json") == 0
     said = capsys.readouterr()
     found = json.loads(said.out)
@@ -109,12 +110,18 @@ def test_the_trade_off_from_the_command_line(job, capsys):
     # Late math helps reasoning, and the guardrail on talk holds the ending back.
     assert found["chosen"]["upsample_fraction"] > 0
     assert found["chosen"]["target"]["high"] < 0
-    assert found["chosen"]["general"]["mean"] <= 0.02
+    assert found["chosen"]["general"]["mean"] <= 0.1
     page = (job.out / "tradeoff.html").read_text()
     assert "Pareto choices" in page
     assert "src=" not in page[: page.index("<script")]
     assert call(*asked) == 0
     assert "Trade-off" in capsys.readouterr().out
+    assert call("phases", job.out, "--doublings", "1", "--json") == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    assert [c["phases"] for c in counts] == [1, 2]
+    assert counts[1]["predicted"] <= counts[0]["predicted"] + 1e-9
+    assert call("phases", job.out, "--doublings", "0") == 0
+    assert "More than 1 do not pay" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_critical_share_from_a_study_and_from_a_file(job, tmp_path, capsys):
