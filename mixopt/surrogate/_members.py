@@ -27,6 +27,9 @@ _KERNEL_FITS = 3
 _LAW_ITERATIONS = 80
 #: Steps of a fold's hyperparameters, from those of all rows.
 _FOLD_STEPS = 20
+#: Rows that hyperparameters are learned from, at most: their cost grows with the cube of the rows,
+#: while the predictions use all rows in any case.
+_MOST_ROWS = 160
 
 
 @dataclass(frozen=True)
@@ -173,16 +176,25 @@ def _hyperparameters(
     start: Array | None,
 ) -> Array:
     """Hyperparameters of all metrics for each problem: 0 sees all rows, k + 1 not fold k."""
-    hidden = [UNSEEN * (setting.fold == g - 1) for g in problems]
-    fixed = np.concatenate([setting.fixed.T + h for h in hidden])
+    kept = _kept(data)
+    hidden = [UNSEEN * (setting.fold[kept] == g - 1) for g in problems]
+    fixed = np.concatenate([setting.fixed[kept].T + h for h in hidden])
     law = None
     if masses is not None:
-        s = [np.asarray(masses[g](data.W, data.F)) for g in problems]
+        s = [np.asarray(masses[g](data.W[kept], data.F[kept])) for g in problems]
         law = np.concatenate([squared_distance(a, a) for a in s])
-    Z = np.tile(data.Z.T, (len(problems), 1))
+    Z = np.tile(data.Z[kept].T, (len(problems), 1))
     steps = setting.iterations if start is None else min(setting.iterations, _FOLD_STEPS)
     start = None if start is None else np.tile(start, (len(problems), 1))
-    return fit_hyperparameters(data.U, Z, fixed, setting.prior, steps, law, start)
+    return fit_hyperparameters(data.U[kept], Z, fixed, setting.prior, steps, law, start)
+
+
+def _kept(data: Data) -> Ints:
+    """Rows the hyperparameters are learned from: all, or a random choice of the most allowed."""
+    n = len(data.Y)
+    if n <= _MOST_ROWS:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(data.seed).permutation(n)[:_MOST_ROWS])
 
 
 def _condition(data: Data, kernel: Kernel, fixed: Array) -> GP:
