@@ -1,4 +1,4 @@
-"""Verbs about a schedule: attribute, controls, tradeoff, phases, critical."""
+"""Verbs about a schedule: attribute, controls, rates, tradeoff, phases, critical."""
 
 from __future__ import annotations
 
@@ -83,6 +83,42 @@ def controls(
     job = Job.open(study, out, storage)
     found = controls_job(job, seeds=seeds, fraction=fraction, progress=Progress())
     print(as_json(found)) if json else print_out(render(controls_table(found)))
+
+
+@app.command
+def rates(
+    study: Path,
+    /,
+    *,
+    peaks: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (0.5, 1.0, 2.0),
+    warmups: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (0.0, 0.01, 0.02),
+    seeds: int = 3,
+    fraction: float | None = None,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Train levels of peak and warm-up in the last phase of the recommended schedule.
+
+    Args:
+        study: YAML file of the study, or its folder.
+        peaks: Peaks of the last phase over the run's.
+        warmups: Shares of the last phase spent rising.
+        seeds: Common seeds of every level.
+        fraction: Take the best schedule with this upsample fraction instead.
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+    from mixopt.report.effects import rates_table
+    from mixopt.report.tables import as_json, render
+    from mixopt.tune.job import Job
+    from mixopt.tune.progress import Progress
+    from mixopt.tune.schedules import rates_job
+
+    job = Job.open(study, out, storage)
+    found = rates_job(job, peaks, warmups, seeds=seeds, fraction=fraction, progress=Progress())
+    print(as_json(found)) if json else print_out(render(rates_table(found)))
 
 
 @app.command

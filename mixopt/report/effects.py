@@ -1,4 +1,4 @@
-"""Tables of what is asked about schedules: attribution, controls, critical share, phases."""
+"""Tables of what is asked about schedules: attribution, controls, rates, critical share, phases."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mixopt.study.attribute import Attribution, Controls
     from mixopt.study.compare import Effect
     from mixopt.study.continual import Critical
+    from mixopt.study.rates import Rates
 
 
 def attribution_table(found: Attribution) -> Table:
@@ -50,6 +51,23 @@ def controls_table(found: Controls) -> Table:
         f"of the 95 % interval of paired differences over common seeds. {order}"
     )
     return Table("Order and exposure", columns, rows, note=note)
+
+
+def rates_table(found: Rates) -> Table:
+    """Effect of every level on the objective, best first."""
+    rows = tuple(
+        (
+            *_row(c.label, c.effects["objective"]),
+            "; ".join(f"{a.message} ({a.source})" for a in c.advice if a.level == "warning"),
+        )
+        for c in found.choices
+    )
+    note = "Objective against the schedule as it is, over common seeds; negative is better. " + (
+        "The best level is clearly better." if found.changed else "No level is clearly better."
+    )
+    columns = ("last phase", "effect", "95 % interval", "clear of 0", "against the advice")
+    strong = frozenset({0}) if found.changed else frozenset()
+    return Table("Learning rate", columns, rows, frozenset({3, 4}), strong, note)
 
 
 def critical_table(found: Critical) -> Table:

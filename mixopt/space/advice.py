@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from mixopt.space.frozen import Frozen
-from mixopt.space.mixture import LearningRate, Mixture
+from mixopt.space.mixture import Mixture
 from mixopt.space.schedule import Phase, Schedule
 
 SAME = 0.02
@@ -69,32 +69,38 @@ def advise(
         Warnings first, then notes.
     """
     found: list[Advice] = []
-    peak = max((_peak(p.learning_rate) for p in schedule.phases), default=1.0)
+    rates = _phase_rates(schedule)
+    peak = max(max(r) for r in rates)
     # A base checkpoint is taken to have ended at the usual tenth of its peak.
     before, level = pretrained_on, 0.1
-    for phase in schedule.phases:
-        rule = phase.learning_rate
+    for phase, run in zip(schedule.phases, rates, strict=True):
         if before is not None:
+            # Where the phase follows the run's rule there is nothing to say of its own.
+            highest = None if phase.learning_rate is None else max(run) / peak
             for check in (_same_distribution, _shifted, _replay):
-                found.extend(check(phase, before, level, _highest(rule, peak)))
-        before, level = phase.mixture, _rate(rule, 1.0) / peak
+                found.extend(check(phase, before, level, highest))
+        before, level = phase.mixture, run[-1] / peak
     found.extend(_length(schedule))
     if pretrained_tokens and tokens:
         found.extend(_small_budget(schedule, tokens / pretrained_tokens))
     return tuple(sorted(found, key=lambda a: a.level != "warning"))
 
 
-def _peak(rule: LearningRate | None) -> float:
-    return 1.0 if rule is None or rule.peak is None else rule.peak
+def _phase_rates(schedule: Schedule) -> list[list[float]]:
+    """Rates over each phase; rules that name no peak are taken to have the run's, or the highest.
 
-
-def _rate(rule: LearningRate | None, progress: float) -> float:
-    return 1.0 if rule is None else rule.factor(progress) * _peak(rule)
-
-
-def _highest(rule: LearningRate | None, peak: float) -> float | None:
-    """The highest rate of a phase over the schedule's peak; None where it follows the run's."""
-    return None if rule is None else max(_rate(rule, p / 50) for p in range(51)) / peak
+    The last of a phase is the rate it ends with.
+    """
+    rules = [schedule.learning_rate, *(p.learning_rate for p in schedule.phases)]
+    named = [r.peak for r in rules if r is not None and r.peak is not None]
+    peak = named[0] if schedule.learning_rate and named else max(named, default=1.0)
+    out, start = [], 0.0
+    for phase in schedule.phases:
+        steps = [start + phase.fraction * min(i / 50, 1 - 1e-9) for i in range(51)]
+        found = [schedule.rate_factor(at) for at in steps]
+        out.append([factor * (own or peak) for factor, own in found])
+        start += phase.fraction
+    return out
 
 
 def _same_distribution(

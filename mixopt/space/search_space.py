@@ -415,7 +415,7 @@ class SearchSpace(Frozen):
 
 def _rounded(weights: Array) -> Array:
     """Multiples of 1e-10 that sum to 1: what rounding leaves goes to the largest weight."""
-    out = np.round(np.maximum(weights, 0.0), DECIMALS)
+    out = np.asarray(np.round(np.maximum(weights, 0.0), DECIMALS), dtype=np.float64)
     top = int(np.argmax(out))
     out[top] = np.round(out[top] + 1 - out.sum(), DECIMALS)
     return out

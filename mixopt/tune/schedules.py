@@ -1,8 +1,8 @@
-"""What is asked about a recommended schedule: attribution, controls, trade-off, phases."""
+"""What is asked about a recommended schedule: attribution, controls, rates, trade-off, phases."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mixopt.errors import StudyError
@@ -17,9 +17,11 @@ from mixopt.study.attribute import (
     controls,
 )
 from mixopt.study.compare import Comparison, comparison_values, open_runs, set_up_comparison
+from mixopt.study.rates import Rates, rate_schedules, rates
 from mixopt.tune.job import Job
 from mixopt.tune.progress import Progress
 from mixopt.tune.rounds import run_trials
+from mixopt.tune.study_file import ProxyChoice
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
@@ -96,6 +98,47 @@ def controls_job(
     schedules = control_schedules(schedule_at(study.recommend(), fraction))
     comparison = run_comparison(job, study, schedules, seeds, progress)
     return controls(schedules, comparison_values(study, comparison))
+
+
+def rates_job(
+    job: Job,
+    factors: Sequence[float],
+    warmups: Sequence[float],
+    *,
+    seeds: int = 3,
+    fraction: float | None = None,
+    progress: Progress | None = None,
+) -> Rates:
+    """Peak and warm-up of the recommended schedule's last phase, each level off the shared trunk.
+
+    Args:
+        job: A study that has been run.
+        factors: Peaks over the run's.
+        warmups: Shares of the last phase spent rising.
+        seeds: Runs of each level.
+        fraction: Look at the best schedule with this upsample fraction; None for the recommended.
+        progress: Shows the runs.
+
+    Raises:
+        StudyError: If the schedule has one phase, no peak is known, or runs failed.
+    """
+    study = job.existing_study()
+    schedule = schedule_at(study.recommend(), fraction)
+    made = rate_schedules(schedule, factors, warmups, _peak(job, schedule))
+    comparison = run_comparison(job, study, made, seeds, progress)
+    return rates(made, comparison_values(study, comparison))
+
+
+def _peak(job: Job, schedule: Schedule) -> float:
+    known = schedule.learning_rate.peak if schedule.learning_rate else None
+    if known is None and isinstance(job.file.trainer, ProxyChoice):
+        known = job.file.trainer.settings.learning_rate
+    if known is None:
+        raise StudyError(
+            "the peak learning rate must be known to be searched; the space names none",
+            "add `learning_rate: {peak: ...}` to the space",
+        )
+    return known
 
 
 def trade_off_job(

@@ -80,3 +80,33 @@ def test_a_small_budget_wants_a_longer_warmup():
     found = advise(schedule, pretrained_on=OLD, pretrained_tokens=10**9, tokens=10**7)
     assert any("longer warm-up were better" in m for m in messages(found))
     assert not any("longer warm-up were better" in m for m in messages(advise(schedule)))
+
+
+def test_a_peak_that_only_the_last_phase_names_is_the_runs_own():
+    run = LearningRate(warmup=0.05)
+    ending = LearningRate(peak=0.01, decay=1.0)
+    phases = (
+        Phase(name="base", fraction=0.8, mixture=OLD),
+        Phase(name="ending", fraction=0.2, mixture={"pile": 0.7, "code": 0.3}),
+    )
+    last = phases[1].model_copy(update={"learning_rate": ending})
+    schedule = Schedule(phases=(phases[0], last), learning_rate=run)
+    # The trunk is still at the peak, so the ending neither re-warms nor starves.
+    assert not any("without re-warming" in m for m in messages(advise(schedule)))
+    low = last.model_copy(update={"learning_rate": LearningRate(peak=0.001, decay=1.0)})
+    named = schedule.model_copy(
+        update={"phases": (phases[0], low), "learning_rate": LearningRate(peak=0.01)}
+    )
+    # The run never decays, so an ending at a tenth of it is a drop, not a dead rate.
+    assert not any("re-warms" in m for m in messages(advise(named)))
+
+
+def test_a_run_that_has_decayed_is_seen_as_such():
+    run = LearningRate(peak=0.01, decay=0.9, final=0.1)
+    again = LearningRate(peak=0.01, warmup=0.02, decay=0.98)
+    phases = (
+        Phase(name="base", fraction=0.95, mixture=OLD),
+        Phase(name="again", fraction=0.05, mixture=OLD, learning_rate=again),
+    )
+    (warning,) = messages(advise(Schedule(phases=phases, learning_rate=run)))
+    assert "phase 'again' re-warms the learning rate on the distribution" in warning
