@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,9 @@ from mixopt.cli import main
 from mixopt.space import Schedule
 from mixopt.study import Study
 from mixopt.tune.job import Job
+from mixopt.tune.study_file import StudyFile
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 STUDY = """name: known
 space:
@@ -155,3 +159,17 @@ def test_what_cannot_be_attributed_is_said(job, capsys):
     assert "it allows 0, 0.1, 0.2" in said
     assert call("controls", job.out, "--fraction", "0") == 1
     assert "single mixture from start to end" in capsys.readouterr().err
+    assert call("rates", job.out) == 1
+    assert "peak learning rate must be known" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["domain_upsampling", "continual_pretraining", "rewarm"])
+def test_the_examples_studies_are_sound(name):
+    file = StudyFile.from_yaml(EXAMPLES / name / "study.yaml")
+    assert file.space.fraction_choices
+    assert file.space.broken(file.space.baseline_schedule) == []
+    # Endings branch off a checkpoint, or are measured where the base ends.
+    settings = file.trainer.settings
+    for choice in file.space.fraction_choices:
+        base = round(1 - choice[-1], 6)
+        assert base == 1 or base in {*settings.branch_points, *settings.rungs}
