@@ -65,7 +65,8 @@ def plan_table(plan: Any) -> RenderableType:
 
     Args:
         plan: A value with ``trials``, ``confirmations``, ``tokens``, ``flops``,
-            ``first_round``, ``first_round_shared``, ``slots`` and ``seconds`` (None where unknown).
+            ``first_round`` and ``first_round_flops`` with their ``..._shared``, ``slots`` and
+            ``seconds`` (None where unknown).
     """
     rows = (
         ("search trials", str(plan.trials)),
@@ -74,6 +75,8 @@ def plan_table(plan: Any) -> RenderableType:
         ("training FLOPs", fmt.flops(plan.flops)),
         ("first round's tokens", fmt.count(plan.first_round)),
         ("those trained, trunks shared", fmt.count(plan.first_round_shared)),
+        ("first round's FLOPs", fmt.flops(plan.first_round_flops)),
+        ("those spent, trunks shared", fmt.flops(plan.first_round_flops_shared)),
         ("trials at a time", str(plan.slots)),
         ("estimated time", fmt.duration(plan.seconds)),
     )

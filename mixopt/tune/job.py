@@ -179,6 +179,8 @@ class Plan:
         flops: Of all of them.
         first_round: Tokens of the first round.
         first_round_shared: Those it really trains, as endings branch from shared trunks.
+        first_round_flops: FLOPs of the first round without sharing.
+        first_round_flops_shared: Those it really takes.
         slots: Trials at a time on this machine.
         seconds: Estimated wall time without sharing; None for a trainer of unknown speed.
     """
@@ -189,6 +191,8 @@ class Plan:
     flops: float
     first_round: int
     first_round_shared: int
+    first_round_flops: float
+    first_round_flops_shared: float
     slots: int
     seconds: float | None
 
@@ -213,13 +217,17 @@ def plan(job: Job) -> Plan:
     each = _seconds_per_trial(file)
     tokens = file.fidelity.tokens * len(first)
     proxy = isinstance(file.trainer, ProxyChoice)
+    trained = _shared(file, first) if proxy else tokens
+    per_token = file.fidelity.flops / file.fidelity.tokens
     return Plan(
         trials=trials,
         confirmations=4 * file.confirm_seeds,
         tokens=runs * file.fidelity.tokens,
         flops=runs * file.fidelity.flops,
         first_round=tokens,
-        first_round_shared=_shared(file, first) if proxy else tokens,
+        first_round_shared=trained,
+        first_round_flops=per_token * tokens,
+        first_round_flops_shared=per_token * trained,
         slots=slots,
         seconds=None if each is None else each * runs / slots,
     )

@@ -110,6 +110,8 @@ def test_a_plan():
         flops=8.5e12,
         first_round=4_000_000,
         first_round_shared=3_000_000,
+        first_round_flops=8e12,
+        first_round_flops_shared=6e12,
         slots=2,
         seconds=254.0,
     )

@@ -1,0 +1,65 @@
+"""A study of endings on the proxy: what sharing saves is foreseen, recorded and true."""
+
+import pytest
+
+from mixopt.proxy import ProxyTrainer, tokens_with_sharing
+from mixopt.space import Fidelity, Schedule, SearchSpace
+from mixopt.study import Study, run_trial
+from mixopt.study.attribute import attribution_schedules, control_schedules, controls
+from mixopt.study.compare import comparison_values, open_runs, set_up_comparison
+from mixopt.study.cost import trained_tokens
+
+BASE = {"up": 0.6, "down": 0.3, "odd": 0.1}
+RICH = {"up": 0.2, "down": 0.2, "odd": 0.6}
+
+
+def make(tokens=1600):
+    space = SearchSpace(
+        domains=tuple(BASE),
+        phases=[
+            {"name": "base", "fixed": BASE},
+            {"name": "ending", "fraction": [0, 0.1, 0.2, 0.3]},
+        ],
+        baseline=BASE,
+        learning_rate={"warmup": 0.1, "decay": 0.3},
+    )
+    size = Fidelity(parameters=3000, tokens=tokens)
+    return Study("s", space, {"odd": 1.0}, storage=None, fidelity=size, initial=8)
+
+
+def test_every_ending_of_a_round_branches_off_one_trunk(corpus, settings, tmp_path):
+    settings = settings.model_copy(update={"branch_points": (0.7, 0.8, 0.9)})
+    study = make()
+    trials = study.ask()
+    trainer = ProxyTrainer(corpus, settings, tmp_path)
+    for trial in trials:
+        run_trial(study, trainer, trial)
+    cost = trained_tokens(study)
+    assert cost.runs == 8
+    assert cost.scheduled == 8 * 1600
+    assert cost.trained == sum(tokens_with_sharing(trials, settings))
+    # One whole run; the others train their endings alone, to within a batch.
+    endings = sum(t.schedule.upsample_fraction * 1600 for t in trials[1:])
+    assert abs(cost.trained - 1600 - endings) <= 8 * 64
+
+
+def test_attribution_and_controls_train_one_trunk_per_seed(corpus, settings, tmp_path):
+    study = make()
+    trainer = ProxyTrainer(corpus, settings, tmp_path)
+    ended = Schedule.two_phase(BASE, RICH, 0.2, study.space.learning_rate)
+
+    def finish(schedules):
+        made = set_up_comparison(study, schedules, seeds=2)
+        for trial in open_runs(study, made):
+            assert run_trial(study, trainer, trial)
+        return comparison_values(study, made)
+
+    finish(attribution_schedules(ended, "odd"))
+    assert trained_tokens(study).trained == 2 * (1600 + 320)
+    schedules = control_schedules(ended)
+    found = controls(schedules, finish(schedules))
+    # The base goes on from the trunk; the static control shares nothing.
+    assert trained_tokens(study).trained == 2 * (1600 + 320 + 320 + 1600)
+    assert found.total["odd"].mean < 0
+    parts = found.exposure["odd"].mean + found.order["odd"].mean
+    assert parts == pytest.approx(found.total["odd"].mean, abs=1e-12)
