@@ -166,7 +166,7 @@ def _default_refit(problem: Problem) -> Refit:
     from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
     layout, names = problem.original.layout, problem.original.names
-    effort = SurrogateSettings(restarts=2, iterations=60, laws=())
+    effort = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
 
     def refit(evidence: Evidence, seed: int) -> SurrogateLike:
         return fit_surrogate(

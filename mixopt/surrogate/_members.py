@@ -43,6 +43,7 @@ class Member:
         variance: ``n x m`` variances of those (noise included), for GPs.
         notes: Per metric, what it says about its own assumptions ('' where they hold).
         gp: The GP behind it, if any.
+        judged: Whether there were folds; without, the predictions out of fold are all 0.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Member:
     variance: Array | None = None
     notes: tuple[str, ...] = ()
     gp: GP | None = None
+    judged: bool = True
 
 
 def law_member(data: Data, name: str, masks: Array, fold: Ints) -> Member:
@@ -60,7 +62,7 @@ def law_member(data: Data, name: str, masks: Array, fold: Ints) -> Member:
     fits = fit_law(
         LAWS[name], *rows, restarts=2, iterations=_LAW_ITERATIONS, masks=every, seed=data.seed
     )
-    out = np.empty_like(data.Y)
+    out = np.zeros_like(data.Y)
     for k, fit in enumerate(fits[1:]):
         out[fold == k] = fit.predict(data.W[fold == k], data.F[fold == k])
     return Member(name, fits[0].predict, out, notes=fits[0].notes)
@@ -82,6 +84,8 @@ def fit_shared_members(
     rows = data.W, data.F, data.Y
     full = fit_shared(shape, *rows, restarts=restarts, iterations=iterations, seed=data.seed)
     few = max(_KERNEL_FITS, restarts // 2)
+    if not len(masks):
+        return SharedMembers(full[0], [])
     parts = fit_shared(
         shape, *rows, restarts=few, iterations=iterations, masks=masks, seed=data.seed
     )
@@ -103,7 +107,7 @@ def _shared_mean(fit: SharedFit) -> Mean:
 
 def shared_member(data: Data, shared: SharedMembers, fold: Ints) -> Member:
     """The shared law as a member of its own."""
-    out = np.empty_like(data.Y)
+    out = np.zeros_like(data.Y)
     for k, part in enumerate(shared.parts):
         out[fold == k] = _shared_mean(part)(data.W[fold == k], data.F[fold == k])
     return Member("shared law", _shared_mean(shared.full), out)
@@ -155,17 +159,19 @@ def _gp_member(
     """Fit on all rows; refit with hyperparameters and masses per fold to judge out of fold."""
     folds, m = int(setting.fold.max()) + 1, len(data.metrics)
     theta = _hyperparameters(data, setting, masses, [0], None)
-    parts = _hyperparameters(data, setting, masses, list(range(1, folds + 1)), theta)
+    parts = theta[:0]
+    if folds:
+        parts = _hyperparameters(data, setting, masses, list(range(1, folds + 1)), theta)
     kernels = [
         Kernel(torch.as_tensor(t), data.U.shape[-1], masses[g] if masses else None)
         for g, t in enumerate(np.concatenate([theta, parts]).reshape(folds + 1, m, -1))
     ]
     gp = _condition(data, kernels[0], setting.fixed)
-    out, var = np.empty_like(data.Y), np.empty_like(data.Y)
+    out, var = np.zeros_like(data.Y), np.ones_like(data.Y)
     for k, kernel in enumerate(kernels[1:]):
         rows = setting.fold == k
         out[rows], var[rows] = _held_out(data, kernel, setting.fixed, rows)
-    return Member(name, _gp_mean(gp), out, var, gp=gp)
+    return Member(name, _gp_mean(gp), out, var, gp=gp, judged=folds > 0)
 
 
 def _hyperparameters(

@@ -26,7 +26,7 @@ def fold_masks(groups: Ints, folds: int, seed: int) -> tuple[Array, Ints]:
 
     Args:
         groups: ``n`` group numbers; rows with the same schedule share one.
-        folds: Wanted number of folds.
+        folds: Wanted number of folds; 0 for none.
         seed: Of the shuffle.
 
     Returns:
@@ -35,6 +35,8 @@ def fold_masks(groups: Ints, folds: int, seed: int) -> tuple[Array, Ints]:
     _, first, number = np.unique(groups, return_index=True, return_inverse=True)
     # Groups in the order of their first rows, so that the cut does not depend on their names.
     rank = np.argsort(np.argsort(first))
+    if folds == 0:
+        return np.empty((0, len(groups))), np.full(len(groups), -1)
     folds = min(folds, len(first))
     shuffled = np.random.default_rng(seed).permutation(len(first))
     fold = np.asarray(shuffled[rank][number] % folds, dtype=np.int64)

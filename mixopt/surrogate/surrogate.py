@@ -44,7 +44,8 @@ class SurrogateSettings:
         classes: Latent token classes K of the shared law; None chooses by the number of domains.
         restarts: Starts of the shared law, averaged.
         iterations: L-BFGS steps of the shared law.
-        folds: Folds for judging the law members out of fold.
+        folds: Folds for judging the members out of fold; 0 takes the default weights and leaves
+            the intervals uncalibrated, for refits that are many and need only the mean.
         laws: Single-metric laws in the stack, by name.
         gp_iterations: L-BFGS steps of the GP's hyperparameters.
         least_rows: Distinct schedules below which laws are left out and the GP keeps its prior.
@@ -86,6 +87,8 @@ class Surrogate:
         model: The BoTorch model behind it.
         noise_sd: ``m`` standard deviations of the observation noise (nats/token).
         rows: The report's rows.
+        out_of_fold: ``n x m`` predictions of the training rows by fits that did not see them; None
+            where the members were not judged.
     """
 
     metrics: tuple[str, ...]
@@ -93,6 +96,7 @@ class Surrogate:
     model: StackModel
     noise_sd: Array
     rows: tuple[dict[str, Any], ...]
+    out_of_fold: Prediction | None = None
 
     def predict(self, X: Array) -> Prediction:
         """Predict schedules.
@@ -218,7 +222,7 @@ def _assemble(
     predicted = np.einsum("km,knm->nm", weights, oof)
     factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
     level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
-    if len(members) > 1:
+    if len(members) > 1 and last.judged:
         factor, trend = calibrate(data.Y - predicted, last.variance, level)
         factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
     inflation = Inflation(*(torch.as_tensor(v) for v in (factor, trend, data.offset, data.scale)))
@@ -227,8 +231,12 @@ def _assemble(
         layout, order, [k.mean for k in members[:-1]], weights, last.gp, inflation, noise
     )
     sd = np.sqrt(last.variance) * factor * np.exp(trend * level)
+    if not last.judged:
+        return Surrogate(data.metrics, domains, model, np.sqrt(noise) * factor, ())
     rows = [_report_row(data, members, weights, predicted, sd, i) for i in range(len(data.metrics))]
-    return Surrogate(data.metrics, domains, model, np.sqrt(noise) * factor, tuple(rows))
+    inflated = noise * (factor * np.exp(trend * level)) ** 2
+    unseen = Prediction(predicted, np.sqrt(np.maximum(sd**2 - inflated, 0.0)), sd)
+    return Surrogate(data.metrics, domains, model, np.sqrt(noise) * factor, tuple(rows), unseen)
 
 
 def _default_weights(members: list[Member]) -> Array:
@@ -244,6 +252,8 @@ def _weights(data: Data, members: list[Member], oof: Array) -> Array:
             alone
             if len(members) == 1 or data.constant[i]
             else stack_weights(oof[:, :, i], data.Y[:, i], default)
+            if members[-1].judged
+            else default
             for i in range(len(data.metrics))
         ],
         axis=1,
