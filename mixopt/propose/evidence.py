@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,11 @@ class Evidence:
     Y: Array
     metrics: tuple[str, ...]
     ids: tuple[str, ...]
+
+    def only(self, metrics: Sequence[str]) -> Evidence:
+        """The evidence on some of the metrics."""
+        which = [self.metrics.index(name) for name in metrics]
+        return Evidence(self.X, self.Y[:, which], tuple(metrics), self.ids)
 
     def __post_init__(self) -> None:
         want = (len(self.ids), len(self.metrics))

@@ -6,7 +6,7 @@ Notation: rows are those of the space with its domains sorted by name; m metrics
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -106,6 +106,17 @@ class Problem:
             raise StudyError("a surrogate needs finished trials; there is none", "run some first")
         ordered, there, back = sorted_space(space)
         return cls(ordered, there, back, space, objective, surrogate, evidence)
+
+    def narrowed(self) -> Problem:
+        """The same question to the metrics of the objective alone, where the surrogate can.
+
+        Searching asks the surrogate thousands of times; the other metrics would cost as much each.
+        """
+        only = getattr(self.surrogate, "only", None)
+        wanted = [name for name in self.evidence.metrics if name in self.objective.metrics]
+        if only is None or len(wanted) == len(self.evidence.metrics):
+            return self
+        return replace(self, surrogate=only(wanted), evidence=self.evidence.only(wanted))
 
     @cached_property
     def X(self) -> Array:

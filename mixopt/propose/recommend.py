@@ -73,17 +73,18 @@ def recommend(
     """
     problem = Problem.of(space, objective, surrogate, evidence)
     rng = np.random.default_rng(seed)
-    pool = np.vstack(candidates(problem, rng))
-    broken = problem.broken(seed)
+    narrow = problem.narrowed()
+    pool = np.vstack(candidates(narrow, rng))
+    broken = narrow.broken(seed)
     fit = refit or _default_refit(problem)
     if prior_strength is None:
-        prior_strength = cross_validated_strength(problem, fit, seed)
-    score = _score(problem, caution, prior_strength, broken)
-    levels = _per_choice(problem, pool, score)
-    chosen, found = _chosen(problem, levels, score, broken)
+        prior_strength = cross_validated_strength(narrow, fit, seed)
+    score = _score(narrow, caution, prior_strength, broken)
+    levels = _per_choice(narrow, pool, score)
+    chosen, found = _chosen(narrow, levels, score, broken)
     optimism = Optimism(0.0, 0.0, 0)
     if replays > 0:
-        menu = _menu(problem, levels, pool, score, broken)
+        menu = _menu(narrow, levels, pool, score, broken)
         away = prior_strength * divergence(problem, torch.as_tensor(menu)).numpy()
         optimism = replay(
             problem, menu, fit, replays=replays, caution=caution, seed=seed, penalty=away

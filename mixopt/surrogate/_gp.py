@@ -82,6 +82,13 @@ class Kernel:
         """``m`` noise variances in standardised units."""
         return torch.exp(2.0 * self.theta[:, self.width + 2]) + JITTER
 
+    def only(self, which: list[int]) -> Kernel:
+        """The kernel of some of the metrics."""
+        masses = self.masses
+        if masses is None:
+            return Kernel(self.theta[which], self.width)
+        return Kernel(self.theta[which], self.width, lambda W, F: masses(W, F)[which])
+
     def embed(self, W: Tensor, F: Tensor) -> Embedded:
         """Schedules ``... x q x P x d`` in the kernels' coordinates."""
         batch, q = W.shape[:-3], W.shape[-3]
@@ -146,6 +153,18 @@ class GP:
         alpha = (inv @ torch.as_tensor(Z).T[..., None])[..., 0]
         units = torch.as_tensor(offset), torch.as_tensor(scale)
         return cls(kernel, data, inv, alpha, noise, *units)
+
+    def only(self, which: list[int]) -> GP:
+        """The GPs of some of the metrics."""
+        return GP(
+            kernel=self.kernel.only(which),
+            data=Embedded(self.data.z[which], None if self.data.s is None else self.data.s[which]),
+            inv=self.inv[which],
+            alpha=self.alpha[which],
+            noise=self.noise[which],
+            offset=self.offset[which],
+            scale=self.scale[which],
+        )
 
     def cross(self, x: Embedded) -> Tensor:
         """``... m x q x n`` prior covariance with the training rows: K below."""

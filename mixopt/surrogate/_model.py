@@ -41,6 +41,12 @@ class Inflation:
     offset: Tensor
     scale: Tensor
 
+    def only(self, which: list[int]) -> Inflation:
+        """The calibration of some of the metrics."""
+        return Inflation(
+            self.factor[which], self.trend[which], self.offset[which], self.scale[which]
+        )
+
     def __call__(self, mean: Tensor) -> Tensor:
         """Factors ``... x m`` at predicted losses ``... x m``."""
         level = ((mean - self.offset) / self.scale).clamp(-_LEVEL_LIMIT, _LEVEL_LIMIT)
@@ -77,6 +83,18 @@ class StackModel(Model):
         self.layout, self.order, self.means, self.gp = layout, torch.as_tensor(order), means, gp
         self.weights, self.inflation = torch.as_tensor(weights), inflation
         self.noise_var = torch.as_tensor(noise_var)
+
+    def only(self, which: list[int]) -> StackModel:
+        """The model of some of the metrics; as many times cheaper as there are fewer."""
+        return StackModel(
+            self.layout,
+            self.order.numpy(),
+            [_columns(mean, which) for mean in self.means],
+            self.weights[:, which].numpy(),
+            self.gp.only(which),
+            self.inflation.only(which),
+            self.noise_var[which].numpy(),
+        )
 
     @property
     def num_outputs(self) -> int:
@@ -134,6 +152,10 @@ class StackModel(Model):
             mean, cov = mean[..., output_indices, :], cov[..., output_indices, :, :]
         posterior = _as_posterior(MultivariateNormal(mean, cov))
         return posterior_transform(posterior) if posterior_transform is not None else posterior
+
+
+def _columns(mean: Mean, which: list[int]) -> Mean:
+    return lambda W, F: mean(W, F)[:, which]
 
 
 def _as_posterior(mvn: MultivariateNormal) -> GPyTorchPosterior:

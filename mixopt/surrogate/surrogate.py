@@ -118,6 +118,32 @@ class Surrogate:
         noise = np.sqrt(self.model.noise_var.numpy()) * inflate
         return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
 
+    def only(self, metrics: Sequence[str]) -> Surrogate:
+        """The surrogate of some of its metrics, in the order given.
+
+        What the other metrics have taught it stays.
+
+        Raises:
+            SurrogateError: If a metric is unknown.
+        """
+        unknown = [name for name in metrics if name not in self.metrics]
+        if unknown:
+            raise SurrogateError(
+                f"the surrogate must know the metrics asked for; it does not know {unknown}",
+                f"it knows {', '.join(self.metrics)}",
+            )
+        which = [self.metrics.index(name) for name in metrics]
+        seen = self.out_of_fold
+        return Surrogate(
+            tuple(metrics),
+            self.domains,
+            self.model.only(which),
+            self.noise_sd[which],
+            tuple(self.rows[i] for i in which) if self.rows else (),
+            seen
+            and Prediction(seen.mean[:, which], seen.sd[:, which], seen.observation_sd[:, which]),
+        )
+
     def posterior(self, X: Tensor, **kwargs: Any) -> Any:
         """BoTorch posterior over the m metrics at ``batch_shape x q x D``; see the model."""
         return self.model.posterior(X, **kwargs)
