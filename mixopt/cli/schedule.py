@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -17,6 +17,9 @@ from mixopt.cli.app import (
     say,
 )
 from mixopt.errors import MixoptError
+
+if TYPE_CHECKING:
+    from mixopt.tune.job import Job
 
 
 @app.command
@@ -204,6 +207,7 @@ def critical(
     runs: Path | None = None,
     base_loss: float | None = None,
     old: Annotated[list[str] | None, Parameter(name="--old", consume_multiple=True)] = None,
+    tokens: int | None = None,
     level: float = 0.95,
     out: Out = None,
     storage: Storage = None,
@@ -219,6 +223,7 @@ def critical(
         base_loss: Old loss of the checkpoint that training continued from, for a CSV.
         old: NAME=WEIGHT of the metrics that stand for the old ability, for a study; by default the
             metrics named like the domains of its first phase, by their weights there.
+        tokens: Horizon of a study's runs, the base's tokens included; by default their end.
         level: Probability of the interval.
         out: Folder of the run.
         storage: Database URL.
@@ -235,31 +240,26 @@ def critical(
         answer = from_table(table, step=step, level=level)
         print(jsonlib.dumps(answer)) if json else print_out(critical_table(answer))
         return
-    found = _critical(study, runs, base_loss, old, level, out, storage)
+    if runs is not None:
+        from mixopt.study.continual import critical_of, read_runs
+
+        found = critical_of(*read_runs(runs, base_loss), level=level)
+    else:
+        from mixopt.tune.job import Job
+
+        assert study is not None, "one of the three is given"
+        found = _critical(Job.open(study, out, storage), old, tokens, level)
     from mixopt.report.effects import critical_table as table_of
     from mixopt.report.tables import as_json, render
 
     print(as_json(found)) if json else print_out(render(table_of(found)))
 
 
-def _critical(
-    study: Path | None,
-    runs: Path | None,
-    base_loss: float | None,
-    old: list[str] | None,
-    level: float,
-    out: Path | None,
-    storage: str | None,
-) -> Any:
-    from mixopt.study.continual import continual_runs, critical_of, old_metrics, read_runs
-
-    if runs is not None:
-        return critical_of(*read_runs(runs, base_loss), level=level)
+def _critical(job: Job, old: list[str] | None, tokens: int | None, level: float) -> Any:
+    from mixopt.study.continual import continual_runs, critical_of, old_metrics
     from mixopt.study.finished import parse_weights
-    from mixopt.tune.job import Job
 
-    assert study is not None, "one of the three is given"
-    known = Job.open(study, out, storage).existing_study()
-    weights = parse_weights(old, "--old") if old else old_metrics(known)
-    found = continual_runs(known, weights)
+    study = job.existing_study()
+    weights = parse_weights(old, "--old") if old else old_metrics(study)
+    found = continual_runs(study, weights, tokens=tokens)
     return critical_of(found.shares, found.rises, level=level)

@@ -88,7 +88,10 @@ def with_old_share(schedule: Schedule, share: float, old: Mixture, new: Mixture)
 
 
 def continual_runs(
-    study: Study, old: Mapping[str, float], trials: Sequence[str] | None = None
+    study: Study,
+    old: Mapping[str, float],
+    trials: Sequence[str] | None = None,
+    tokens: int | None = None,
 ) -> ContinualRuns:
     """Old-data shares and rises of a study's finished runs of two phases or more.
 
@@ -98,9 +101,12 @@ def continual_runs(
         study: Holds the runs, with a rung where the base phase ends.
         old: Weights of the metrics that stand for the old ability.
         trials: Ids to use; None for every finished run.
+        tokens: Horizon: training tokens, the base's included, after which the old loss is read;
+            None for the end. The learning rate of a run has not decayed at an earlier rung.
 
     Raises:
-        StudyError: If a run has no rung at the end of its base phase, or lacks a metric.
+        StudyError: If a run has no rung at the end of its base phase or at the horizon, or lacks
+            a metric.
     """
     groups = by_trial(study.store.observations(study.id))
     used = [
@@ -115,7 +121,7 @@ def continual_runs(
         schedule = record.trial.schedule
         known = [n for n, w in schedule.base.items() if w > 0]
         shares.append(sum(schedule.ending.get(n, 0.0) for n in known))
-        rises.append(_rise(record, groups[record.trial.id], old))
+        rises.append(_rise(record, groups[record.trial.id], old, tokens))
     ids = tuple(r.trial.id for r in used)
     return ContinualRuns(ids, np.array(shares), np.array(rises))
 
@@ -135,20 +141,20 @@ def old_metrics(study: Study) -> dict[str, float]:
     return {n: w for n, w in bases.pop().items() if w > 0}
 
 
-def _rise(record: TrialRecord, rows: Sequence[Observation], old: Mapping[str, float]) -> float:
+def _rise(
+    record: TrialRecord,
+    rows: Sequence[Observation],
+    old: Mapping[str, float],
+    tokens: int | None,
+) -> float:
     trial = record.trial
     rows = [r for r in rows if r.split == trial.split]
-    end = (1 - trial.schedule.upsample_fraction) * trial.fidelity.tokens
-    rungs = sorted({r.tokens for r in rows})
-    near = min(rungs, key=lambda t: abs(t - end))
-    if abs(near - end) > NEAR * trial.fidelity.tokens:
-        raise StudyError(
-            f"the old loss must be measured where the base phase ends, at {end:,.0f} tokens; trial "
-            f"{trial.id} was measured at {', '.join(f'{t:,}' for t in rungs)}",
-            f"add the rung {1 - trial.schedule.upsample_fraction:g} to the trainer's settings",
-        )
+    share = 1 - trial.schedule.upsample_fraction
+    start = _rung(rows, record, round(share * trial.fidelity.tokens), "where the base phase ends")
+    end = trial.fidelity.tokens if tokens is None else tokens
+    end = _rung(rows, record, end, "at the horizon")
     losses = []
-    for at in (rungs[-1], near):
+    for at in (end, start):
         values = {r.metric: r.value for r in rows if r.tokens == at}
         missing = [n for n in old if n not in values]
         if missing:
@@ -158,6 +164,20 @@ def _rise(record: TrialRecord, rows: Sequence[Observation], old: Mapping[str, fl
             )
         losses.append(sum(w * values[n] for n, w in old.items()) / sum(old.values()))
     return losses[0] - losses[1]
+
+
+def _rung(rows: Sequence[Observation], record: TrialRecord, wanted: int, where: str) -> int:
+    """The rung at so many tokens."""
+    trial = record.trial
+    rungs = sorted({r.tokens for r in rows})
+    near = min(rungs, key=lambda t: abs(t - wanted))
+    if abs(near - wanted) > NEAR * trial.fidelity.tokens:
+        raise StudyError(
+            f"the old loss must be measured {where}, at {wanted:,} tokens; trial {trial.id} was "
+            f"measured at {', '.join(f'{t:,}' for t in rungs)}",
+            f"add the rung {wanted / trial.fidelity.tokens:.3g} to the trainer's settings",
+        )
+    return near
 
 
 def critical_of(shares: Array, rises: Array, *, level: float = 0.95, seed: int = 0) -> Critical:

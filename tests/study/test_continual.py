@@ -82,6 +82,16 @@ def test_the_base_must_have_been_measured(study):
     assert "add the rung 0.6" in e.value.hint
 
 
+def test_a_shorter_horizon_reads_an_earlier_rung(study):
+    for share in (0.1, 0.5):
+        attach(study, f"r{share}", share, rungs=(600, 800, 1000))
+    early = continual_runs(study, {"web": 1.0}, tokens=800)
+    assert early.rises == pytest.approx([0, 0])
+    assert continual_runs(study, {"web": 1.0}).rises == pytest.approx([rise(0.1), rise(0.5)])
+    with pytest.raises(StudyError, match="measured at the horizon, at 900 tokens"):
+        continual_runs(study, {"web": 1.0}, tokens=900)
+
+
 def test_a_metric_that_was_not_measured(study):
     attach(study, "r", 0.3)
     with pytest.raises(StudyError, match=r"did not measure \['law'\] at 1,000 tokens"):
