@@ -128,6 +128,9 @@ def run_rounds(
     """
     claimed = _claimed(study, trainer, out, resources_per_trial, progress)
     with claimed as run, run.progress, ThreadPoolExecutor(1) as beside:
+        done = _finished(run, confirm)
+        if done is not None:
+            return _summary(run, done, slots=1)
         # Ray waits for its own processes; the first round is proposed meanwhile.
         first = beside.submit(_next, run)
         with _session(run, address):
@@ -135,6 +138,18 @@ def run_rounds(
             _search(run, first)
             recommendation = _recommend(run, confirm)
     return _summary(run, recommendation, slots)
+
+
+def _finished(run: _Run, confirm: bool) -> Recommendation | None:
+    """The answer where nothing is left to run: Ray need not start to give it again."""
+    study = run.study
+    if search_open(study) or study.stop_reason is None or not study.should_stop():
+        return None
+    with run.clock.part("proposals"):
+        recommendation = study.recommend()
+    if confirm and study.confirmation_trials(recommendation):
+        return None
+    return study.with_confirmations(recommendation)
 
 
 def run_trials(
