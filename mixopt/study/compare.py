@@ -28,7 +28,8 @@ class Effect(Frozen):
     Attributes:
         mean: Of the differences (nats/token).
         se: Standard error of the mean.
-        low: Lower end of the 95 % interval, by Student's t with one seed less of freedom.
+        low: Lower end of the interval (95 % unless said), by Student's t with one seed less of
+            freedom.
         high: Its upper end.
         seeds: Pairs behind it.
     """
@@ -162,9 +163,14 @@ def comparison_values(study: Study, comparison: Comparison) -> dict[str, list[di
 
 
 def paired_effects(
-    one: Sequence[Mapping[str, float]], other: Sequence[Mapping[str, float]]
+    one: Sequence[Mapping[str, float]], other: Sequence[Mapping[str, float]], level: float = 0.95
 ) -> dict[str, Effect]:
     """``one - other`` per metric over the seeds that finished on both sides, objective first.
+
+    Args:
+        one: Metrics per seed; empty where a run failed.
+        other: The same, in the same order of seeds.
+        level: Probability of the intervals.
 
     Raises:
         StudyError: If fewer than two seeds did.
@@ -173,4 +179,4 @@ def paired_effects(
     names = [n for n in (pairs[0][0] if pairs else {}) if all(n in a and n in b for a, b in pairs)]
     if not names:
         return {OBJECTIVE: Effect.of([])}
-    return {name: Effect.of([a[name] - b[name] for a, b in pairs]) for name in names}
+    return {n: Effect.of([a[n] - b[n] for a, b in pairs], level) for n in names}

@@ -37,7 +37,8 @@ class Rates(Frozen):
 
     Attributes:
         choices: Best objective first.
-        schedule: The best level where it is clearly better, else the schedule as it was.
+        schedule: The best level where it is clearly better, the number of levels allowed for
+            (Bonferroni), else the schedule as it was.
         changed: Whether it is another.
     """
 
@@ -127,6 +128,9 @@ def rates(
         ),
         key=lambda c: c.effects[OBJECTIVE].mean,
     )
-    better = choices[0].effects[OBJECTIVE].high < 0
+    # The best of many looks better than it is: its interval is as wide as for all at once.
+    level = 1 - 0.05 / len(choices)
+    strict = paired_effects(values[choices[0].label], values[AS_IS], level)
+    better = strict[OBJECTIVE].high < 0
     chosen = choices[0].schedule if better else schedules[AS_IS]
     return Rates(choices=tuple(choices), schedule=chosen, changed=better)

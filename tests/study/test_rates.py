@@ -71,6 +71,19 @@ def test_the_schedule_changes_only_where_a_level_is_clearly_better(gain, changed
     assert found.schedule == made[found.choices[0].label if changed else AS_IS]
 
 
+def test_the_best_of_many_must_be_clearer_than_one_alone():
+    made = rate_schedules(ENDED, [0.5, 1.0, 2.0], [0.0, 0.01, 0.02], peak=0.01)
+    gains = [-0.06, -0.05, -0.04]
+    values = {k: [{"objective": 3.0}] * 3 for k in made}
+    best = "peak × 1, warm-up 1 %"
+    values[best] = [{"objective": 3 + g} for g in gains]
+    found = rates(made, values)
+    assert found.choices[0].label == best
+    assert found.choices[0].effects["objective"].high < 0
+    # Clear by itself, and not as the best of nine.
+    assert not found.changed
+
+
 def test_a_level_against_the_advice_carries_its_warning():
     rule = LearningRate(decay=0.9, final=0.1)
     base = ENDED.phases[0].model_copy(update={"learning_rate": rule})
