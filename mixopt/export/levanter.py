@@ -3,7 +3,7 @@
 Stage numbers are steps. Within a block of ``mixture_block_size`` sequences each source gets
 ``int(weight * block)``, the remainder goes to the largest, and a stage must begin with a block; so
 the block is chosen to divide every phase's start, and a source under one sequence per block is
-refused, since Levanter would never draw from it. Read in its source, not run here.
+refused, since Levanter would never draw from it. Written to its documented format, not run here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Changing the file on resume is the documented way to stage: grain keeps the iterator's state per
 named source, so a source goes on where the phase before left it. Zero weights are refused by grain
-and left out here. Read in its documentation and source, not run here.
+and left out here. Written to the documented format, not run here.
 """
 
 from __future__ import annotations

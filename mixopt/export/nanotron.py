@@ -1,7 +1,8 @@
 """nanotron: cumulative ``data_stages``, one configuration per phase.
 
 Its head trains only the last stage listed, so phase k is launched with the first k stages. Stages
-count steps from 1. Read in its source: the released package cannot be imported.
+count steps from 1. Written to its documented format: the released package cannot be
+imported.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from mixopt.export.tokens import token_report_text
 
 NOTES = (
     "launch the configurations in order, each from the checkpoint of the one before",
-    "checked against the schema in its source only: the released package cannot be imported",
+    "written to the documented format and not run: the released package cannot be imported",
 )
 
 
