@@ -1,7 +1,8 @@
 """llm-foundry with mosaicml-streaming: phases in one run by the ``curriculum_learning`` callback.
 
 Durations are in tokens and must sum to ``max_duration``; proportions count stored MDS samples, so
-the samples of every stream must have the same length. Written to their documented format, not run here.
+the samples of every stream must have the same length. Written to their documented format, not run
+here.
 """
 
 from __future__ import annotations
