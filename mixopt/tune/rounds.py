@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixopt.errors import StudyError
-from mixopt.space import Trainer, Trial
-from mixopt.study import Study, TrialRecord
-from mixopt.study.cost import TrainedTokens, trained_tokens
+from mixopt.space import Mixture, Trainer, Trial
+from mixopt.study import State, Study, TrialRecord
+from mixopt.study.cost import Counting, TrainedTokens, trained_tokens
 from mixopt.study.run import require_progress, search_open
 from mixopt.tune.progress import Progress
 from mixopt.tune.session import count_slots, ray_session
@@ -247,11 +247,21 @@ def _run_trials(run: _Run, trials: Sequence[Trial]) -> None:
     ids = {t.id for t in trials}
     waiting = list(trials)
     while waiting:
+        ready = _ready(run, waiting)
         with run.clock.part("rounds"):
-            reasons = _tune(run, waiting)
-        for record in _open(run.study, ids):
+            reasons = _tune(run, ready)
+        for record in _open(run.study, {t.id for t in ready}):
             run.study.crashed(record.trial.id, reasons.get(record.trial.id, "no reason given"))
         waiting = [r.trial for r in _open(run.study, ids)]
+
+
+def _ready(run: _Run, trials: Sequence[Trial]) -> list[Trial]:
+    """Trials to run now, by a trainer that shares trunks; all by another."""
+    if not isinstance(run.trainer, Counting):
+        return list(trials)
+    done = [r.trial for r in run.study.records() if r.state in (State.finished, State.failed)]
+    trained = {trunk_of(t) for t in done}
+    return runnable_first(trials, trained, count_slots(run.resources))
 
 
 def _open(study: Study, ids: set[str]) -> list[TrialRecord]:
@@ -301,16 +311,45 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {line}"
 
 
+Trunk = tuple[int, Mixture, str]
+
+
+def trunk_of(trial: Trial) -> Trunk:
+    """What trials must share for one to branch off the other."""
+    return trial.seed, trial.schedule.base, trial.split.value
+
+
 def trunks_first(trials: Sequence[Trial]) -> list[Trial]:
-    """The first trial of every trunk before the others, which then branch from its checkpoint."""
-    first: list[Trial] = []
-    rest: list[Trial] = []
-    seen = set()
-    for trial in trials:
-        trunk = (trial.seed, trial.schedule.base)
-        (rest if trunk in seen else first).append(trial)
-        seen.add(trunk)
-    return first + rest
+    """One trial of every trunk before the others, which then branch from its checkpoints.
+
+    It is the one that leaves its trunk first: its checkpoint serves all the others. They follow in
+    that order too, as each leaves a later checkpoint behind.
+    """
+    order = sorted(trials, key=lambda t: t.schedule.phases[0].fraction)
+    leaders = {trunk_of(t): t.id for t in reversed(order)}.values()
+    return [t for t in trials if t.id in leaders] + [t for t in order if t.id not in leaders]
+
+
+def runnable_first(trials: Sequence[Trial], trained: Collection[Trunk], slots: int) -> list[Trial]:
+    """The trials to run now, where others had better wait for a trunk.
+
+    A trial that starts while another trains its trunk has to train it too. So where the trials
+    that need not wait leave slots idle anyway, they run alone.
+
+    Args:
+        trials: To be run.
+        trained: Trunks that earlier trials left.
+        slots: Trials at a time.
+
+    Returns:
+        Those that need not wait; all where they fill the slots.
+    """
+    known, ready = set(trained), []
+    for trial in trunks_first(trials):
+        if trunk_of(trial) in trained or trunk_of(trial) not in known:
+            ready.append(trial)
+        known.add(trunk_of(trial))
+    return ready if len(ready) < min(slots, len(trials)) else list(trials)
 
 
 def _summary(run: _Run, recommendation: Recommendation, slots: int) -> RunSummary:

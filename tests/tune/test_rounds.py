@@ -11,7 +11,7 @@ from mixopt.errors import StudyError, TrialError
 from mixopt.space import Fidelity, Kind, Mixture, Schedule, SearchSpace, Trial
 from mixopt.study import CallableTrainer, State, Study, TrialBudget
 from mixopt.tune import Progress, run_rounds
-from mixopt.tune.rounds import covered, trunks_first
+from mixopt.tune.rounds import covered, runnable_first, trunk_of, trunks_first
 
 NAMES = ("web", "code", "books")
 
@@ -105,17 +105,37 @@ def test_a_study_in_memory_is_refused(tmp_path):
         run_rounds(study, CallableTrainer(dict), out=tmp_path)
 
 
-def test_the_first_trial_of_every_trunk_runs_first():
-    base = Mixture({"web": 0.5, "code": 0.5})
-    other = Mixture({"web": 1.0})
+def ending(index, mixture, fraction, seed=1):
+    schedule = Schedule.two_phase(mixture, {"code": 1.0}, fraction)
+    size = Fidelity(parameters=1, tokens=1000)
+    return Trial(id=str(index), kind=Kind.proposed, schedule=schedule, fidelity=size, seed=seed)
 
-    def trial(index, mixture):
-        schedule = Schedule.two_phase(mixture, {"code": 1.0}, 0.1 * (index + 1))
-        size = Fidelity(parameters=1, tokens=1000)
-        return Trial(id=str(index), kind=Kind.proposed, schedule=schedule, fidelity=size, seed=1)
 
-    trials = [trial(0, base), trial(1, base), trial(2, other), trial(3, base)]
-    assert [t.id for t in trunks_first(trials)] == ["0", "2", "1", "3"]
+EVEN, WEB = Mixture({"web": 0.5, "code": 0.5}), Mixture({"web": 1.0})
+
+
+def test_the_trial_that_leaves_its_trunk_first_runs_first():
+    trials = [ending(0, EVEN, 0.1), ending(1, EVEN, 0.3), ending(2, WEB, 0.2), ending(3, EVEN, 0)]
+    # Then each that leaves later, and the one that never leaves.
+    assert [t.id for t in trunks_first(trials)] == ["1", "2", "0", "3"]
+
+
+def test_trials_wait_for_a_trunk_only_where_slots_would_train_it_twice():
+    trials = [ending(0, EVEN, 0.1), ending(1, EVEN, 0.3), ending(2, WEB, 0.2), ending(3, EVEN, 0)]
+
+    def ids(trained, slots):
+        return {t.id for t in runnable_first(trials, trained, slots)}
+
+    assert ids([], 4) == {"1", "2"}
+    assert ids([], 3) == {"1", "2"}
+    # Both slots have a trunk of their own to train.
+    assert ids([], 2) == {"0", "1", "2", "3"}
+    # The trunk is there already.
+    assert ids([trunk_of(trials[0])], 4) == {"0", "1", "2", "3"}
+    # Another seed is another trunk.
+    more = [*trials, ending(4, EVEN, 0.2, seed=2)]
+    assert {t.id for t in runnable_first(more, [], 4)} == {"1", "2", "4"}
+    assert [t.id for t in runnable_first(trials[:1], [], 8)] == ["0"]
 
 
 @pytest.mark.parametrize(
