@@ -11,6 +11,7 @@ from mixopt.cli import main
 from mixopt.space import Schedule
 from mixopt.study import Study
 from mixopt.tune.job import Job
+from mixopt.tune.session import ray_session
 from mixopt.tune.study_file import StudyFile
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -78,7 +79,15 @@ def call(*words):
     return end.value.code or 0
 
 
+@pytest.fixture
+def ray():
+    """One Ray for several verbs: they use the one that runs."""
+    with ray_session():
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray")
 def test_attribution_and_controls_from_the_command_line(job, capsys):
     assert call("attribute", job.out, "--domain", "math", "--json") == 0
     found = json.loads(capsys.readouterr().out)
