@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mixopt import CommandTrainer, Objective, SearchSpace, Study, TrialBudget
 
-TRAINER = '''
+TRAINER = """
 import json, math, sys
 
 phases = json.load(open(sys.argv[1]))["schedule"]["phases"]
@@ -21,7 +21,7 @@ with open(sys.argv[2], "w") as out:
         web = 2 + math.exp(-2 * (1 - code)) + 5e4 / tokens
         values = {"web": web, "code": 1 + math.exp(-3 * code - late)}
         print(json.dumps({"tokens": tokens, **values}), file=out)
-'''
+"""
 
 space = SearchSpace(
     domains={"web": {"tokens": 900_000}, "code": {"tokens": 100_000}},
