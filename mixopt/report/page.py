@@ -60,9 +60,22 @@ def write_report(data: ReportData, out: str | Path) -> Path:
     Raises:
         StudyError: If it cannot be written.
     """
-    path = Path(out)
-    path = path if path.suffix == ".html" else path / FILE_NAME
-    text = render_report(data)
+    return write_page(render_report(data), Path(out), FILE_NAME, "the report")
+
+
+def write_page(text: str, out: Path, name: str, what: str) -> Path:
+    """Write a page so that it is never half there.
+
+    Args:
+        text: The page.
+        out: The file (``*.html``), or a folder for a file of that name; folders are made.
+        name: Of the file in a folder.
+        what: What to call it in an error.
+
+    Raises:
+        StudyError: If it cannot be written.
+    """
+    path = out if out.suffix == ".html" else out / name
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +83,7 @@ def write_report(data: ReportData, out: str | Path) -> Path:
         os.replace(part, path)
     except OSError as error:
         raise StudyError(
-            f"the report cannot be written to {path}: {error}", "give another folder"
+            f"{what} cannot be written to {path}: {error}", "give another folder"
         ) from None
     return path
 

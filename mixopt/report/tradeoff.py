@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixopt.errors import StudyError
 from mixopt.report import numbers as fmt
 from mixopt.report.figures import BLUE, GREEN, GREY, ORANGE, Figure
+from mixopt.report.page import write_page
 from mixopt.report.rows import Table
 
 if TYPE_CHECKING:
@@ -193,17 +192,6 @@ def write_trade_off(found: TradeOff, out: str | Path) -> Path:
     """
     import plotly.io
 
-    path = Path(out)
-    path = path if path.suffix == ".html" else path / FILE_NAME
     figure = fmt.plain(trade_off_figure(found))
     text = plotly.io.to_html(figure, include_plotlyjs=True, full_html=True, validate=False)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise StudyError(
-            f"the trade-off cannot be written to {path}: {error}", "give another folder"
-        ) from None
-    return path
+    return write_page(text, Path(out), FILE_NAME, "the trade-off")
