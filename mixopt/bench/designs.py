@@ -8,7 +8,7 @@ from mixopt.bench.tables import Array, BenchError, Ints
 from mixopt.errors import StudyError
 
 
-def design_rows(kind: str, X: Array, n: int, seed: int) -> Ints:
+def design_rows(kind: str, X: Array, n: int, seed: int, first: int | None = None) -> Ints:
     """Choose n of the rows, looking at their weights only.
 
     Args:
@@ -18,6 +18,7 @@ def design_rows(kind: str, X: Array, n: int, seed: int) -> Ints:
         X: ``N x d`` rows to choose from.
         n: How many.
         seed: Of every draw.
+        first: The row a max-min design begins with; None for a random one.
 
     Raises:
         BenchError: If there are not n rows or no such design.
@@ -31,7 +32,8 @@ def design_rows(kind: str, X: Array, n: int, seed: int) -> Ints:
     if kind == "random":
         return np.asarray(rng.permutation(len(X))[:n])
     if kind == "maxmin":
-        return _maxmin(np.sqrt(X), n, int(rng.integers(len(X))), rng)
+        start = int(rng.integers(len(X)))
+        return _maxmin(np.sqrt(X), n, start if first is None else first, rng)
     return _nearest(np.sqrt(X), np.sqrt(_designed(kind, X.shape[1], n, seed)))
 
 

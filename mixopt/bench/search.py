@@ -148,6 +148,7 @@ def _improvement(mean: Array, cov: Array, best: float) -> Array:
 
 METHODS: dict[str, Method] = {
     "mixopt": _mixopt,
+    "unmatched": _mixopt,
     "gp": _gp,
     "regmix": _regmix,
     "climb": _climb,
@@ -170,7 +171,9 @@ def search(
 ) -> list[Row]:
     """Replay studies: each method picks batches of rows, sees their losses, and picks again.
 
-    Our method begins with the max-min design, as a study does; the peers with random rows.
+    Our method begins as a study does, with the row nearest to the objective's matched mixture
+    (where metrics are named like domains) and max-min rows; the peers begin with random rows.
+    ``unmatched`` is ours without that first row.
 
     Args:
         table: The table, or its name. All rows of its densest size and step are the pool.
@@ -242,8 +245,7 @@ def _study(
     pool: BenchTable, weights: Array, name: str, budget: int, batch: int, seed: int
 ) -> list[int]:
     """Row numbers in the order in which one study tried them."""
-    design = "maxmin" if name == "mixopt" else "random"
-    tried = [int(i) for i in design_rows(design, pool.X, batch, seed)]
+    tried = _first_rows(pool, weights, name, batch, seed)
     while len(tried) < budget:
         task = Task(
             pool.X[tried], pool.Y[tried], pool.metrics, pool.domains, 1000 * seed + len(tried)
@@ -252,6 +254,22 @@ def _study(
         size = min(batch, budget - len(tried))
         tried += [int(i) for i in METHODS[name](Round(task, pool.X, left, weights, size))]
     return tried
+
+
+def _first_rows(pool: BenchTable, weights: Array, name: str, batch: int, seed: int) -> list[int]:
+    design = "maxmin" if METHODS[name] is _mixopt else "random"
+    if name != "mixopt":
+        return [int(i) for i in design_rows(design, pool.X, batch, seed)]
+    from mixopt.propose.matched import matched_mixture
+
+    prior = dict(zip(pool.domains, pool.X.mean(0).tolist(), strict=True))
+    asked = dict(zip(pool.metrics, weights.tolist(), strict=True))
+    matched = matched_mixture(pool.domains, asked, prior)
+    given = None
+    if matched is not None:
+        roots = np.sqrt(matched.to_array(pool.domains))
+        given = int(np.argmin(((np.sqrt(pool.X) - roots) ** 2).sum(1)))
+    return [int(i) for i in design_rows(design, pool.X, batch, seed, first=given)]
 
 
 def _summary(

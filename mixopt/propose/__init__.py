@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from mixopt.propose.batch import propose_batch
 from mixopt.propose.design import initial_design
-from mixopt.propose.distance import schedule_distance
+from mixopt.propose.distance import NEAR, schedule_distance
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.grids import choose_subset
+from mixopt.propose.matched import matched_mixture, matched_schedule
 from mixopt.propose.pareto import ParetoPoint, pareto
 from mixopt.propose.problem import SurrogateLike
 from mixopt.propose.recommend import recommend
@@ -22,6 +23,7 @@ from mixopt.propose.remap import remap
 from mixopt.propose.stopping import StopDecision, expected_improvement, should_stop
 
 __all__ = [
+    "NEAR",
     "Confirmation",
     "Estimate",
     "Evidence",
@@ -35,6 +37,8 @@ __all__ = [
     "choose_subset",
     "expected_improvement",
     "initial_design",
+    "matched_mixture",
+    "matched_schedule",
     "pareto",
     "propose_batch",
     "recommend",

@@ -57,10 +57,22 @@ def _schedules(study: Study, kind: Kind, size: int, number: int) -> list[Schedul
 
     seed = derived_seed(study.seed, "round", str(number))
     if kind == Kind.initial:
-        include = [study.space.baseline_schedule]
-        return initial_design(study.space, size, seed=seed, include=include)
+        return initial_design(study.space, size, seed=seed, include=_first(study)[:size])
     evidence, surrogate = study.learned()
     return propose_batch(study.space, study.objective, surrogate, evidence, size, seed=seed)
+
+
+def _first(study: Study) -> list[Schedule]:
+    """What every study begins with: the baseline, and the schedule that matches the objective."""
+    from mixopt.propose import NEAR, matched_schedule, schedule_distance
+
+    space, baseline = study.space, study.space.baseline_schedule
+    matched = matched_schedule(space, study.objective)
+    if matched is None:
+        return [baseline]
+    rows = [space.encode(schedule)[None] for schedule in (baseline, matched)]
+    apart = schedule_distance(space.layout, *rows)[0, 0]
+    return [baseline, matched] if apart >= NEAR else [baseline]
 
 
 def no_gain(study: Study) -> str | None:

@@ -1,0 +1,61 @@
+"""The first guess: train on what the objective asks about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mixopt.propose.distance import schedule_distance
+from mixopt.propose.pool import by_choice
+from mixopt.space import Mixture, Objective, Schedule, SearchSpace
+
+#: Share of the baseline kept in the guess: no domain of it falls to nothing on a guess alone.
+KEPT = 0.05
+
+
+def matched_mixture(
+    names: Sequence[str], weights: Mapping[str, float], reference: Mapping[str, float]
+) -> Mixture | None:
+    """The mixture whose shares are the objective's weights on the domains its metrics are named by.
+
+    If every loss fell with the logarithm of its own domain's share, and by the same amount, this
+    mixture would be the best: minimising ``-sum_k w_k log x_k`` on the simplex gives ``x = w``.
+
+    Args:
+        names: Of the domains.
+        weights: The objective's weight per metric.
+        reference: A mixture of which a twentieth is kept.
+
+    Returns:
+        The mixture; None where no metric with a weight is named like a domain.
+    """
+    total = sum(weights.get(name, 0.0) for name in names)
+    if total <= 0:
+        return None
+    matched = {name: (1 - KEPT) * weights.get(name, 0.0) / total for name in names}
+    return Mixture.normalized({n: w + KEPT * reference.get(n, 0.0) for n, w in matched.items()})
+
+
+def matched_schedule(space: SearchSpace, objective: Objective) -> Schedule | None:
+    """The feasible schedule nearest to training on the matched mixture from start to end.
+
+    Args:
+        space: What can be chosen.
+        objective: Its metrics may be named like domains.
+
+    Returns:
+        The schedule; None where no metric with a weight is named like a domain.
+
+    Raises:
+        InfeasibleError: If the space is empty.
+    """
+    baseline = space.baseline_schedule.exposure()
+    mixture = matched_mixture(space.names, objective.weights, baseline)
+    if mixture is None:
+        return None
+    choices = np.array(space.fraction_choices)
+    everywhere = np.tile(mixture.to_array(space.names), (len(choices), len(space.phases)))
+    rows = by_choice(space, choices, everywhere)
+    wanted = space.encode(Schedule.static(mixture, space.learning_rate))
+    return space.decode(rows[int(np.argmin(schedule_distance(space.layout, rows, wanted[None])))])
