@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints, minimise
@@ -21,6 +22,8 @@ JITTER = 1e-6
 TINY = 1e-9
 #: Noise variance, in standardised units, under which a row says nothing.
 UNSEEN = 1e6
+#: A fit of hyperparameters ends when a step gains less than this share of the log posterior.
+_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -121,17 +124,18 @@ class GPObjective:
 
 
 def inverse(K: Array) -> tuple[Array, Array]:
-    """Inverse and log determinant of ``m x n x n`` positive definite matrices."""
-    try:
-        L = np.linalg.cholesky(K)
-    except np.linalg.LinAlgError:
-        if len(K) == 1:
-            # A trial step too far out: its value is infinite, and the line search comes back.
-            return np.full_like(K, np.nan), np.full(1, np.inf)
-        parts = [inverse(K[i : i + 1]) for i in range(len(K))]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-    logdet = 2.0 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(1)
-    return np.asarray(np.linalg.inv(K), dtype=float), np.asarray(logdet, dtype=float)
+    """Inverse and log determinant of ``m x n x n`` positive definite matrices.
+
+    A matrix that is not positive definite gets NaN and infinity: as a trial step too far out its
+    value is infinite, and the line search comes back.
+    """
+    L, failed = torch.linalg.cholesky_ex(torch.from_numpy(K))
+    bad = failed != 0
+    L[bad] = torch.eye(K.shape[-1], dtype=L.dtype)
+    logdet = 2.0 * L.diagonal(dim1=1, dim2=2).log().sum(1)
+    inv = torch.cholesky_inverse(L)
+    inv[bad], logdet[bad] = torch.nan, torch.inf
+    return inv.numpy(), logdet.numpy()
 
 
 def fit_hyperparameters(
@@ -156,4 +160,4 @@ def fit_hyperparameters(
     """
     objective = GPObjective(U, Z, fixed, prior, law)
     start = np.tile(objective.mean, (len(Z), 1)) if start is None else start
-    return minimise(objective, start, iterations=iterations, tol=1e-5).theta
+    return minimise(objective, start, iterations=iterations, tol=_TOLERANCE).theta
