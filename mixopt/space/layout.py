@@ -13,11 +13,14 @@ class Layout:
     """The columns of a design matrix ``X``: ``n x D``.
 
     One phase: the weights alone, ``D = d``. Several phases: the weights of each phase one after the
-    other, then the phases' fractions of the training tokens, ``D = P * d + P``.
+    other, then the phases' fractions of the training tokens, ``D = P * d + P``. Where learning
+    rates are searched, ``r`` coordinates from 0 to 1 follow.
 
     Args:
         domains: Number of domains ``d``.
         phases: Number of phases ``P``.
+        rates: For each searched number of a learning-rate rule the phase it belongs to, -1 for the
+            whole run.
 
     Raises:
         SpaceError: If either is below one.
@@ -25,6 +28,7 @@ class Layout:
 
     domains: int
     phases: int = 1
+    rates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.domains < 1 or self.phases < 1:
@@ -37,7 +41,8 @@ class Layout:
     @property
     def dim(self) -> int:
         """Number of columns ``D``."""
-        return self.domains if self.phases == 1 else self.phases * (self.domains + 1)
+        data = self.domains if self.phases == 1 else self.phases * (self.domains + 1)
+        return data + len(self.rates)
 
     def split(self, X: Any) -> tuple[Any, Any]:
         """Take rows apart, for numpy arrays and torch tensors alike.
@@ -60,6 +65,32 @@ class Layout:
             )
         batch = tuple(X.shape[:-1])
         if self.phases == 1:
-            return X.reshape(*batch, 1, self.domains), X[..., :1] * 0.0 + 1.0
+            weights = X[..., : self.domains]
+            return weights.reshape(*batch, 1, self.domains), X[..., :1] * 0.0 + 1.0
         cut = self.phases * self.domains
-        return X[..., :cut].reshape(*batch, self.phases, self.domains), X[..., cut:]
+        weights = X[..., :cut].reshape(*batch, self.phases, self.domains)
+        return weights, X[..., cut : cut + self.phases]
+
+    def rate_part(self, X: Any) -> Any:
+        """Coordinates of the searched learning rates, for numpy arrays and torch tensors alike.
+
+        Args:
+            X: ``batch_shape x D``.
+
+        Returns:
+            ``batch_shape x r``; a half for a phase whose fraction is 0, so that what its rate would
+            be cannot influence any result.
+        """
+        rates = X[..., self.dim - len(self.rates) :]
+        if self.phases == 1 or max(self.rates, default=-1) < 0:
+            return rates
+        there = self.rates_there(self.split(X)[1])
+        return rates * there + 0.5 * ~there
+
+    def rates_there(self, F: Any) -> Any:
+        """Which searched rates are those of the run or of a phase that exists: ``... x r``."""
+        there = F[..., [max(owner, 0) for owner in self.rates]] > 1e-9
+        for column, owner in enumerate(self.rates):
+            if owner < 0:
+                there[..., column] = True
+        return there

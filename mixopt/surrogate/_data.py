@@ -20,6 +20,7 @@ class Data:
     Args:
         W: ``n x P x d`` weights, domains in canonical order.
         F: ``n x P`` fractions.
+        R: ``n x r`` coordinates of searched learning rates.
         Y: ``n x m`` losses (nats/token).
         metrics: m names.
         domains: d names, in canonical order.
@@ -28,20 +29,26 @@ class Data:
 
     W: Array
     F: Array
+    R: Array
     Y: Array
     metrics: tuple[str, ...]
     domains: tuple[str, ...]
     seed: int
 
+    @property
+    def rows(self) -> tuple[Array, Array, Array]:
+        """Weights, fractions and rates."""
+        return self.W, self.F, self.R
+
     @cached_property
     def U(self) -> Array:
         """``n x f`` kernel features."""
-        return np.asarray(features(self.W, self.F))
+        return np.asarray(features(self.W, self.F, self.R))
 
     @cached_property
     def groups(self) -> Ints:
         """Number of the schedule of each row; replicates share one."""
-        return row_groups(self.W, self.F)
+        return row_groups(self.W, self.F, self.R)
 
     @cached_property
     def distinct(self) -> int:

@@ -24,18 +24,22 @@ RECENCIES = (0.0, 6.0)
 MassFeatures = Callable[[Any, Any], Any]
 
 
-def features(W: Any, F: Any) -> Any:
-    """Kernel features of schedules ``n x P x d``, ``n x P``: ``n x f`` in [0, 1].
+def features(W: Any, F: Any, R: Any) -> Any:
+    """Kernel features of schedules ``n x P x d``, ``n x P``, ``n x r``: ``n x f`` in [0, 1].
 
     One phase: the weights. Several: exposure and recency-weighted mixture side by side, so that
-    nothing depends on the weights of a phase that does not exist.
+    nothing depends on the weights of a phase that does not exist. Then the searched learning rates.
     """
     if W.shape[-2] == 1:
-        return W[..., 0, :]
-    if isinstance(W, np.ndarray):
-        return np.concatenate([effective_mixture(np.array(k), W, F) for k in RECENCIES], -1)
-    kappas = torch.tensor(RECENCIES, dtype=W.dtype)
-    return torch.cat([effective_mixture(k, W, F) for k in kappas], -1)
+        data = W[..., 0, :]
+    elif isinstance(W, np.ndarray):
+        data = np.concatenate([effective_mixture(np.array(k), W, F) for k in RECENCIES], -1)
+    else:
+        kappas = torch.tensor(RECENCIES, dtype=W.dtype)
+        data = torch.cat([effective_mixture(k, W, F) for k in kappas], -1)
+    if R.shape[-1] == 0:
+        return data
+    return np.concatenate([data, R], -1) if isinstance(W, np.ndarray) else torch.cat([data, R], -1)
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,13 @@ class Kernel:
         theta: ``m x p`` log hyperparameters.
         width: f.
         masses: The shared law's features, or None for the plain warped kernel.
+        plain: How many of the last features are not stretched.
     """
 
     theta: Tensor
     width: int
     masses: MassFeatures | None = None
+    plain: int = 0
 
     @property
     def scales(self) -> list[Tensor]:
@@ -86,19 +92,23 @@ class Kernel:
         """The kernel of some of the metrics."""
         masses = self.masses
         if masses is None:
-            return Kernel(self.theta[which], self.width)
-        return Kernel(self.theta[which], self.width, lambda W, F: masses(W, F)[which])
+            return Kernel(self.theta[which], self.width, plain=self.plain)
+        part: MassFeatures = lambda W, F: masses(W, F)[which]  # noqa: E731
+        return Kernel(self.theta[which], self.width, part, self.plain)
 
-    def embed(self, W: Tensor, F: Tensor) -> Embedded:
+    def embed(self, W: Tensor, F: Tensor, R: Tensor) -> Embedded:
         """Schedules ``... x q x P x d`` in the kernels' coordinates."""
         batch, q = W.shape[:-3], W.shape[-3]
         flat_W, flat_F = W.reshape(-1, *W.shape[-2:]), F.reshape(-1, F.shape[-1])
-        U, f = features(flat_W, flat_F), self.width
+        U, f = features(flat_W, flat_F, R.reshape(len(flat_F), R.shape[-1])), self.width
         gamma = torch.exp(self.theta[:, f])[:, None, None]
         # A true 0 has no derivative under a power below 1: it is cut out before the power.
         inside = U > TINY
         power = torch.where(inside, U, torch.ones_like(U)) ** gamma
         z = torch.where(inside, power, torch.zeros((), dtype=U.dtype))
+        if self.plain:
+            stretched = f - self.plain
+            z = torch.cat([z[..., :stretched], U[:, stretched:].expand(len(z), -1, -1)], -1)
         z = z * torch.exp(-self.theta[:, None, :f])
         if self.masses is None:
             return Embedded(_batched(z, batch, q), None)
@@ -143,10 +153,16 @@ class GP:
 
     @classmethod
     def condition(
-        cls, kernel: Kernel, W: Array, F: Array, Z: Array, fixed: Array, offset: Array, scale: Array
+        cls,
+        kernel: Kernel,
+        rows: tuple[Array, Array, Array],
+        Z: Array,
+        fixed: Array,
+        offset: Array,
+        scale: Array,
     ) -> GP:
         """Condition on standardised losses ``Z`` (``n x m``) with extra noise ``fixed``."""
-        data = kernel.embed(torch.as_tensor(W), torch.as_tensor(F))
+        data = kernel.embed(*(torch.as_tensor(part) for part in rows))
         noise = kernel.noise[:, None] + torch.as_tensor(fixed).T
         K = kernel.covariance(data, data) + torch.diag_embed(noise)
         inv = torch.cholesky_inverse(torch.linalg.cholesky(K))

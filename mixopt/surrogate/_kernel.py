@@ -2,8 +2,9 @@
 
 k(x, x') = a^2 Matern52(|z - z'|) + b^2 Matern52(D / l2) + a wide constant, with
 z = features(x)^gamma / l (gamma below 1 stretches the corners of the simplex, where a little of an
-absent domain changes the loss most) and, where a shared law was fitted, D the distance between its
-class masses. Maximum a posteriori with log-normal priors and hand-written gradients.
+absent domain changes the loss most; searched learning rates are not stretched) and, where a shared
+law was fitted, D the distance between its class masses. Maximum a posteriori with log-normal priors
+and hand-written gradients.
 Order of the log hyperparameters: ``[l_1..l_f, gamma, a, sigma]`` and then ``[b, l2]``.
 """
 
@@ -65,12 +66,18 @@ def squared_distance(a: Array, b: Array) -> Array:
     return np.asarray(aa[..., :, None] + bb[..., None, :] - 2.0 * a @ b.swapaxes(-1, -2))
 
 
-def _warp(U: Array, theta: Array) -> tuple[Array, Array, Array]:
-    """Scaled features z (``m x n x f``), log U, and gamma (``m``); 0 stays 0."""
+def _warp(U: Array, theta: Array, plain: int) -> tuple[Array, Array, Array]:
+    """Scaled features z (``m x n x f``), log U, and gamma (``m``); 0 stays 0.
+
+    The last ``plain`` features are not stretched: their log U is 0, so that gamma has no slope.
+    """
     f = U.shape[-1]
     log_u = np.log(np.maximum(U, TINY))
     gamma = np.exp(theta[:, f])
     z = np.where(U > TINY, np.exp(gamma[:, None, None] * log_u), 0.0)
+    if plain:
+        log_u[:, f - plain :] = 0.0
+        z[..., f - plain :] = U[:, f - plain :]
     return z * np.exp(-theta[:, None, :f]), log_u, gamma
 
 
@@ -83,18 +90,25 @@ class GPObjective:
         fixed: ``B x n`` extra noise variances; :data:`UNSEEN` hides a row from a problem.
         prior: Priors of the hyperparameters.
         law: ``B x n x n`` squared distances of class masses, or None.
+        plain: How many of the last features are not stretched.
     """
 
     def __init__(
-        self, U: Array, Z: Array, fixed: Array, prior: Prior, law: Array | None = None
+        self,
+        U: Array,
+        Z: Array,
+        fixed: Array,
+        prior: Prior,
+        law: Array | None = None,
+        plain: int = 0,
     ) -> None:
-        self.U, self.Z, self.fixed, self.law = U, Z, fixed, law
+        self.U, self.Z, self.fixed, self.law, self.plain = U, Z, fixed, law, plain
         self.mean, self.sd = prior_vectors(U.shape[-1], prior, law=law is not None)
 
     def __call__(self, theta: Array, which: Ints) -> tuple[Array, Array]:
         """Values ``b`` and gradients ``b x p`` of the problems ``which``."""
         f, n = self.U.shape[-1], self.U.shape[0]
-        z, log_u, gamma = _warp(self.U, theta)
+        z, log_u, gamma = _warp(self.U, theta, self.plain)
         corr, slope = matern52(squared_distance(z, z))
         a = np.exp(2.0 * theta[:, f + 1])[:, None, None]
         noise = np.exp(2.0 * theta[:, f + 2])
@@ -146,6 +160,7 @@ def fit_hyperparameters(
     iterations: int,
     law: Array | None = None,
     start: Array | None = None,
+    plain: int = 0,
 ) -> Array:
     """``B x p`` hyperparameters at the maximum a posteriori.
 
@@ -157,7 +172,8 @@ def fit_hyperparameters(
         iterations: L-BFGS steps; 0 keeps the starts.
         law: Distances of class masses.
         start: ``B x p``; the priors' centres by default.
+        plain: How many of the last features are not stretched.
     """
-    objective = GPObjective(U, Z, fixed, prior, law)
+    objective = GPObjective(U, Z, fixed, prior, law, plain)
     start = np.tile(objective.mean, (len(Z), 1)) if start is None else start
     return minimise(objective, start, iterations=iterations, tol=_TOLERANCE).theta

@@ -17,8 +17,8 @@ from mixopt.surrogate._data import Data
 from mixopt.surrogate._gp import GP, Kernel, MassFeatures
 from mixopt.surrogate._kernel import UNSEEN, Prior, fit_hyperparameters, squared_distance
 
-#: ``(W: n x P x d, F: n x P) -> n x m``, numpy or torch.
-Mean = Callable[[Any, Any], Any]
+#: ``(W: n x P x d, F: n x P, R: n x r) -> n x m``, numpy or torch. Laws do without the rates R.
+Mean = Callable[[Any, Any, Any], Any]
 
 #: Objective units over which restarts share their weight (one unit = one log posterior).
 _TEMPERATURE = 100.0
@@ -65,7 +65,8 @@ def law_member(data: Data, name: str, masks: Array, fold: Ints) -> Member:
     out = np.zeros_like(data.Y)
     for k, fit in enumerate(fits[1:]):
         out[fold == k] = fit.predict(data.W[fold == k], data.F[fold == k])
-    return Member(name, fits[0].predict, out, notes=fits[0].notes)
+    law = fits[0]
+    return Member(name, lambda W, F, _: law.predict(W, F), out, notes=law.notes)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _shared_mean(fit: SharedFit) -> Mean:
     weights = np.exp(-(fit.value - fit.value.min()) / _TEMPERATURE)
     weights /= weights.sum()
 
-    def mean(W: Any, F: Any) -> Any:
+    def mean(W: Any, F: Any, _: Any) -> Any:
         cast = namespace(W).asarray
         units = Units(cast(fit.scales.low), cast(fit.scales.sd))
         values = shared_value(fit.shape, units, cast(fit.theta), W, F)
@@ -109,7 +110,7 @@ def shared_member(data: Data, shared: SharedMembers, fold: Ints) -> Member:
     """The shared law as a member of its own."""
     out = np.zeros_like(data.Y)
     for k, part in enumerate(shared.parts):
-        out[fold == k] = _shared_mean(part)(data.W[fold == k], data.F[fold == k])
+        out[fold == k] = _shared_mean(part)(data.W[fold == k], data.F[fold == k], None)
     return Member("shared law", _shared_mean(shared.full), out)
 
 
@@ -132,10 +133,12 @@ class GPSetting:
 
 def prior_member(data: Data, fixed: Array, prior: Prior) -> Member:
     """The warped GP with hyperparameters at their priors, for too few rows to learn from."""
-    theta = fit_hyperparameters(data.U, data.Z.T, fixed.T, prior, 0)
-    gp = _condition(data, Kernel(torch.as_tensor(theta), data.U.shape[-1]), fixed)
+    plain = data.R.shape[1]
+    theta = fit_hyperparameters(data.U, data.Z.T, fixed.T, prior, 0, plain=plain)
+    kernel = Kernel(torch.as_tensor(theta), data.U.shape[-1], plain=plain)
+    gp = _condition(data, kernel, fixed)
     nothing = np.tile(data.offset, (len(data.Y), 1))
-    x = gp.kernel.embed(torch.as_tensor(data.W), torch.as_tensor(data.F))
+    x = gp.kernel.embed(*(torch.as_tensor(part) for part in data.rows))
     return Member("warped GP", _gp_mean(gp), nothing, gp.variance(gp.cross(x)).numpy(), gp=gp)
 
 
@@ -163,7 +166,7 @@ def _gp_member(
     if folds:
         parts = _hyperparameters(data, setting, masses, list(range(1, folds + 1)), theta)
     kernels = [
-        Kernel(torch.as_tensor(t), data.U.shape[-1], masses[g] if masses else None)
+        Kernel(torch.as_tensor(t), data.U.shape[-1], masses[g] if masses else None, data.R.shape[1])
         for g, t in enumerate(np.concatenate([theta, parts]).reshape(folds + 1, m, -1))
     ]
     gp = _condition(data, kernels[0], setting.fixed)
@@ -192,7 +195,9 @@ def _hyperparameters(
     Z = np.tile(data.Z[kept].T, (len(problems), 1))
     steps = setting.iterations if start is None else min(setting.iterations, _FOLD_STEPS)
     start = None if start is None else np.tile(start, (len(problems), 1))
-    return fit_hyperparameters(data.U[kept], Z, fixed, setting.prior, steps, law, start)
+    return fit_hyperparameters(
+        data.U[kept], Z, fixed, setting.prior, steps, law, start, data.R.shape[1]
+    )
 
 
 def _kept(data: Data) -> Ints:
@@ -204,11 +209,11 @@ def _kept(data: Data) -> Ints:
 
 
 def _condition(data: Data, kernel: Kernel, fixed: Array) -> GP:
-    return GP.condition(kernel, data.W, data.F, data.Z, fixed, data.offset, data.scale)
+    return GP.condition(kernel, data.rows, data.Z, fixed, data.offset, data.scale)
 
 
 def _gp_mean(gp: GP) -> Mean:
-    return lambda W, F: gp.mean(gp.cross(gp.kernel.embed(W, F)))
+    return lambda W, F, R: gp.mean(gp.cross(gp.kernel.embed(W, F, R)))
 
 
 def _masses(data: Data, fit: SharedFit) -> MassFeatures:
@@ -228,9 +233,9 @@ def _masses(data: Data, fit: SharedFit) -> MassFeatures:
 def _held_out(data: Data, kernel: Kernel, fixed: Array, out: Any) -> tuple[Array, Array]:
     """Predictions and variances (noise included) of the rows ``out`` from all others."""
     rest = ~out
-    rows = data.W[rest], data.F[rest], data.Z[rest], fixed[rest]
-    gp = GP.condition(kernel, *rows, data.offset, data.scale)
-    x = kernel.embed(torch.as_tensor(data.W[out]), torch.as_tensor(data.F[out]))
+    W, F, R = (part[rest] for part in data.rows)
+    gp = GP.condition(kernel, (W, F, R), data.Z[rest], fixed[rest], data.offset, data.scale)
+    x = kernel.embed(*(torch.as_tensor(part[out]) for part in data.rows))
     noise = (kernel.noise.numpy() + fixed[out]) * data.scale**2
     K = gp.cross(x)
     return gp.mean(K).numpy(), gp.variance(K).numpy() + noise

@@ -24,8 +24,9 @@ _FREQUENCIES = 256
 #: Levels are cut here, in sds of the seen losses, so that no corner gets an absurd interval.
 _LEVEL_LIMIT = 2.0
 
-#: ``(W: n x P x d, F: n x P) -> n x m``
-Mean = Callable[[Any, Any], Any]
+#: ``(W: n x P x d, F: n x P, R: n x r) -> n x m``
+Mean = Callable[[Any, Any, Any], Any]
+Rows = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class StackModel(Model):
     Args:
         layout: Meaning of the columns of X.
         order: Canonical order of the domains.
-        means: One function per further member, ``(W, F) -> n x m``.
+        means: One function per further member, ``(W, F, R) -> n x m``.
         weights: ``(k + 1) x m`` stack weights, the GP last.
         gp: The GP that gives the covariance.
         inflation: Calibration of its standard deviation.
@@ -106,19 +107,25 @@ class StackModel(Model):
         """No batch of models."""
         return torch.Size()
 
-    def embed(self, X: Tensor) -> tuple[Tensor, Tensor, Embedded]:
-        """Weights (domains in canonical order), fractions and kernel coordinates of ``X``."""
-        W, F = self.layout.split(X.to(torch.float64))
-        W = W[..., self.order]
-        return W, F, self.gp.kernel.embed(W, F)
+    def embed(self, X: Tensor) -> tuple[Rows, Embedded]:
+        """Weights (domains in canonical order), fractions and rates; and kernel coordinates."""
+        X = X.to(torch.float64)
+        W, F = self.layout.split(X)
+        rows = W[..., self.order], F, self.layout.rate_part(X)
+        return rows, self.gp.kernel.embed(*rows)
 
-    def mean(self, W: Tensor, F: Tensor, K: Tensor) -> Tensor:
+    def mean(self, rows: Rows, K: Tensor) -> Tensor:
         """Stack mean ``... x q x m`` (nats/token), given the GP's cross covariance K."""
         total: Tensor = self.weights[-1] * self.gp.mean(K)
-        flat_W, flat_F = W.reshape(-1, *W.shape[-2:]), F.reshape(-1, F.shape[-1])
+        W, F, R = rows
+        flat = (
+            W.reshape(-1, *W.shape[-2:]),
+            F.reshape(-1, F.shape[-1]),
+            R.reshape(len(F.reshape(-1, F.shape[-1])), R.shape[-1]),
+        )
         for w, member in zip(self.weights[:-1], self.means, strict=True):
             if bool((w > 0).any()):
-                total = total + w * member(flat_W, flat_F).reshape(*W.shape[:-2], -1)
+                total = total + w * member(*flat).reshape(*W.shape[:-2], -1)
         return total
 
     def posterior(
@@ -136,9 +143,9 @@ class StackModel(Model):
             observation_noise: Add the noise of one observation (True), or the given variances.
             posterior_transform: BoTorch's, applied last.
         """
-        W, F, x = self.embed(X)
+        rows, x = self.embed(X)
         K = self.gp.cross(x)
-        mean = self.mean(W, F, K)
+        mean = self.mean(rows, K)
         inflate = self.inflation(mean).transpose(-1, -2)
         cov = self.gp.covariance(x, K) * inflate[..., :, None] * inflate[..., None, :]
         eye = torch.eye(X.shape[-2], dtype=cov.dtype)
@@ -155,7 +162,7 @@ class StackModel(Model):
 
 
 def _columns(mean: Mean, which: list[int]) -> Mean:
-    return lambda W, F: mean(W, F)[:, which]
+    return lambda W, F, R: mean(W, F, R)[:, which]
 
 
 def _as_posterior(mvn: MultivariateNormal) -> GPyTorchPosterior:
@@ -200,9 +207,9 @@ class SamplePaths:
     def __call__(self, X: Tensor) -> Tensor:
         """Paths at ``X`` (``batch x D``): ``num x batch x m`` nats/token, differentiable."""
         gp = self.model.gp
-        W, F, x = self.model.embed(X)
+        rows, x = self.model.embed(X)
         K = gp.cross(x)
-        mean = self.model.mean(W, F, K)
+        mean = self.model.mean(rows, K)
         factor = self.model.inflation(mean) * gp.scale
         parts = [self._prior(i, x) - K[i] @ self.correction[i] for i in range(len(K))]
         return mean + factor * torch.stack(parts).permute(2, 1, 0)

@@ -88,7 +88,7 @@ def canonical_order(W: Array, F: Array, domains: Sequence[str]) -> Ints:
     return np.array(order, dtype=np.int64)
 
 
-def row_groups(W: Array, F: Array) -> Ints:
+def row_groups(W: Array, F: Array, R: Array) -> Ints:
     """Number of the group of rows with the same schedule, for each row."""
-    held = np.concatenate([(W * (F > 0)[..., None]).reshape(len(W), -1), F], axis=1)
+    held = np.concatenate([(W * (F > 0)[..., None]).reshape(len(W), -1), F, R], axis=1)
     return np.unique(np.round(held, 9), axis=0, return_inverse=True)[1].ravel().astype(np.int64)

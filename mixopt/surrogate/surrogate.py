@@ -34,6 +34,8 @@ from mixopt.surrogate._stack import calibrate, fold_masks, stack_weights
 
 #: Weights of the members before the rows speak; a member not named here starts at 0.
 DEFAULT_WEIGHTS = {"shared law": 0.45, "warped GP": 0.2, "law GP": 0.35}
+#: The same where learning rates are searched: laws see none, and would shrink what they do.
+RATE_WEIGHTS = {"warped GP": 0.35, "law GP": 0.65}
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ class Surrogate:
         X = np.atleast_2d(np.asarray(X, dtype=float))
         check_weights(self.model.layout, X, self.domains)
         with torch.no_grad():
-            W, F, x = self.model.embed(torch.as_tensor(X))
+            parts, x = self.model.embed(torch.as_tensor(X))
             K = self.model.gp.cross(x)
-            mean = self.model.mean(W, F, K)
+            mean = self.model.mean(parts, K)
             inflate = self.model.inflation(mean).numpy()
             sd = np.sqrt(self.model.gp.variance(K).numpy()) * inflate
         noise = np.sqrt(self.model.noise_var.numpy()) * inflate
@@ -196,7 +198,7 @@ def fit_surrogate(
     W, F = layout.split(X)
     order = canonical_order(W, F, domains)
     named = tuple(domains[j] for j in order)
-    data = Data(W[..., order], F, Y, tuple(metrics), named, seed)
+    data = Data(W[..., order], F, layout.rate_part(X), Y, tuple(metrics), named, seed)
     members = _fit_members(data, _known_noise(Yvar, Y), settings)
     return _assemble(layout, order, data, members, tuple(domains))
 
@@ -265,13 +267,14 @@ def _assemble(
     return Surrogate(data.metrics, domains, model, np.sqrt(noise) * factor, tuple(rows), unseen)
 
 
-def _default_weights(members: list[Member]) -> Array:
-    return np.array([DEFAULT_WEIGHTS.get(member.name, 0.0) for member in members])
+def _default_weights(data: Data, members: list[Member]) -> Array:
+    weights = RATE_WEIGHTS if data.R.shape[1] else DEFAULT_WEIGHTS
+    return np.array([weights.get(member.name, 0.0) for member in members])
 
 
 def _weights(data: Data, members: list[Member], oof: Array) -> Array:
     """``k x m`` stack weights; the last member alone where there is nothing to weigh."""
-    default = _default_weights(members)
+    default = _default_weights(data, members)
     alone = np.eye(len(members))[-1]
     return np.stack(
         [
@@ -308,7 +311,7 @@ def _fallback(data: Data, members: list[Member], weights: Array, i: int) -> str:
         return f"only {data.distinct} different schedules: prior mean and prior width"
     if data.constant[i]:
         return "the metric never changes: predicted by its constant"
-    default = _default_weights(members)
+    default = _default_weights(data, members)
     if np.allclose(weights[:, i], default):
         return ""
     best = members[int(weights[:, i].argmax())].name

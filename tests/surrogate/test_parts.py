@@ -47,7 +47,8 @@ def test_the_torch_kernel_is_the_one_that_was_fitted():
     W = rng.dirichlet(np.ones(4), (6, 1))
     W[0, 0] = [0.0, 0.5, 0.5, 0.0]
     kernel = Kernel(torch.as_tensor(theta), 4)
-    x = kernel.embed(torch.as_tensor(W), torch.ones(6, 1, dtype=torch.float64))
+    one = torch.ones(6, 1, dtype=torch.float64)
+    x = kernel.embed(torch.as_tensor(W), one, one[:, :0])
     z = W[None, :, 0] ** np.exp(theta[:, 4])[:, None, None] / np.exp(theta[:, None, :4])
     expected = np.exp(2 * theta[:, 5])[:, None, None] * matern52(distance(z, z))[0] + 4.0
     np.testing.assert_allclose(kernel.covariance(x, x).numpy(), expected, rtol=1e-6)
@@ -56,7 +57,8 @@ def test_the_torch_kernel_is_the_one_that_was_fitted():
 def test_gradients_are_finite_on_the_faces_of_the_simplex():
     kernel = Kernel(torch.zeros(1, 6, dtype=torch.float64), 3)
     W = torch.eye(3, dtype=torch.float64)[:, None].clone().requires_grad_()
-    x = kernel.embed(W, torch.ones(3, 1, dtype=torch.float64))
+    one = torch.ones(3, 1, dtype=torch.float64)
+    x = kernel.embed(W, one, one[:, :0])
     kernel.covariance(x, x).sum().backward()
     assert torch.isfinite(W.grad).all()
 
