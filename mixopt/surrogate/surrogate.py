@@ -60,7 +60,7 @@ class SurrogateSettings:
     folds: int = 5
     laws: tuple[str, ...] = ("M4", "effective data")
     gp_iterations: int = 100
-    least_rows: int = 6
+    least_rows: int = 3
     prior: Prior = field(default_factory=Prior)
 
 
