@@ -167,3 +167,39 @@ def test_a_corpus_is_built_from_a_spec(tmp_path, capsys):
     assert call("corpus", "build", spec, "--out", tmp_path / "corpus") == 0
     assert "training tokens" in capsys.readouterr().out
     assert (tmp_path / "corpus" / "corpus.json").is_file()
+
+
+def test_a_new_study_inherits_the_trials_of_an_old_one(study, tmp_path, capsys):
+    from mixopt.tune.job import Job
+
+    old = Job.open(study, tmp_path / "old")
+    old.prepare(lambda _: None)
+    for i, share in enumerate((0.2, 0.5, 0.8)):
+        old.study.attach({"web": share, "code": 1 - share}, {"web": 2.0 + share, "code": 2.0 - i})
+    text = study.read_text().replace(
+        "web: {tokens: 900}\n", "books: {tokens: 300}\n    a/b: {tokens: 600}\n"
+    )
+    new = tmp_path / "new.yaml"
+    new.write_text(text.replace("name: tiny", "name: split"))
+    split = "--split=web=books:0.25,a/b:0.75"
+    assert call("inherit", new, "--old", tmp_path / "old", split, "--out", tmp_path / "new") == 0
+    assert capsys.readouterr().out == "attached 3 trials\n"
+    first = Job.open(tmp_path / "new").existing_study().records()[0].trial
+    assert first.schedule.base == {"books": 0.05, "a/b": 0.15000000000000002, "code": 0.8}
+
+
+def test_checking_a_tree_shows_its_sums(tmp_path, capsys):
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "domains:\n  web:\n    tied: natural\n    domains: {a: {tokens: 30}, b: {tokens: 10}}\n"
+        "  code: {tokens: 60}\n"
+    )
+    assert call("space", "check", path) == 0
+    shown = capsys.readouterr().out
+    assert "weights ties leave free: 2" in shown
+    assert [line.split() for line in shown.splitlines()[-4:]] == [
+        ["web", "40.00", "%", "tied:", "natural"],
+        ["a", "30.00", "%"],
+        ["b", "10.00", "%"],
+        ["code", "60.00", "%"],
+    ]

@@ -15,6 +15,7 @@ from mixopt.cli.app import (
     lines,
     print_out,
     say,
+    short,
     space_app,
 )
 
@@ -84,7 +85,17 @@ def space_check(space: str, /, *, json: Json = False) -> None:
 
     path = Path(space) if Path(space).is_file() else search_space_path(space)
     checked = SearchSpace.from_yaml(path).summary()
-    print(jsonlib.dumps(checked, indent=2) if json else lines(checked))
+    if json:
+        print(jsonlib.dumps(checked, indent=2))
+        return
+    tree = checked.pop("tree", [])
+    print(lines(checked))
+    if tree:
+        print("tree, with the baseline's weights:")
+    for row in tree:
+        label = "  " * row["depth"] + row["node"].rpartition("/")[2]
+        tied = f"  tied: {short(row['tied'])}" if row["tied"] else ""
+        print(f"  {label:<40} {100 * row['weight']:6.2f} %{tied}")
 
 
 @space_app.command(name="list")

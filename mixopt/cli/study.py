@@ -73,6 +73,43 @@ def _run(job: Job, json: bool) -> None:
 
 
 @app.command
+def inherit(
+    study: Path,
+    /,
+    *,
+    old: Path,
+    split: Annotated[list[str] | None, Parameter(name="--split")] = None,
+    out: Out = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Attach an old study's finished trials to a study whose domains were added, removed or split.
+
+    Args:
+        study: YAML file of the new study, or its folder.
+        old: YAML file of the old study, or its folder.
+        split: OLD=NEW:SHARE,NEW:SHARE, what a domain became; once per domain that is gone.
+        out: Folder of the new study's run.
+        storage: Database URL of the new study.
+        json: Print what was attached and left out as JSON.
+    """
+    from dataclasses import asdict
+
+    from mixopt.study.inherit import parse_split
+    from mixopt.tune.job import Job
+
+    job = Job.open(study, out, storage)
+    before = Job.open(old).existing_study()
+    job.prepare(say)
+    done = job.study.inherit(before, split=parse_split(split or []))
+    for name, reason in done.left_out.items():
+        say(f"left out {name}: {reason}")
+    for difference in done.differs:
+        say(f"not the same in both studies: {difference}")
+    print(jsonlib.dumps(asdict(done)) if json else f"attached {len(done.attached)} trials")
+
+
+@app.command
 def recommend(
     study: Path, /, *, out: Out = None, storage: Storage = None, json: Json = False
 ) -> None:

@@ -19,7 +19,7 @@ from mixopt.propose.recommendation import (
     Recommendation,
     TradeOffPoint,
 )
-from mixopt.propose.remap import remap
+from mixopt.propose.remap import remap, remap_schedule
 from mixopt.propose.stopping import StopDecision, expected_improvement, should_stop
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "propose_batch",
     "recommend",
     "remap",
+    "remap_schedule",
     "schedule_distance",
     "should_stop",
 ]

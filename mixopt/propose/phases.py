@@ -134,6 +134,7 @@ def phase_space(space: SearchSpace, phases: int) -> SearchSpace:
             domains=first.domains,
             bounds=first.bounds,
             groups=first.groups,
+            ties=first.ties,
         )
         for i in range(phases)
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
 from mixopt.propose.evidence import Evidence
-from mixopt.space import Mixture, SearchSpace
+from mixopt.space import Mixture, Schedule, SearchSpace
 
 
 def remap(
@@ -39,8 +39,14 @@ def remap(
             f"evidence keeps its phases; got {len(old.phases)} and {len(new.phases)}",
             "change domains only",
         )
-    moves = _moves(old, new, split or {})
+    moves = _moves(old.names, new, split or {})
     W, F = old.layout.split(evidence.X)
+    rest = evidence.X[:, W[0].size :]
+    if W[0].size // len(old.names) * len(new.names) + rest.shape[1] != new.layout.dim:
+        raise StudyError(
+            "evidence keeps its searched learning rates; the two spaces search different ones",
+            "change domains only",
+        )
     gone = np.asarray(~moves.any(axis=1))
     lost = (W[..., gone] * (F[..., None] > 1e-9) > 1e-9).any((1, 2))
     if lost.all():
@@ -51,23 +57,57 @@ def remap(
         )
     kept = np.flatnonzero(~lost)
     flat = (W[kept] @ moves).reshape(len(kept), -1)
-    X = flat if len(new.phases) == 1 else np.hstack([flat, F[kept]])
+    X = np.hstack([flat, rest[kept]])
     return Evidence(X, evidence.Y[kept], evidence.metrics, tuple(evidence.ids[i] for i in kept))
 
 
+def remap_schedule(
+    schedule: Schedule,
+    names: Sequence[str],
+    new: SearchSpace,
+    *,
+    split: Mapping[str, Mapping[str, float]] | None = None,
+) -> Schedule | None:
+    """A schedule of an old space in the domains of a new one, by the rules of :func:`remap`.
+
+    Args:
+        schedule: It may name the old space's domains only.
+        names: Of the old space's domains.
+        new: The new space.
+        split: Per old domain, the shares of the new domains it became.
+
+    Returns:
+        The schedule; None where it used a domain that is gone.
+
+    Raises:
+        StudyError: If the split names an unknown domain.
+    """
+    moves = _moves(names, new, split or {})
+    gone = {n for n, row in zip(names, moves, strict=True) if not row.any()}
+    if any(phase.mixture.get(n, 0.0) > 0 for phase in schedule.phases for n in gone):
+        return None
+    phases = [
+        phase.model_copy(
+            update={"mixture": Mixture.from_array(new.names, phase.mixture.to_array(names) @ moves)}
+        )
+        for phase in schedule.phases
+    ]
+    return schedule.model_copy(update={"phases": tuple(phases)})
+
+
 def _moves(
-    old: SearchSpace, new: SearchSpace, split: Mapping[str, Mapping[str, float]]
+    old: Sequence[str], new: SearchSpace, split: Mapping[str, Mapping[str, float]]
 ) -> NDArray[np.float64]:
     """``d_old x d_new``: where each old domain's weight goes; a row of zeros if nowhere."""
-    unknown = [n for n in split if n not in old.names]
+    unknown = [n for n in split if n not in old]
     unknown += [n for parts in split.values() for n in parts if n not in new.names]
     if unknown:
         raise StudyError(
             f"a split must lead from old domains to new ones; {unknown} are neither",
-            f"old are {list(old.names)}, new are {list(new.names)}",
+            f"old are {list(old)}, new are {list(new.names)}",
         )
-    moves = np.zeros((len(old.names), len(new.names)))
-    for i, name in enumerate(old.names):
+    moves = np.zeros((len(old), len(new.names)))
+    for i, name in enumerate(old):
         if name in split:
             moves[i] = Mixture(split[name], f"the split of {name!r}").to_array(new.names)
         elif name in new.names:

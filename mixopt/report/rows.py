@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixopt.report import numbers as fmt
 from mixopt.space import Schedule, SearchSpace
+from mixopt.space.tree import outline
 
 if TYPE_CHECKING:
     from mixopt.propose import Estimate, Recommendation
@@ -52,21 +53,37 @@ def mixture_table(rec: Recommendation, space: SearchSpace) -> Table:
     phases = range(len(schedule.phases))
     two = len(schedule.phases) > 1
     caps = {d.name: d.max_epochs or space.max_epochs for d in space.domains}
+    ratios = schedule.upsampling_ratio()
     columns = ["domain", "baseline", *(phase_title(schedule, i) for i in phases)]
     columns += ["upsampling"] * two + ["epochs", "cap"]
-    rows = []
-    for name in space.names:
-        row = [name, fmt.share(baseline.exposure().get(name, 0.0))]
-        row += [fmt.share(p.mixture.get(name, 0.0)) for p in schedule.phases]
-        row += [fmt.ratio(schedule.upsampling_ratio().get(name, 1.0))] * two
-        cap = caps[name]
-        row += [fmt.times(rec.epochs.get(name)), fmt.DASH if cap is None else f"{cap:g}"]
+    rows: list[tuple[str, ...]] = []
+    strong: set[int] = set()
+    for name in outline(space.names):
+        inside = space.leaves(name)
+        row = [name, fmt.share(_summed(baseline.exposure(), inside))]
+        row += [fmt.share(_summed(p.mixture, inside)) for p in schedule.phases]
+        if name in caps:
+            cap = caps[name]
+            row += [fmt.ratio(ratios.get(name, 1.0))] * two
+            row += [fmt.times(rec.epochs.get(name)), fmt.DASH if cap is None else f"{cap:g}"]
+        else:
+            strong.add(len(rows))
+            low, high = _summed(schedule.base, inside), _summed(schedule.ending, inside)
+            row[0] += f" ({len(inside)} domains)"
+            row += [fmt.ratio(high / low if low > 0 else math.inf if high > 0 else 1.0)] * two
+            row += [fmt.DASH, fmt.DASH]
         rows.append(tuple(row))
     many = len(baseline.phases) > 1
     note = "Shares of training tokens"
     note += "; the baseline has phases and is shown as its exposure" if many else ""
     note += ". Epochs are those of a run at the target." if rec.epochs else "."
-    return Table("Recommended schedule", tuple(columns), tuple(rows), note=note)
+    return Table(
+        "Recommended schedule", tuple(columns), tuple(rows), strong=frozenset(strong), note=note
+    )
+
+
+def _summed(weights: Mapping[str, float], inside: Sequence[str]) -> float:
+    return sum(weights.get(name, 0.0) for name in inside)
 
 
 def outcome_table(rec: Recommendation) -> Table:

@@ -7,6 +7,7 @@ from mixopt.space.layout import Layout
 from mixopt.space.mixture import Domain, LearningRate, Mixture
 from mixopt.space.objective import Guardrail, Objective
 from mixopt.space.polytope import Polytope
+from mixopt.space.rates import LearningRateSpace, RateAxis, RateRange
 from mixopt.space.rounding import largest_remainder
 from mixopt.space.schedule import Fidelity, Phase, Schedule
 from mixopt.space.search_space import FractionGrid, GroupBound, PhaseSpace, SearchSpace
@@ -23,12 +24,15 @@ __all__ = [
     "Kind",
     "Layout",
     "LearningRate",
+    "LearningRateSpace",
     "Mixture",
     "Objective",
     "Observation",
     "Phase",
     "PhaseSpace",
     "Polytope",
+    "RateAxis",
+    "RateRange",
     "Report",
     "Schedule",
     "SearchSpace",

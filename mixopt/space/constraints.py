@@ -33,6 +33,10 @@ def slice_polytope(space: SearchSpace, fractions: Sequence[float]) -> Polytope:
         else:
             rows.extend(_limits(space, index))
             equal.extend(_pins(space, index))
+            equal.extend(
+                (_spread(space, index, row), 0.0, f"{label} in phase {phase.name!r}")
+                for row, label in space.tie_rows(index)
+            )
     rows.extend(_epoch_caps(space, fractions))
     return stack(rows, equal, len(space.phases) * len(space.names))
 
@@ -45,6 +49,8 @@ def _spread(space: SearchSpace, phase: int, values: Array) -> Array:
 
 
 def _one(space: SearchSpace, phase: int, names: Sequence[str]) -> Array:
+    """The summed weight of domains, and of all domains under inner nodes."""
+    names = [leaf for name in names for leaf in space.leaves(name)]
     return _spread(space, phase, np.array([float(n in names) for n in space.names]))
 
 
@@ -89,8 +95,9 @@ def _pins(space: SearchSpace, index: int) -> Iterator[Row]:
         tied = [p.name for p in space.phases].index(phase.tied)
         yield from _same_as(space, index, tied)
     elif phase.domains is not None:
+        allowed = [leaf for name in phase.domains for leaf in space.leaves(name)]
         for name in space.names:
-            if name not in phase.domains:
+            if name not in allowed:
                 yield _one(space, index, [name]), 0.0, f"{name} is not in phase {phase.name!r}"
 
 

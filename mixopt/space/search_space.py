@@ -19,7 +19,23 @@ from mixopt.space.frozen import Frozen
 from mixopt.space.layout import Layout
 from mixopt.space.mixture import Domain, LearningRate, Mixture
 from mixopt.space.polytope import Polytope
+from mixopt.space.rates import (
+    LearningRateSpace,
+    RateAxis,
+    RateChoice,
+    chosen_rule,
+    draw_rates,
+)
 from mixopt.space.schedule import Fidelity, Phase, Schedule
+from mixopt.space.tree import (
+    blocks,
+    flattened,
+    inner_nodes,
+    leaves,
+    require_agreement,
+    tie_rows,
+    tree_table,
+)
 from mixopt.space.yamlfile import validate_yaml
 
 Array = NDArray[np.float64]
@@ -28,6 +44,15 @@ SNAP = 1e-4
 DECIMALS = 10
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Ties = dict[str, Literal["natural"] | dict[str, Share]]
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _is_empty(value: Any) -> bool:
+    return not value
 
 
 class GroupBound(Frozen):
@@ -78,9 +103,10 @@ class PhaseSpace(Frozen):
         fixed: The phase's mixture, where there is nothing to choose.
         tied: The phase whose mixture this one shares.
         domains: The only domains the phase may use; None for all.
-        bounds: Least and greatest weight per domain.
+        bounds: Least and greatest weight per domain, or summed weight per inner node.
         groups: Bounds on summed weights.
-        learning_rate: The phase's own rule.
+        ties: Proportions kept in this phase, in place of the space's; ``{}`` for none.
+        learning_rate: The phase's own rule; its peak and warm-up may be searched.
     """
 
     name: str = "base"
@@ -90,7 +116,8 @@ class PhaseSpace(Frozen):
     domains: tuple[str, ...] | None = None
     bounds: dict[str, tuple[Share, Share]] = {}
     groups: tuple[GroupBound, ...] = ()
-    learning_rate: LearningRate | None = None
+    ties: Annotated[Ties | None, Field(exclude_if=_is_none)] = None
+    learning_rate: RateChoice | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> PhaseSpace:
@@ -125,8 +152,10 @@ class SearchSpace(Frozen):
             tokens), ``uniform``, a mixture, or a whole schedule.
         target: The fidelity one really cares for; its tokens set the epoch caps.
         max_epochs: Cap on every domain's epochs at the target; None for no cap.
-        learning_rate: The rule over the whole run.
+        learning_rate: The rule over the whole run; its peak and warm-up may be searched.
         source: Where the figures come from.
+        ties: Proportions kept inside inner nodes of the domains' tree: per node, or pattern such as
+            ``web/*``, ``natural`` (by tokens) or the share of each part.
     """
 
     name: str = "space"
@@ -135,8 +164,21 @@ class SearchSpace(Frozen):
     baseline: Literal["natural", "uniform"] | Mixture | Schedule = "natural"
     target: Fidelity | None = None
     max_epochs: Annotated[float, Field(gt=0)] | None = None
-    learning_rate: LearningRate | None = None
+    learning_rate: RateChoice | None = None
     source: str | None = None
+    # Left out where empty: the configuration of a flat space is what it was before trees.
+    ties: Annotated[Ties, Field(exclude_if=_is_empty)] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_tree(cls, data: Any) -> Any:
+        """Nested domains become paths, and what they say is tied joins the ties."""
+        if not (isinstance(data, dict) and isinstance(data.get("domains"), dict)):
+            return data
+        flat, ties = flattened(data["domains"])
+        return {**data, "domains": flat} | (
+            {"ties": {**(data.get("ties") or {}), **ties}} if ties else {}
+        )
 
     @field_validator("domains", mode="before")
     @classmethod
@@ -161,12 +203,23 @@ class SearchSpace(Frozen):
         _refuse_repeats([p.name for p in self.phases], "phase")
         known = set(self.names)
         for index, phase in enumerate(self.phases):
-            _check_phase(phase, known, [p.name for p in self.phases[:index]])
+            _check_phase(
+                phase, known, [p.name for p in self.phases[:index]], inner_nodes(self.names)
+            )
+            require_agreement(self.names, self.supply, phase.ties or {})
+        require_agreement(self.names, self.supply, self.ties)
         if isinstance(self.baseline, (Mixture, Schedule)):
             named = self.baseline.domains if isinstance(self.baseline, Schedule) else self.baseline
             _require_known(named, known, "the baseline")
         elif self.baseline == "natural":
             self._natural_amounts()
+        if isinstance(self.learning_rate, LearningRateSpace) and all(
+            p.learning_rate is not None for p in self.phases
+        ):
+            raise SpaceError(
+                "the run's learning rate is searched, but every phase has a rule of its own",
+                "search it in the phases, or leave their rules out",
+            )
         if (self.target is None) and self._capped:
             raise SpaceError(
                 "an epoch cap needs the target's tokens; the space names no target",
@@ -191,7 +244,24 @@ class SearchSpace(Frozen):
     @property
     def layout(self) -> Layout:
         """The columns of a design matrix over this space."""
-        return Layout(len(self.domains), len(self.phases))
+        return Layout(
+            len(self.domains), len(self.phases), tuple(axis.phase for axis in self.rate_axes)
+        )
+
+    @cached_property
+    def rate_axes(self) -> tuple[RateAxis, ...]:
+        """The searched numbers of the run's and the phases' learning-rate rules, in that order."""
+        rules = [
+            (-1, self.learning_rate),
+            *((i, p.learning_rate) for i, p in enumerate(self.phases)),
+        ]
+        searched = [(i, r) for i, r in rules if isinstance(r, LearningRateSpace)]
+        return tuple(axis for i, rule in searched for axis in rule.axes(i))
+
+    @property
+    def usual_rule(self) -> LearningRate | None:
+        """The rule over the whole run, where nothing is searched or with its usual numbers."""
+        return chosen_rule(self.learning_rate, self.rate_axes, -1)
 
     @property
     def _capped(self) -> bool:
@@ -211,6 +281,26 @@ class SearchSpace(Frozen):
             )
         return {d.name: float(d.tokens or 0) for d in self.domains}
 
+    def leaves(self, node: str) -> tuple[str, ...]:
+        """The domains at or under a node of the tree, in order."""
+        return leaves(self.names, node)
+
+    def tie_rows(self, phase: int) -> list[tuple[Array, str]]:
+        """Rows ``d`` whose product with a phase's weights is 0, with what each means."""
+        at = self.phases[phase]
+        ties = self.ties if at.ties is None else at.ties
+        if not ties or at.fixed is not None or at.tied is not None:
+            return []
+        allowed = None if at.domains is None else [n for k in at.domains for n in self.leaves(k)]
+        return list(tie_rows(self.names, self.supply, ties, allowed))
+
+    @property
+    def free_weights(self) -> int:
+        """How many weights ties leave to choose in the freest phase; d without ties."""
+        ranks = [[row for row, _ in self.tie_rows(i)] for i in range(len(self.phases))]
+        tied = min(int(np.linalg.matrix_rank(np.array(rows))) if rows else 0 for rows in ranks)
+        return len(self.domains) - tied
+
     @property
     def natural(self) -> Mixture:
         """Shares of the available tokens."""
@@ -227,9 +317,9 @@ class SearchSpace(Frozen):
         if isinstance(self.baseline, Schedule):
             return self.baseline
         if isinstance(self.baseline, Mixture):
-            return Schedule.static(self.baseline, self.learning_rate)
+            return Schedule.static(self.baseline, self.usual_rule)
         mixture = self.natural if self.baseline == "natural" else self.uniform
-        return Schedule.static(mixture, self.learning_rate)
+        return Schedule.static(mixture, self.usual_rule)
 
     def epoch_limits(self) -> dict[str, float]:
         """Greatest exposure per capped domain, as a share of the target's tokens."""
@@ -290,11 +380,23 @@ class SearchSpace(Frozen):
         key = tuple(fractions)
         return self._slices[key] if key in self._slices else slice_polytope(self, key)
 
-    def rows(self, fractions: Sequence[float], x: Array) -> Array:
-        """Points ``n x P*d`` of a slice as design rows ``n x D``."""
-        if len(self.phases) == 1:
-            return x
-        return np.hstack([x, np.tile(np.asarray(fractions), (len(x), 1))])
+    def rows(self, fractions: Sequence[float], x: Array, rates: Array | None = None) -> Array:
+        """Points ``n x P*d`` of a slice as design rows ``n x D``.
+
+        Args:
+            fractions: Of the slice.
+            x: Weights.
+            rates: ``n x r`` coordinates of the searched learning rates; None for the usual ones.
+        """
+        parts = [x]
+        if len(self.phases) > 1:
+            parts.append(np.tile(np.asarray(fractions), (len(x), 1)))
+        if self.rate_axes:
+            usual = np.array([axis.place(axis.usual) for axis in self.rate_axes])
+            rates = np.tile(usual, (len(x), 1)) if rates is None else rates
+            there = self.layout.rates_there(np.asarray(fractions, dtype=float))
+            parts.append(np.where(there, rates, 0.5))
+        return np.hstack(parts) if len(parts) > 1 else x
 
     def encode(self, schedule: Schedule) -> Array:
         """A schedule as a design row ``D``.
@@ -324,7 +426,10 @@ class SearchSpace(Frozen):
             else:
                 weights.append(weights[-1] if weights else first.to_array(self.names))
         fractions = [by_name[n].fraction if n in by_name else 0.0 for n in names]
-        return np.asarray(self.rows(fractions, np.concatenate(weights)[None])[0])
+        rules = {-1: schedule.learning_rate}
+        rules |= {i: by_name[n].learning_rate for i, n in enumerate(names) if n in by_name}
+        rates = np.array([[axis.read(rules.get(axis.phase)) for axis in self.rate_axes]])
+        return np.asarray(self.rows(fractions, np.concatenate(weights)[None], rates)[0])
 
     def decode(self, row: Array) -> Schedule:
         """A design row ``D`` as a schedule.
@@ -333,22 +438,24 @@ class SearchSpace(Frozen):
         Then they are rounded to ten decimals, so that phases that are the same in all but the last
         bits are the same, and endings can branch off one trunk.
         """
-        W, F = self.layout.split(self._snapped(np.asarray(row, dtype=float)))
+        row = self._snapped(np.asarray(row, dtype=float))
+        (W, F), rates, axes = self.layout.split(row), self.layout.rate_part(row), self.rate_axes
         phases = [
             Phase(
                 name=space.name,
                 fraction=min(float(fraction), 1.0),
                 mixture=Mixture.from_array(self.names, _rounded(weights)),
-                learning_rate=space.learning_rate,
+                learning_rate=chosen_rule(space.learning_rate, axes, index, rates),
             )
-            for space, weights, fraction in zip(self.phases, W, F, strict=True)
+            for index, (space, weights, fraction) in enumerate(zip(self.phases, W, F, strict=True))
             if fraction > 1e-9
         ]
-        return Schedule(phases=tuple(phases), learning_rate=self.learning_rate)
+        rule = chosen_rule(self.learning_rate, axes, -1, rates)
+        return Schedule(phases=tuple(phases), learning_rate=rule)
 
     def _snapped(self, row: Array) -> Array:
         W, F = self.layout.split(row)
-        kept = np.where(W < SNAP, 0.0, W)
+        kept = np.stack([self._without_specks(i, w) for i, w in enumerate(W)])
         kept /= kept.sum(-1, keepdims=True)
         polytope = self.polytope(tuple(float(f) for f in F))
         # Rescaling lifts the others a little, which a binding cap does not allow.
@@ -356,7 +463,15 @@ class SearchSpace(Frozen):
             1e-9, polytope.violation(W.reshape(1, -1))[0]
         ):
             return row
-        return np.asarray(self.rows([float(f) for f in F], kept.reshape(1, -1))[0])
+        rates = self.layout.rate_part(row)[None]
+        return np.asarray(self.rows([float(f) for f in F], kept.reshape(1, -1), rates)[0])
+
+    def _without_specks(self, phase: int, weights: Array) -> Array:
+        """Weights under 1e-4 set to 0; tied ones all together, by their sum."""
+        whole = weights.copy()
+        for block in blocks(self.names, [row for row, _ in self.tie_rows(phase)]):
+            whole[block] = weights[block].sum()
+        return np.where(whole < SNAP, 0.0, weights)
 
     def sample(self, n: int, rng: np.random.Generator, vertices: float = 0.0) -> Array:
         """Feasible design rows ``n x D``: fractions drawn evenly, weights uniform given them.
@@ -381,7 +496,7 @@ class SearchSpace(Frozen):
                 corner = polytope.sample_vertices(int(toward.sum()), rng)
                 step = np.sqrt(rng.random((len(corner), 1)))
                 x[toward] = (1 - step) * x[toward] + step * corner
-            out[rows] = self.rows(fractions, x)
+            out[rows] = self.rows(fractions, x, draw_rates(self.rate_axes, len(rows), rng))
         return out
 
     def broken(self, schedule: Schedule, tolerance: float = 1e-5) -> list[tuple[str, float]]:
@@ -389,7 +504,16 @@ class SearchSpace(Frozen):
         row = self.encode(schedule)
         W, F = self.layout.split(row)
         polytope = self.polytope(tuple(float(f) for f in F))
-        return polytope.broken(W.reshape(-1), tolerance)
+        rates = zip(self.rate_axes, self.layout.rate_part(row), strict=True)
+        outside = [
+            (
+                f"{axis.name} between {axis.low:g} and {axis.high:g}",
+                float(abs(u - np.clip(u, 0, 1))),
+            )
+            for axis, u in rates
+            if not -1e-9 <= u <= 1 + 1e-9
+        ]
+        return [*polytope.broken(W.reshape(-1), tolerance), *outside]
 
     def summary(self) -> dict[str, Any]:
         """What a reader checks before spending trials: feasibility, caps and the baseline's place.
@@ -399,6 +523,7 @@ class SearchSpace(Frozen):
         """
         choices = self.fraction_choices
         left_out = [c for c in self._fraction_grid() if c not in choices]
+        tree = tree_table(self.names, self.baseline_schedule.exposure(), self.ties)
         return {
             "name": self.name,
             "domains": len(self.domains),
@@ -410,6 +535,7 @@ class SearchSpace(Frozen):
             "limits the baseline breaks": [
                 f"{label} by {amount:.4g}" for label, amount in self.broken(self.baseline_schedule)
             ],
+            **({"weights ties leave free": self.free_weights, "tree": tree} if tree else {}),
         }
 
 
@@ -435,9 +561,12 @@ def _require_known(names: Any, known: set[str], where: str) -> None:
         )
 
 
-def _check_phase(phase: PhaseSpace, known: set[str], earlier: list[str]) -> None:
+def _check_phase(
+    phase: PhaseSpace, known: set[str], earlier: list[str], nodes: Sequence[str]
+) -> None:
     where = f"phase {phase.name!r}"
     _require_known(phase.fixed or (), known, where)
+    known = known | set(nodes)
     _require_known(phase.domains or (), known, where)
     _require_known(phase.bounds, known, f"the bounds of {where}")
     for group in phase.groups:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,10 +70,12 @@ def line_of(node: yaml.Node, loc: Sequence[Any]) -> int:
             for key, value in node.value:
                 if str(key.value) == str(part):
                     found, line = value, key.start_mark.line + 1
-            if found is None and isinstance(part, int) and part < len(node.value):
-                # Domains may be written as a mapping; a model counts them.
-                key, found = node.value[part]
-                line = key.start_mark.line + 1
+            if found is None and isinstance(part, int):
+                # Domains may be written as a mapping, or a tree of them; a model counts them.
+                entries = list(_entries(node))
+                if part < len(entries):
+                    key, found = entries[part]
+                    line = key.start_mark.line + 1
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
             if part < len(node.value):
                 found = node.value[part]
@@ -81,6 +83,20 @@ def line_of(node: yaml.Node, loc: Sequence[Any]) -> int:
         if found is not None:
             node = found
     return line
+
+
+def _entries(node: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    """Keys and values of a mapping, and those under ``domains:`` in place of an inner node."""
+    for key, value in node.value:
+        inner = [
+            v
+            for k, v in (value.value if isinstance(value, yaml.MappingNode) else ())
+            if k.value == "domains" and isinstance(v, yaml.MappingNode)
+        ]
+        if inner:
+            yield from _entries(inner[0])
+        else:
+            yield key, value
 
 
 def _refuse_twice(node: yaml.Node, path: str | Path) -> None:

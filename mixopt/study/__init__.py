@@ -5,6 +5,7 @@ from __future__ import annotations
 from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.config import StudyConfig, StudySettings, derived_seed
 from mixopt.study.confirm import paired_difference
+from mixopt.study.inherit import Inherited
 from mixopt.study.run import run_trial
 from mixopt.study.storage import State, Storage, TrialRecord
 from mixopt.study.study import Study
@@ -13,6 +14,7 @@ from mixopt.study.trainers import CallableTrainer, CommandTrainer
 __all__ = [
     "CallableTrainer",
     "CommandTrainer",
+    "Inherited",
     "Spent",
     "State",
     "Storage",

@@ -67,8 +67,8 @@ class StudySettings(Frozen):
 
 
 def default_initial(space: SearchSpace) -> int:
-    """Trials of the initial design: two more than there are domains."""
-    return len(space.domains) + 2
+    """Trials of the initial design: two more than there are free weights and searched rates."""
+    return space.free_weights + len(space.rate_axes) + 2
 
 
 def require_same(name: str, stored: str, given: StudyConfig) -> None:

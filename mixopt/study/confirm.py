@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.space import Fidelity, Kind, Schedule, SearchSpace, Split, Trial
+from mixopt.study.evidence import by_trial, last_values
+from mixopt.study.storage import State
 
 if TYPE_CHECKING:
     from mixopt.propose import Confirmation, Recommendation
+    from mixopt.study.study import Study
 
 BASELINE = "baseline"
 
@@ -37,7 +40,7 @@ def confirmation_trials(
     candidates = {
         "recommendation": recommendation.schedule,
         BASELINE: space.baseline_schedule,
-        "uniform": Schedule.static(space.uniform, space.learning_rate),
+        "uniform": Schedule.static(space.uniform, space.usual_rule),
         "static": recommendation.static_control,
     }
     kept: dict[str, Schedule] = {}
@@ -84,6 +87,26 @@ def summarise(trials: Sequence[Trial], values: Mapping[str, float]) -> list[Conf
             )
         )
     return out
+
+
+def search_rounds(study: Study) -> int:
+    """How many rounds of the search a study has proposed."""
+    return len({r.trial.round for r in study.records() if r.search})
+
+
+def confirmed(study: Study) -> list[Confirmation]:
+    """The finished confirmation runs of what the search last led to, one entry per schedule."""
+    rounds = search_rounds(study)
+    records = [
+        r for r in study.records() if r.trial.kind == Kind.confirmation and r.trial.round == rounds
+    ]
+    groups = by_trial(study.store.observations(study.id))
+    values = {
+        r.trial.id: study.objective.value(last_values(groups[r.trial.id], r.trial.split))
+        for r in records
+        if r.state == State.finished
+    }
+    return summarise([r.trial for r in records if r.trial.id in values], values)
 
 
 def standard_error(values: Sequence[float]) -> float:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 from mixopt.errors import StudyError
 from mixopt.space import (
     Fidelity,
-    Kind,
     Objective,
     Observation,
     Schedule,
@@ -26,16 +25,17 @@ from mixopt.study.config import (
     derived_seed,
     require_same,
 )
-from mixopt.study.confirm import confirmation_trials, summarise
-from mixopt.study.evidence import build_evidence, by_trial, final_values, last_values
+from mixopt.study.confirm import confirmation_trials, confirmed, search_rounds
+from mixopt.study.evidence import build_evidence, final_values
+from mixopt.study.inherit import Inherited, inherit
 from mixopt.study.proposing import next_round, no_gain
 from mixopt.study.storage import State, Storage, TrialRecord, unknown_trial
-from mixopt.study.values import checked, mapped, require_metrics
+from mixopt.study.telling import attach_run, require_last_metrics, told_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mixopt.propose import Confirmation, Evidence, Recommendation
+    from mixopt.propose import Evidence, Recommendation
     from mixopt.surrogate import Surrogate
 
 
@@ -284,8 +284,8 @@ class Study:
             StudyError: If the trial is unknown or failed, a value is not finite, conflicts with a
                 stored one, or a metric of the objective is missing.
         """
-        rows = self._rows(trial, values, tokens)
-        self._require_metrics(trial, rows)
+        rows = told_rows(self, trial, values, tokens)
+        require_last_metrics(self, trial, rows)
         self.store.record(self.id, trial, rows, finish=True)
 
     def record(
@@ -296,7 +296,7 @@ class Study:
         Raises:
             StudyError: As for ``tell``, and if another run owns the trial.
         """
-        self.store.record(self.id, trial, self._rows(trial, values, None), owner=owner)
+        self.store.record(self.id, trial, told_rows(self, trial, values, None), owner=owner)
 
     def finish(self, trial: str, *, owner: str | None = None) -> None:
         """Mark a trial finished whose rungs are all recorded.
@@ -304,7 +304,7 @@ class Study:
         Raises:
             StudyError: If a metric of the objective is missing at its last rung.
         """
-        self._require_metrics(trial, [])
+        require_last_metrics(self, trial, [])
         self.store.record(self.id, trial, [], owner=owner, finish=True)
 
     def fail(self, trial: str, reason: str, *, owner: str | None = None) -> None:
@@ -359,19 +359,21 @@ class Study:
             StudyError: If a value is not finite or a metric of the objective is missing.
             SpaceError: If the schedule names a domain or phase that the space has not.
         """
-        if not isinstance(schedule, Schedule):
-            schedule = Schedule.static(schedule)
-        self.space.encode(schedule)
-        if trial is None:
-            count = sum(r.trial.kind == Kind.attached for r in self.records())
-            trial = f"a{count:04d}"
-        size = fidelity or self.fidelity
-        new = Trial(id=trial, kind=Kind.attached, schedule=schedule, fidelity=size)
-        rows = checked(mapped(new, metrics, size.tokens))
-        require_metrics(self.objective, trial, {r.metric for r in rows})
-        if not self.store.attach(self.id, new, rows):
-            self.tell(trial, rows)
-        return trial
+        return attach_run(self, schedule, metrics, fidelity, trial)
+
+    def inherit(
+        self, old: Study, *, split: Mapping[str, Mapping[str, float]] | None = None
+    ) -> Inherited:
+        """Attach the finished trials of a study over other domains; see ``mixopt.study.inherit``.
+
+        Args:
+            old: The study whose domains were added to, removed or split.
+            split: Per old domain, the shares of the new domains it became.
+
+        Raises:
+            StudyError: If no trial can be told in this study's space, or lacks a metric.
+        """
+        return inherit(self, old, split=split)
 
     def record_of(self, trial: str) -> TrialRecord:
         """One trial with its state.
@@ -383,31 +385,6 @@ class Study:
         if record is None:
             raise unknown_trial(trial)
         return record
-
-    def _rows(
-        self,
-        trial: str,
-        values: Mapping[str, float] | Sequence[Observation],
-        tokens: int | None,
-    ) -> list[Observation]:
-        if isinstance(values, Mapping):
-            known = self.record_of(trial).trial
-            at = known.fidelity.tokens if tokens is None else tokens
-            return checked(mapped(known, values, at))
-        wrong = [v.trial for v in values if v.trial != trial]
-        if wrong:
-            raise StudyError(
-                f"trial {trial!r} was told observations of trial {wrong[0]!r}",
-                "tell each trial its own",
-            )
-        return checked(list(values))
-
-    def _require_metrics(self, trial: str, new: Sequence[Observation]) -> None:
-        split = self.record_of(trial).trial.split
-        rows = [*self.store.observations(self.id, trial), *new]
-        rows = [r for r in rows if r.split == split]
-        last = max((r.tokens for r in rows), default=0)
-        require_metrics(self.objective, trial, {r.metric for r in rows if r.tokens == last})
 
     # Stop and recommend
 
@@ -457,7 +434,7 @@ class Study:
         exposure are each trained with the same fresh seeds and measured on the confirmation split.
         They are stored on the first call; schedules that are equal are run once.
         """
-        rounds = self._search_rounds()
+        rounds = search_rounds(self)
         wanted = confirmation_trials(
             recommendation,
             self.space,
@@ -473,33 +450,15 @@ class Study:
         ids = {t.id for t in wanted}
         return [r.trial for r in self.records() if r.trial.id in ids and r.open]
 
-    def _search_rounds(self) -> int:
-        return len({r.trial.round for r in self.records() if r.search})
-
-    def _confirmed(self) -> list[Confirmation]:
-        rounds = self._search_rounds()
-        records = [
-            r
-            for r in self.records()
-            if r.trial.kind == Kind.confirmation and r.trial.round == rounds
-        ]
-        groups = by_trial(self.store.observations(self.id))
-        values = {
-            r.trial.id: self.objective.value(last_values(groups[r.trial.id], r.trial.split))
-            for r in records
-            if r.state == State.finished
-        }
-        return summarise([r.trial for r in records if r.trial.id in values], values)
-
     def with_confirmations(self, recommendation: Recommendation) -> Recommendation:
         """The recommendation with the confirmation runs that are finished so far."""
-        return recommendation.model_copy(update={"confirmations": tuple(self._confirmed())})
+        return recommendation.model_copy(update={"confirmations": tuple(confirmed(self))})
 
     def confirmations(self) -> pd.DataFrame:
         """One row per confirmed schedule, with its paired difference from the baseline."""
         from mixopt.study.frames import confirmations_frame
 
-        return confirmations_frame(self._confirmed())
+        return confirmations_frame(confirmed(self))
 
     # In one process
 

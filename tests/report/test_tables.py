@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from mixopt.report import numbers
+from mixopt.report.rows import mixture_table
 from mixopt.report.tables import as_json, plan_table, recommendation_table
-from mixopt.space import Objective
+from mixopt.space import Objective, Schedule, SearchSpace
 
 from .conftest import make_recommendation, make_space
 
@@ -141,3 +142,15 @@ def test_a_plan():
 )
 def test_numbers_as_text(made, text):
     assert made == text
+
+
+def test_inner_nodes_of_a_tree_show_their_sums():
+    space = SearchSpace(
+        domains={"web/a": {"tokens": 3}, "code": {"tokens": 5}, "web/b": {"tokens": 2}}
+    )
+    ending = {"web/a": 0.3, "web/b": 0.3, "code": 0.4}
+    schedule = Schedule.two_phase({"web/a": 0.1, "web/b": 0.2, "code": 0.7}, ending, 0.2)
+    table = mixture_table(SimpleNamespace(schedule=schedule, epochs={}), space)
+    assert [row[0] for row in table.rows] == ["web (2 domains)", "web/a", "web/b", "code"]
+    assert table.rows[0][1:5] == ("50.0 %", "30.0 %", "60.0 %", "× 2.00")
+    assert table.strong == {0}
