@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mixopt.errors import StudyError
 from mixopt.propose.distance import NEAR, Known, schedule_distance
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.pool import around, draws, endings
+from mixopt.propose.pool import around, draws, endings, trunks
 from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recipes import climb, olmix, random, regmix
 from mixopt.propose.refine import own_path, refine
@@ -103,8 +103,9 @@ def candidates(problem: Problem, rng: np.random.Generator, n: int = 1024) -> tup
         d = len(space.names)
         cut = (len(space.phases) - 1) * d
         centers = np.vstack([best[:, cut : cut + d], np.full((1, d), 1 / d)])
-        for trunk in np.unique(np.vstack([best[:2], problem.baseline[None]])[:, :cut], axis=0):
-            shared.append(endings(space, trunk, n // 8, rng, centers))
+        known = np.vstack([best[:2], problem.baseline[None]])
+        for first in np.unique(trunks(space, known), axis=0, return_index=True)[1]:
+            shared.append(endings(space, known[first], n // 8, rng, centers))
     return np.vstack(free), np.vstack(shared)
 
 
@@ -116,7 +117,12 @@ def _feasible(problem: Problem, X: Array) -> Array:
     good = []
     for row, f in zip(X, F, strict=True):
         key = tuple(round(float(v), 10) for v in f)
-        if key in choices and problem.space.polytope(key).violation(row[None, :k])[0] < 1e-6:
+        inside = (np.abs(problem.space.layout.rate_part(row) - 0.5) <= 0.5 + 1e-9).all()
+        if (
+            inside
+            and key in choices
+            and problem.space.polytope(key).violation(row[None, :k])[0] < 1e-6
+        ):
             good.append(row)
     return np.array(good).reshape(-1, X.shape[1])
 

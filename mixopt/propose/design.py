@@ -120,9 +120,8 @@ def _maxmin_phases(space: SearchSpace, n: int, rng: np.random.Generator, given: 
     _, F = space.layout.split(pool)
     flat = pool[F[:, -1] <= 1e-9]
     chosen = np.vstack([chosen, _pick(space, flat, chosen, share)])
-    cut = (len(space.phases) - 1) * len(space.names)
-    trunks = [space.encode(space.baseline_schedule)[:cut]]
-    trunks += [row[:cut] for row in (chosen[len(given) :] if share else pool)]
+    trunks = [space.encode(space.baseline_schedule)]
+    trunks += [*(chosen[len(given) :] if share else pool)]
     off_baseline = max((n - share) // 2, min(GROUP, n - share))
     for index, trunk in enumerate(trunks):
         left = n + len(given) - len(chosen)

@@ -13,6 +13,9 @@ Ints = NDArray[np.int64]
 #: Schedules that feed this share of their tokens differently, or less, are near-duplicates.
 NEAR = 0.01
 
+#: What the whole range of a searched learning rate is worth, in tokens fed differently.
+RATE_SHARE = 0.25
+
 
 def schedule_distance(layout: Layout, X: Array, Z: Array) -> Array:
     """Share of training tokens on which two schedules differ.
@@ -20,13 +23,16 @@ def schedule_distance(layout: Layout, X: Array, Z: Array) -> Array:
     The total variation between the two mixtures in force, averaged over the run, so that a static
     schedule and one that switches late can be compared, and phases that do not exist count nothing.
 
+    Where learning rates are searched, going from end to end of one counts as much as feeding a
+    quarter of the tokens differently; the largest change counts.
+
     Args:
         layout: Meaning of the columns.
         X: ``n x D``.
         Z: ``k x D``.
 
     Returns:
-        ``n x k`` distances from 0 to 1.
+        ``n x k`` distances from 0 to 1 (1.25 with rates).
     """
     W, F = layout.split(X)
     V, G = layout.split(Z)
@@ -40,6 +46,9 @@ def schedule_distance(layout: Layout, X: Array, Z: Array) -> Array:
             if overlap.any():
                 apart = np.abs(W[:, None, p] - V[None, :, q]).sum(-1) / 2
                 out += overlap * apart
+    if layout.rates:
+        moved = np.abs(layout.rate_part(X)[:, None] - layout.rate_part(Z)[None])
+        out += RATE_SHARE * moved.max(-1)
     return out
 
 
@@ -47,14 +56,15 @@ def design_features(layout: Layout, X: Array) -> Array:
     """Square roots of the exposure and, for several phases, of the ending: ``n x d`` or ``n x 2d``.
 
     In the square root the step from none of a domain to a little is as large as it is for losses.
+    Searched learning rates follow, their whole range as long as a domain's: ``n x (.. + r)``.
     """
     W, F = layout.split(X)
-    exposure = np.einsum("npd,np->nd", W, F)
-    if layout.phases == 1:
-        return np.asarray(np.sqrt(np.maximum(exposure, 0.0)))
-    last = layout.phases - 1 - np.argmax(F[:, ::-1] > 1e-9, axis=1)
-    ending = W[np.arange(len(X)), last]
-    return np.asarray(np.sqrt(np.maximum(np.hstack([exposure, ending]), 0.0)))
+    data = np.einsum("npd,np->nd", W, F)
+    if layout.phases > 1:
+        last = layout.phases - 1 - np.argmax(F[:, ::-1] > 1e-9, axis=1)
+        data = np.hstack([data, W[np.arange(len(X)), last]])
+    data = np.sqrt(np.maximum(data, 0.0))
+    return np.hstack([data, layout.rate_part(X)]) if layout.rates else np.asarray(data)
 
 
 def farthest(features: Array, chosen: Array, n: int, *, first: int = 0) -> Ints:

@@ -12,6 +12,7 @@ from mixopt.errors import StudyError
 from mixopt.propose.distance import Ints
 from mixopt.propose.pool import by_choice
 from mixopt.space import SearchSpace
+from mixopt.space.rates import draw_rates
 
 Array = NDArray[np.float64]
 
@@ -33,7 +34,7 @@ def halving(space: SearchSpace, n: int, rng: np.random.Generator) -> Array:
         largest = _largest(space, tuple(float(f) for f in F[i])).reshape(phases, d)
         for p in range(phases):
             x[i, p] = _halved(largest[p], rng)
-    return by_choice(space, F, x.reshape(n, -1))
+    return by_choice(space, F, x.reshape(n, -1), draw_rates(space.rate_axes, n, rng))
 
 
 def _largest(space: SearchSpace, fractions: tuple[float, ...]) -> Array:

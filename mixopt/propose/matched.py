@@ -57,5 +57,5 @@ def matched_schedule(space: SearchSpace, objective: Objective) -> Schedule | Non
     choices = np.array(space.fraction_choices)
     everywhere = np.tile(mixture.to_array(space.names), (len(choices), len(space.phases)))
     rows = by_choice(space, choices, everywhere)
-    wanted = space.encode(Schedule.static(mixture, space.learning_rate))
+    wanted = space.encode(Schedule.static(mixture, space.usual_rule))
     return space.decode(rows[int(np.argmin(schedule_distance(space.layout, rows, wanted[None])))])

@@ -7,8 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import null_space
 
 from mixopt.space import Polytope, SearchSpace
+from mixopt.space.rates import draw_rates, snap_rates
+from mixopt.space.tree import blocks
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,7 +70,8 @@ def draws(
 ) -> Array:
     """Feasible rows ``n x D``: Dirichlet draws per phase, projected into the polytope.
 
-    Fractions are drawn evenly from the choices. Nothing is rejected, and faces are reached.
+    Fractions are drawn evenly from the choices, searched learning rates from their ranges. Nothing
+    is rejected, and faces are reached.
     """
     centers = anchors(space) if centers is None else centers
     choices = space.fraction_choices
@@ -78,14 +82,15 @@ def draws(
         if len(rows):
             parts = [dirichlet(centers, len(rows), rng) for _ in space.phases]
             x = Projector(space.polytope(fractions))(np.hstack(parts))
-            out[rows] = space.rows(fractions, x)
+            out[rows] = space.rows(fractions, x, draw_rates(space.rate_axes, len(rows), rng))
     return out
 
 
 def around(space: SearchSpace, X: Array, n: int, rng: np.random.Generator) -> Array:
     """Feasible perturbations ``n x D`` of rows ``k x D``, one mass-moving step each.
 
-    Every other one also jumps to another choice of fractions.
+    Every other one also jumps to another choice of fractions. Searched learning rates move by
+    steps of the same lengths.
     """
     chosen = X[rng.integers(len(X), size=n)]
     W, F = space.layout.split(chosen)
@@ -96,16 +101,23 @@ def around(space: SearchSpace, X: Array, n: int, rng: np.random.Generator) -> Ar
     choices = np.array(space.fraction_choices)
     jump = rng.random(n) < 0.5
     F = np.where(jump[:, None], choices[rng.integers(len(choices), size=n)], F)
-    return by_choice(space, F, x)
+    R = space.layout.rate_part(chosen)
+    if space.rate_axes:
+        R = R + step[:, :, 0] * rng.standard_normal(R.shape)
+    return by_choice(space, F, x, snap_rates(space.rate_axes, R))
 
 
-def by_choice(space: SearchSpace, F: Array, x: Array) -> Array:
-    """Project weights ``n x P*d`` into the polytope of their fractions ``n x P``: ``n x D``."""
+def by_choice(space: SearchSpace, F: Array, x: Array, R: Array | None = None) -> Array:
+    """Project weights ``n x P*d`` into the polytope of their fractions ``n x P``: ``n x D``.
+
+    Searched learning rates ``R`` (``n x r``) are the usual ones where they are not given.
+    """
     out = np.empty((len(x), space.layout.dim))
     for fractions in np.unique(F, axis=0):
         rows = np.flatnonzero((fractions == F).all(1))
         key = tuple(float(f) for f in fractions)
-        out[rows] = space.rows(key, Projector(space.polytope(key))(x[rows]))
+        rates = None if R is None else R[rows]
+        out[rows] = space.rows(key, Projector(space.polytope(key))(x[rows]), rates)
     return out
 
 
@@ -131,9 +143,20 @@ def with_trunk(polytope: Polytope, trunk: Array) -> Polytope | None:
     return part if part.clash()[0] < 1e-7 else None
 
 
+def trunks(space: SearchSpace, X: Array) -> Array:
+    """What endings of rows ``n x D`` branch off: their weights, and rates where searched.
+
+    Returns:
+        ``n x t``; rows that are equal in it can share a trunk.
+    """
+    cut = (len(space.phases) - 1) * len(space.names)
+    early = [i for i, owner in enumerate(space.layout.rates) if owner < len(space.phases) - 1]
+    return np.hstack([X[:, :cut], space.layout.rate_part(X)[:, early]])
+
+
 def endings(
     space: SearchSpace,
-    trunk: Array,
+    like: Array,
     n: int,
     rng: np.random.Generator,
     centers: Array | None = None,
@@ -143,7 +166,7 @@ def endings(
 
     Args:
         space: With several phases.
-        trunk: Weights of all phases but the last, flat.
+        like: A row ``D``, whose phases but the last are kept.
         n: Wanted number of rows.
         rng: Source of randomness.
         centers: Mixtures to draw endings around.
@@ -151,6 +174,8 @@ def endings(
     """
     centers = anchors(space) if centers is None else centers
     wanted = [c for c in fractions or space.fraction_choices if c[-1] > 1e-9]
+    trunk = like[: (len(space.phases) - 1) * len(space.names)]
+    late = np.array(space.layout.rates) == len(space.phases) - 1
     out = []
     for fraction in wanted:
         part = with_trunk(space.polytope(fraction), trunk)
@@ -158,12 +183,18 @@ def endings(
             continue
         x = Projector(part)(dirichlet(centers, -(-n // len(wanted)), rng))
         whole = np.hstack([np.tile(trunk, (len(x), 1)), x])
-        out.append(space.rows(fraction, whole))
+        rates = None
+        if space.rate_axes:
+            drawn = draw_rates(space.rate_axes, len(x), rng)
+            rates = np.where(late, drawn, space.layout.rate_part(like))
+        out.append(space.rows(fraction, whole, rates))
     return np.vstack(out) if out else np.empty((0, space.layout.dim))
 
 
 class Projector:
     """Nearest points of a polytope; exact and fast where it is a simplex with bounds.
+
+    So it is too where ties leave one free weight to each of several blocks of domains.
 
     Args:
         polytope: To project on.
@@ -172,13 +203,50 @@ class Projector:
     def __init__(self, polytope: Polytope) -> None:
         self.polytope = polytope
         self.bounds = _box(polytope)
+        self.shares = None if self.bounds is not None else _shares(polytope)
+        self.caps = None if self.shares is None else _box(_between(polytope, self.shares))
 
     def __call__(self, y: Array) -> Array:
         """Project ``n x D``."""
-        if self.bounds is None:
+        if self.bounds is not None:
+            return _capped_simplex(y, *self.bounds)
+        if self.shares is None or self.caps is None:
             return self.polytope.project(y)
-        low, high = self.bounds
-        return _capped_simplex(y, low, high)
+        # In blocks' weights u the squared distance is sum_k |s_k|^2 (u_k - s_k.y / |s_k|^2)^2.
+        size = (self.shares**2).sum(1)
+        u = _capped_simplex(y @ self.shares.T / size, *self.caps, 1 / size)
+        return np.asarray(u @ self.shares)
+
+
+def _shares(polytope: Polytope) -> Array | None:
+    """Shares ``k x D`` of each coordinate in its block's weight, where ties allow no other."""
+    whole = (polytope.E == 1).all(1) & (polytope.e == 1)
+    ties = polytope.E[~whole]
+    if whole.sum() != 1 or len(ties) == 0 or polytope.e[~whole].any():
+        return None
+    names = [str(j) for j in range(polytope.dim)]
+    out = []
+    for block in blocks(names, list(ties)):
+        inside = ties[:, block]
+        free = null_space(inside[inside.any(1)]) if inside.any() else np.eye(len(block))
+        if free.shape[1] != 1:
+            return None
+        share = free[:, 0] / free[:, 0].sum()
+        if share.min() < -1e-12:
+            return None
+        row = np.zeros(polytope.dim)
+        row[block] = np.maximum(share, 0.0)
+        out.append(row)
+    return np.array(out)
+
+
+def _between(polytope: Polytope, shares: Array) -> Polytope:
+    """What the inequalities say about the blocks' weights."""
+    A = polytope.A @ shares.T
+    kept = A.any(1)
+    A, b = A[kept], polytope.b[kept]
+    one = np.ones((1, len(shares)))
+    return Polytope(A, b, one, np.ones(1), ("",) * (len(b) + 1))
 
 
 def _box(polytope: Polytope) -> tuple[Array, Array] | None:
@@ -197,14 +265,17 @@ def _box(polytope: Polytope) -> tuple[Array, Array] | None:
     return (low, np.minimum(high, 1.0)) if np.isfinite(low).all() else None
 
 
-def _capped_simplex(y: Array, low: Array, high: Array) -> Array:
-    """Nearest points with ``low <= x <= high`` and sum 1, by bisection on the multiplier."""
-    lower, upper = (y - high).min(1), (y - low).max(1)
+def _capped_simplex(y: Array, low: Array, high: Array, give: Array | float = 1.0) -> Array:
+    """Nearest points with ``low <= x <= high`` and sum 1, by bisection on the multiplier.
+
+    Distances are weighted by 1 over ``give`` (``D``).
+    """
+    lower, upper = ((y - high) / give).min(1), ((y - low) / give).max(1)
     for _ in range(60):
         middle = (lower + upper) / 2
-        over = np.clip(y - middle[:, None], low, high).sum(1) > 1
+        over = np.clip(y - middle[:, None] * give, low, high).sum(1) > 1
         lower, upper = np.where(over, middle, lower), np.where(over, upper, middle)
-    x = np.clip(y - upper[:, None], low, high)
+    x = np.clip(y - upper[:, None] * give, low, high)
     # What bisection leaves is spread over the coordinates that can still move.
     free = (x > low) & (x < high)
     left = 1 - x.sum(1, keepdims=True)

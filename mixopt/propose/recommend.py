@@ -254,7 +254,7 @@ def _assembled(
         baseline_metrics=baseline_metrics,
         upsampling_ratio=schedule.upsampling_ratio(),
         epochs=epochs,
-        static_control=Schedule.static(schedule.exposure(), space.learning_rate),
+        static_control=Schedule.static(schedule.exposure(), schedule.learning_rate),
         trade_off=tuple(_trade_off(problem, level, at) for level, at, _ in levels),
         guardrails=rails,
         notes=notes(problem, row, epochs, rails, found=found, optimism=optimism),

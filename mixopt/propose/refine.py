@@ -42,6 +42,9 @@ def refine(
     since its direction is kept, the projection stops where the conditions of an optimum hold. The
     best point met on the way is returned, with weights under 1e-4 set to 0 where limits allow.
 
+    Searched learning rates follow their own gradient, scaled alike, within their ranges; where
+    they have levels they stay, as fractions do.
+
     Args:
         space: Domains in the order of the columns.
         X: ``n x D`` feasible starts.
@@ -57,19 +60,22 @@ def refine(
         return X, np.empty(0)
     k = len(space.phases) * len(space.names)
     slices = _slices(space, X, keep_trunk)
-    x, rest = X[:, :k].copy(), X[:, k:]
+    x, rest = X[:, :k].copy(), X[:, k:].copy()
+    free = _free_rates(space, X, keep_trunk)
     best, value = X.copy(), np.full(len(X), np.inf)
-    momentum = np.zeros_like(x)
+    momentum = np.zeros_like(X)
     for step in range(steps + 1):
         rows = np.hstack([x, rest])
-        at, slope = _gradient(score, rows, k)
+        at, slope = _gradient(score, rows)
         better = at < value
         best[better], value[better] = rows[better], at[better]
         pace = rate * 0.5 * (1 + np.cos(np.pi * step / (steps + 1)))
-        momentum = 0.7 * momentum + 0.3 * _unit(slope, slices)
-        x = _moved(x, pace * momentum, slices)
+        unit = np.hstack([_unit(slope[:, :k], slices), _scaled(slope[:, k:] * free)])
+        momentum = 0.7 * momentum + 0.3 * unit
+        x = _moved(x, pace * momentum[:, :k], slices)
+        rest = np.where(free, np.clip(rest - pace * momentum[:, k:], 0.0, 1.0), rest)
     snapped = _snap(space, best, k)
-    at = _gradient(score, snapped, k)[0]
+    at = _gradient(score, snapped)[0]
     keep = at <= value + 1e-6 + 1e-4 * np.abs(value)
     return np.where(keep[:, None], snapped, best), np.where(keep, at, value)
 
@@ -97,14 +103,29 @@ def _slices(space: SearchSpace, X: Array, keep_trunk: NDArray[np.bool_] | None) 
     return out
 
 
-def _gradient(score: Score, rows: Array, k: int) -> tuple[Array, Array]:
+def _free_rates(
+    space: SearchSpace, X: Array, keep_trunk: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    """Columns behind the weights that may move, ``n x (D - P d)``: rates without levels."""
+    axes, layout = space.rate_axes, space.layout
+    free = np.zeros((len(X), layout.dim - layout.phases * layout.domains), dtype=bool)
+    if axes:
+        there = layout.rates_there(layout.split(X)[1]) & np.array([not a.levels for a in axes])
+        if keep_trunk is not None:
+            late = np.array([a.phase == layout.phases - 1 for a in axes])
+            there = there & (late | ~keep_trunk[:, None])
+        free[:, -len(axes) :] = there
+    return free
+
+
+def _gradient(score: Score, rows: Array) -> tuple[Array, Array]:
     T = torch.tensor(rows, requires_grad=True)
     value = score(T)
     if value.requires_grad:
         value.sum().backward()  # type: ignore[no-untyped-call]
     slope = np.zeros_like(rows) if T.grad is None else T.grad.numpy()
     # Power laws have infinite slopes at 0; a large finite one points the same way.
-    slope = np.nan_to_num(slope[:, :k], nan=0.0, posinf=1e6, neginf=-1e6)
+    slope = np.nan_to_num(slope, nan=0.0, posinf=1e6, neginf=-1e6)
     return value.detach().numpy().copy(), slope
 
 
@@ -112,10 +133,13 @@ def _unit(slope: Array, slices: list[_Slice]) -> Array:
     out = np.zeros_like(slope)
     for part in slices:
         tangent = part.project.polytope.tangent
-        g = slope[part.rows, part.start :] @ tangent @ tangent.T
-        size = np.linalg.norm(g, axis=1, keepdims=True)
-        out[part.rows, part.start :] = g / np.maximum(size, 1e-12)
+        out[part.rows, part.start :] = _scaled(slope[part.rows, part.start :] @ tangent @ tangent.T)
     return out
+
+
+def _scaled(g: Array) -> Array:
+    size = np.linalg.norm(g, axis=1, keepdims=True)
+    return np.asarray(g / np.maximum(size, 1e-12))
 
 
 def _moved(x: Array, by: Array, slices: list[_Slice]) -> Array:

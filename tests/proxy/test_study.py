@@ -13,18 +13,18 @@ BASE = {"up": 0.6, "down": 0.3, "odd": 0.1}
 RICH = {"up": 0.2, "down": 0.2, "odd": 0.6}
 
 
-def make(tokens=1600):
+def make(tokens=1600, ending=None, initial=8):
     space = SearchSpace(
         domains=tuple(BASE),
         phases=[
             {"name": "base", "fixed": BASE},
-            {"name": "ending", "fraction": [0, 0.1, 0.2, 0.3]},
+            {"name": "ending", "fraction": [0, 0.1, 0.2, 0.3], "learning_rate": ending},
         ],
         baseline=BASE,
         learning_rate={"warmup": 0.1, "decay": 0.3},
     )
     size = Fidelity(parameters=3000, tokens=tokens)
-    return Study("s", space, {"odd": 1.0}, storage=None, fidelity=size, initial=8)
+    return Study("s", space, {"odd": 1.0}, storage=None, fidelity=size, initial=initial)
 
 
 def test_every_ending_of_a_round_branches_off_one_trunk(corpus, settings, tmp_path):
@@ -63,3 +63,23 @@ def test_attribution_and_controls_train_one_trunk_per_seed(corpus, settings, tmp
     assert found.total["odd"].mean < 0
     parts = found.exposure["odd"].mean + found.order["odd"].mean
     assert parts == pytest.approx(found.total["odd"].mean, abs=1e-12)
+
+
+def test_a_searched_peak_is_trained_with_and_endings_share_their_trunk(corpus, settings, tmp_path):
+    study = make(
+        ending={"peak": {"min": 1e-3, "max": 3e-2}, "warmup": [0, 0.1], "decay": "rest"},
+        initial=9,
+    )
+    trainer = ProxyTrainer(corpus, settings, tmp_path)
+    trials = []
+    for size in (None, 3):
+        for trial in study.ask(size):
+            assert run_trial(study, trainer, trial)
+            trials.append(trial)
+    ended = [t.schedule.phases[1].learning_rate for t in trials if len(t.schedule.phases) > 1]
+    assert len({rule.peak for rule in ended}) == len(ended) >= 8
+    assert {rule.warmup for rule in ended} <= {0, 0.1}
+    # What differs between two endings is after their trunk, which is trained once.
+    assert trained_tokens(study).trained == sum(tokens_with_sharing(trials, settings))
+    assert trained_tokens(study).saved > 0.4
+    assert 1e-3 <= study.recommend().schedule.phases[-1].learning_rate.peak <= 3e-2
