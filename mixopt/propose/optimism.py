@@ -74,8 +74,9 @@ def replay(
         at_data = path(torch.as_tensor(problem.X)).numpy()
         truth = path(torch.as_tensor(candidates)).numpy() @ problem.weights
     gaps = []
+    together = np.linalg.cholesky(problem.correlation).T
     for i in range(replays):
-        noise = problem.surrogate.noise_sd * rng.standard_normal(at_data[i].shape)
+        noise = problem.surrogate.noise_sd * (rng.standard_normal(at_data[i].shape) @ together)
         seen = problem.evidence
         again = Evidence(seen.X, at_data[i] + noise, seen.metrics, seen.ids)
         fitted = refit(again, int(rng.integers(2**31)))

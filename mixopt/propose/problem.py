@@ -141,7 +141,19 @@ class Problem:
     @property
     def noise(self) -> float:
         """Standard deviation of one observation of the objective (nats/token)."""
-        return float(np.sqrt(self.weights**2 @ self.surrogate.noise_sd**2))
+        return float(self._combined(self.surrogate.noise_sd[None])[0])
+
+    @cached_property
+    def correlation(self) -> Array:
+        """``m x m`` correlation of the metrics' errors; none where the surrogate tells nothing."""
+        known: Array | None = getattr(self.surrogate, "correlation", None)
+        return np.eye(len(self.weights)) if known is None else known
+
+    def _combined(self, sd: Array) -> Array:
+        """Standard deviation ``n`` of the objective from those of the metrics ``n x m``."""
+        share = sd * self.weights
+        variance = ((share @ self.correlation) * share).sum(1)
+        return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
     def ranking(self) -> float | None:
         """Out-of-fold rank correlation of the objective's metrics, weighted; None where unknown."""
@@ -166,12 +178,9 @@ class Problem:
         return got.mean, got.sd
 
     def expected(self, X: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of the objective at ``n x D``: ``n`` each.
-
-        Metrics are independent given the data, as the surrogate has them.
-        """
+        """Mean and standard deviation of the objective at ``n x D``: ``n`` each."""
         mean, sd = self.moments(X)
-        return mean @ self.weights, np.sqrt(sd**2 @ self.weights**2)
+        return mean @ self.weights, self._combined(sd)
 
     def cautious(self, caution: float) -> Score:
         """The objective's mean plus so many standard deviations, differentiable ``n x D -> n``."""
@@ -185,7 +194,8 @@ class Problem:
             mean: Tensor = posterior.mean[:, 0, :] @ w
             if caution == 0:
                 return mean
-            variance: Tensor = posterior.variance[:, 0, :] @ w**2
+            share = posterior.variance[:, 0, :].clamp_min(1e-16).sqrt() * w
+            variance: Tensor = ((share @ torch.as_tensor(self.correlation)) * share).sum(-1)
             return mean + caution * variance.clamp_min(1e-16).sqrt()
 
         return score

@@ -12,6 +12,7 @@ from botorch.models.model import Model
 from botorch.posteriors.gpytorch import GPyTorchPosterior
 from botorch.posteriors.posterior import Posterior
 from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNormal
+from linear_operator.operators import RootLinearOperator
 from torch import Tensor
 
 from mixopt.laws._arrays import Array
@@ -58,7 +59,9 @@ class StackModel(Model):
     """BoTorch model over rows ``X`` (``batch_shape x q x D``): a Gaussian per metric.
 
     Its mean is the stack of law members and GPs; its covariance that of the last GP, scaled so that
-    out-of-fold residuals have the size it claims. Metrics are independent given the data.
+    out-of-fold residuals have the size it claims. The errors of different metrics go together as
+    those residuals do: cov_ij(x, x') = R_ij (L_i L_j^T)(x, x'), with L_i the Cholesky factor of
+    metric i's covariance, a covariance for every correlation R that leaves each metric's own alone.
 
     Args:
         layout: Meaning of the columns of X.
@@ -68,6 +71,7 @@ class StackModel(Model):
         gp: The GP that gives the covariance.
         inflation: Calibration of its standard deviation.
         noise_var: ``m`` observation variances at the typical row.
+        correlation: ``m x m`` of the metrics' errors.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class StackModel(Model):
         gp: GP,
         inflation: Inflation,
         noise_var: Array,
+        correlation: Array,
     ) -> None:
         super().__init__()
         self.layout, self.order, self.means, self.gp = layout, torch.as_tensor(order), means, gp
         self.weights, self.inflation = torch.as_tensor(weights), inflation
         self.noise_var = torch.as_tensor(noise_var)
+        self.correlation = torch.as_tensor(correlation)
 
     def only(self, which: list[int]) -> StackModel:
         """The model of some of the metrics; as many times cheaper as there are fewer."""
@@ -95,6 +101,7 @@ class StackModel(Model):
             self.gp.only(which),
             self.inflation.only(which),
             self.noise_var[which].numpy(),
+            self.correlation[which][:, which].numpy(),
         )
 
     @property
@@ -154,10 +161,11 @@ class StackModel(Model):
             cov = cov + observation_noise.transpose(-1, -2)[..., None] * eye
         elif observation_noise:
             cov = cov + (self.noise_var[:, None] * inflate**2)[..., None] * eye
-        mean = mean.transpose(-1, -2)
+        mean, R = mean.transpose(-1, -2), self.correlation
         if output_indices is not None:
             mean, cov = mean[..., output_indices, :], cov[..., output_indices, :, :]
-        posterior = _as_posterior(MultivariateNormal(mean, cov))
+            R = R[output_indices][:, output_indices]
+        posterior = _as_posterior(mean, cov, R)
         return posterior_transform(posterior) if posterior_transform is not None else posterior
 
 
@@ -165,18 +173,25 @@ def _columns(mean: Mean, which: list[int]) -> Mean:
     return lambda W, F, R: mean(W, F, R)[:, which]
 
 
-def _as_posterior(mvn: MultivariateNormal) -> GPyTorchPosterior:
-    if mvn.batch_shape[-1] == 1:
-        single = MultivariateNormal(mvn.mean[..., 0, :], mvn.covariance_matrix[..., 0, :, :])
-        return GPyTorchPosterior(single)
-    return GPyTorchPosterior(MultitaskMultivariateNormal.from_batch_mvn(mvn, task_dim=-1))
+def _as_posterior(mean: Tensor, cov: Tensor, R: Tensor) -> GPyTorchPosterior:
+    """Means ``batch x m x q``, covariances ``batch x m x q x q`` and correlation ``m x m``."""
+    m, q = mean.shape[-2:]
+    if m == 1:
+        return GPyTorchPosterior(MultivariateNormal(mean[..., 0, :], cov[..., 0, :, :]))
+    # Given by its root, the joint covariance need not be factorised again to draw from it.
+    root = torch.einsum("ij,...iab->...iajb", _root(R), torch.linalg.cholesky(cov))
+    joint = RootLinearOperator(root.reshape(*root.shape[:-4], m * q, m * q))
+    return GPyTorchPosterior(
+        MultitaskMultivariateNormal(mean.transpose(-1, -2), joint, interleaved=False)
+    )
 
 
 class SamplePaths:
     """Functions drawn from the posterior, evaluated anywhere (Wilson et al., arXiv 2002.09309).
 
     A prior draw in random Fourier features (Matern-5/2: Student-t frequencies with 5 degrees of
-    freedom) is corrected by the data through Matheron's rule, scaled and put on the stack mean.
+    freedom) is corrected by the data through Matheron's rule, mixed over the metrics, scaled and
+    put on the stack mean.
 
     Args:
         model: The surrogate's model.
@@ -192,6 +207,7 @@ class SamplePaths:
         self.waves = [_Waves(rng, part.shape[-1], m, num) for part in parts]
         self.constant = torch.as_tensor(rng.standard_normal((m, 1, num))) * CONSTANT**0.5
         noise = torch.as_tensor(rng.standard_normal((m, n, num)))
+        self.root = _root(model.correlation)
         at_data = torch.stack([self._prior(i, gp.data) for i in range(m)])
         self.correction = gp.inv @ (at_data + noise * gp.noise.sqrt()[..., None])
 
@@ -212,7 +228,14 @@ class SamplePaths:
         mean = self.model.mean(rows, K)
         factor = self.model.inflation(mean) * gp.scale
         parts = [self._prior(i, x) - K[i] @ self.correction[i] for i in range(len(K))]
-        return mean + factor * torch.stack(parts).permute(2, 1, 0)
+        return mean + factor * (torch.stack(parts).permute(2, 1, 0) @ self.root)
+
+
+def _root(R: Tensor) -> Tensor:
+    """The symmetric square root of a correlation matrix: each metric stays mostly its own."""
+    value, vector = torch.linalg.eigh(R)
+    root: Tensor = (vector * value.clamp_min(0.0).sqrt()) @ vector.T
+    return root
 
 
 class _Waves:

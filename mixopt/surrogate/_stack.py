@@ -19,6 +19,8 @@ _SURE, _LARGE = 6.0, 1.25
 #: Prior of the trend of the errors' size in the predicted loss.
 _TREND = (0.2, 0.2)
 _POOLED_ROWS = 8.0
+#: Errors of different metrics are held towards independence as if by this many rows.
+_INDEPENDENT_ROWS = 10.0
 
 
 def fold_masks(groups: Ints, folds: int, seed: int) -> tuple[Array, Ints]:
@@ -121,3 +123,18 @@ def calibrate(residual: Array, variance: Array, level: Array) -> tuple[Array, Ar
     n = ratio.shape[1]
     factor = np.sqrt((n * scaled + _POOLED_ROWS * scaled.mean()) / (n + _POOLED_ROWS))
     return np.asarray(factor), trend
+
+
+def error_correlation(residuals: Array) -> Array:
+    """Correlation ``m x m`` of the metrics' standardised out-of-fold errors ``n x m``.
+
+    Errors about a mean of 0, shrunk towards independence: what several metrics get wrong together
+    does not average out in an objective of many.
+    """
+    n, m = residuals.shape
+    moment = residuals.T @ residuals / n
+    size = np.sqrt(np.maximum(np.diag(moment), 1e-12))
+    share = n / (n + _INDEPENDENT_ROWS)
+    R = share * moment / np.outer(size, size) + (1 - share) * np.eye(m)
+    np.fill_diagonal(R, 1.0)
+    return np.asarray(R)

@@ -30,7 +30,7 @@ from mixopt.surrogate._members import (
 )
 from mixopt.surrogate._model import Inflation, SamplePaths, StackModel
 from mixopt.surrogate._rows import canonical_order, check_rows, check_weights
-from mixopt.surrogate._stack import calibrate, fold_masks, stack_weights
+from mixopt.surrogate._stack import calibrate, error_correlation, fold_masks, stack_weights
 
 #: Weights of the members before the rows speak; a member not named here starts at 0.
 DEFAULT_WEIGHTS = {"shared law": 0.45, "warped GP": 0.2, "law GP": 0.35}
@@ -119,6 +119,11 @@ class Surrogate:
             sd = np.sqrt(self.model.gp.variance(K).numpy()) * inflate
         noise = np.sqrt(self.model.noise_var.numpy()) * inflate
         return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
+
+    @property
+    def correlation(self) -> Array:
+        """``m x m`` correlation of the metrics' errors, from what was seen out of fold."""
+        return np.asarray(self.model.correlation.numpy())
 
     def only(self, metrics: Sequence[str]) -> Surrogate:
         """The surrogate of some of its metrics, in the order given.
@@ -250,15 +255,16 @@ def _assemble(
     predicted = np.einsum("km,knm->nm", weights, oof)
     factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
     level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
-    if len(members) > 1 and last.judged:
+    judged = len(members) > 1 and last.judged
+    if judged:
         factor, trend = calibrate(data.Y - predicted, last.variance, level)
         factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
     inflation = Inflation(*(torch.as_tensor(v) for v in (factor, trend, data.offset, data.scale)))
     noise = last.gp.noise.mean(1).numpy() * data.scale**2
-    model = StackModel(
-        layout, order, [k.mean for k in members[:-1]], weights, last.gp, inflation, noise
-    )
     sd = np.sqrt(last.variance) * factor * np.exp(trend * level)
+    R = error_correlation((data.Y - predicted) / sd) if judged else np.eye(len(factor))
+    means = [k.mean for k in members[:-1]]
+    model = StackModel(layout, order, means, weights, last.gp, inflation, noise, R)
     if not last.judged:
         return Surrogate(data.metrics, domains, model, np.sqrt(noise) * factor, ())
     rows = [_report_row(data, members, weights, predicted, sd, i) for i in range(len(data.metrics))]

@@ -191,18 +191,18 @@ def phases_job(job: Job, *, doublings: int = 3, smoothness: float = 0.0) -> Dyna
         StudyError: If the study has one phase, or too few finished trials.
     """
     from mixopt.propose.phases import dynamic_schedules, fitted_losses
+    from mixopt.propose.problem import Problem
 
     study = job.existing_study()
     evidence, surrogate = study.learned(extra=True)
     seed = derived_seed(study.seed, "phases")
     losses = fitted_losses(study.space, study.objective, evidence, seed=seed)
-    weights = evidence.coefficients(study.objective)
     return dynamic_schedules(
         study.space,
         losses,
         doublings=doublings,
         smoothness=smoothness,
-        worth=float((weights**2 @ surrogate.noise_sd**2) ** 0.5),
+        worth=Problem.of(study.space, study.objective, surrogate, evidence).noise,
         seed=seed,
     )
 
