@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,9 +16,6 @@ from mixopt.errors import MixoptError
 
 if TYPE_CHECKING:
     from mixopt.tune.job import Job
-
-# The verbs print advice themselves.
-logging.getLogger("mixopt.advice").disabled = True
 
 app = App(name="mixopt", version=__version__, help="Choose training-data mixtures by small runs.")
 corpus_app = App(name="corpus", help="Turn text into the token shards that proxies train on.")

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 from mixopt.space import LearningRate, Mixture, Phase, Schedule, SearchSpace
@@ -176,7 +178,9 @@ def test_a_short_phase_wants_a_lower_peak_and_a_longer_warmup(peak, warmup, warn
     assert sum("lower peak and a longer warm-up" in m for m in found) == warned
 
 
-def test_log_warnings_are_shown_and_notes_are_not(caplog):
+def test_log_warnings_are_shown_and_notes_are_not(caplog, monkeypatch):
+    # The command line turns the log off for the rest of its process.
+    monkeypatch.setattr(logging.getLogger("mixopt.advice"), "disabled", False)
     log_warnings(advise_space(two_phases({"tied": "base"}, AGAIN, fraction=0.5)))
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("mixopt.advice", "WARNING")
