@@ -19,6 +19,7 @@ from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
 from mixopt.surrogate._gp import GP, Embedded
 from mixopt.surrogate._kernel import CONSTANT
+from mixopt.surrogate._noise import Noise
 
 _FREQUENCIES = 256
 #: Levels are cut here, in sds of the seen losses, so that no corner gets an absurd interval.
@@ -68,6 +69,8 @@ class StackModel(Model):
         gp: The GP that gives the covariance.
         inflation: Calibration of its standard deviation.
         noise_var: ``m`` observation variances at the typical row.
+        noise: The same at any row, where replicates taught it; None scales ``noise_var`` like the
+            covariance.
     """
 
     def __init__(
@@ -79,11 +82,12 @@ class StackModel(Model):
         gp: GP,
         inflation: Inflation,
         noise_var: Array,
+        noise: Noise | None = None,
     ) -> None:
         super().__init__()
         self.layout, self.order, self.means, self.gp = layout, torch.as_tensor(order), means, gp
         self.weights, self.inflation = torch.as_tensor(weights), inflation
-        self.noise_var = torch.as_tensor(noise_var)
+        self.noise_var, self.noise = torch.as_tensor(noise_var), noise
 
     def only(self, which: list[int]) -> StackModel:
         """The model of some of the metrics; as many times cheaper as there are fewer."""
@@ -95,6 +99,7 @@ class StackModel(Model):
             self.gp.only(which),
             self.inflation.only(which),
             self.noise_var[which].numpy(),
+            self.noise and self.noise.only(which),
         )
 
     @property
@@ -128,6 +133,12 @@ class StackModel(Model):
                 total = total + w * member(*flat).reshape(*W.shape[:-2], -1)
         return total
 
+    def observation_variance(self, rows: Rows, mean: Tensor) -> Tensor:
+        """Noise variances ``... x m`` of one observation at rows with predicted losses ``mean``."""
+        if self.noise is not None:
+            return self.noise.variance(mean, rows[0], rows[1])
+        return self.noise_var * self.inflation(mean) ** 2
+
     def posterior(
         self,
         X: Tensor,
@@ -153,7 +164,8 @@ class StackModel(Model):
         if isinstance(observation_noise, Tensor):
             cov = cov + observation_noise.transpose(-1, -2)[..., None] * eye
         elif observation_noise:
-            cov = cov + (self.noise_var[:, None] * inflate**2)[..., None] * eye
+            noise = self.observation_variance(rows, mean).transpose(-1, -2)
+            cov = cov + noise[..., None] * eye
         mean = mean.transpose(-1, -2)
         if output_indices is not None:
             mean, cov = mean[..., output_indices, :], cov[..., output_indices, :, :]
