@@ -1,7 +1,7 @@
-"""What ties are worth where they are true: 24 leaves, 4 sources x 3 topics x 2 qualities, simulated.
+"""What ties are worth where they are true, simulated: 4 sources x 3 topics x 2 qualities.
 
-Losses respond to the topics' effective tokens; within a topic the natural split of qualities is the
-best one. The same loop searches all 24 weights, or the 12 that ties at the natural split leave.
+Losses respond to the topics' effective tokens; within a topic the natural split of qualities is
+the best one. The same loop searches all 24 weights, or the 12 that ties at the natural split leave.
 
 Run: python benchmarks/ties.py --seeds 3 --out benchmarks/results/ties.json
 """
@@ -26,6 +26,7 @@ NOISE = 0.003
 
 
 def make_space(tied: bool) -> SearchSpace:
+    """The 24 leaves, with the qualities tied by their tokens or free."""
     rng = np.random.default_rng(11)
     domains = {
         f"s{i}/t{j}/{q}": {"tokens": int(1e6 * rng.uniform(0.3, 3.0))}
@@ -48,6 +49,7 @@ class Truth:
         self.best = torch.as_tensor(natural[:, 0] / natural.sum(1))
 
     def __call__(self, X: torch.Tensor) -> torch.Tensor:
+        """Losses ``n x m`` of rows ``n x 24``."""
         W = X.reshape(*X.shape[:-1], 12, 2)
         mass = W.sum(-1)
         split = W[..., 0] / mass.clamp_min(1e-12)
@@ -56,15 +58,20 @@ class Truth:
 
 
 def optimum(truth: Truth) -> float:
+    """The least mean loss, which the ties allow."""
     space = make_space(tied=True)
     X = draws(space, 512, np.random.default_rng(0))
-    score = lambda rows: truth(rows).mean(-1)  # noqa: E731
+
+    def score(rows: torch.Tensor) -> torch.Tensor:
+        return truth(rows).mean(-1)
+
     values = score(torch.as_tensor(X)).numpy()
     _, found = refine(space, X[np.argsort(values)[:8]], score, steps=300)
     return float(found.min())
 
 
 def search(tied: bool, seed: int, budget: int, batch: int) -> list[dict[str, float]]:
+    """Regret of what would be recommended after each round."""
     space = make_space(tied)
     truth = Truth(space, seed)
     least = optimum(truth)
@@ -93,6 +100,7 @@ def search(tied: bool, seed: int, budget: int, batch: int) -> list[dict[str, flo
 
 
 def main() -> None:
+    """Print each round, and the mean regret of both searches."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=46)
