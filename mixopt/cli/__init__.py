@@ -5,6 +5,7 @@ Every verb imports what it needs when it is called, so that ``mixopt --help`` an
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ __all__ = ["app", "bench", "data", "main", "schedule", "study"]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: an error of the user's is one sentence and a hint, exit code 1."""
+    # The verbs print advice themselves.
+    logging.getLogger("mixopt.advice").disabled = True
     try:
         app(argv)
     except MixoptError as error:

@@ -54,6 +54,8 @@ def run(
     if dry_run:
         planned = plan(job)
         show(plan_table(planned), planned, json)
+        for advice in planned.advice:
+            say(advice)
         return
     if retry_failed:
         say(f"to run again: {', '.join(job.existing_study().requeue()) or 'nothing failed'}")

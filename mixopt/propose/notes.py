@@ -58,9 +58,7 @@ def _guardrail_notes(rails: tuple[GuardrailCheck, ...], found: bool) -> Iterator
 def _advice_notes(problem: Problem, row: Array) -> Iterator[str]:
     """What is known about switching data and rates; warnings first, each with its source."""
     for advice in advise(problem.decode(row)):
-        head = "Warning: " if advice.level == "warning" else ""
-        text = f"{head}{advice.message} ({advice.source})."
-        yield text[0].upper() + text[1:]
+        yield str(advice)
 
 
 def _cap_notes(problem: Problem, epochs: dict[str, float]) -> Iterator[str]:

@@ -77,9 +77,23 @@ def mixture_table(rec: Recommendation, space: SearchSpace) -> Table:
     note = "Shares of training tokens"
     note += "; the baseline has phases and is shown as its exposure" if many else ""
     note += ". Epochs are those of a run at the target." if rec.epochs else "."
+    note += "".join(f" {line}." for line in _searched_rates(schedule, space))
     return Table(
         "Recommended schedule", tuple(columns), tuple(rows), strong=frozenset(strong), note=note
     )
+
+
+def _searched_rates(schedule: Schedule, space: SearchSpace) -> list[str]:
+    """The chosen peaks and warm-ups, where they were searched."""
+    rules = {"": schedule.learning_rate} | {p.name: p.learning_rate for p in schedule.phases}
+    out = []
+    for axis in space.rate_axes:
+        name = space.phases[axis.phase].name if axis.phase >= 0 else ""
+        rule = rules.get(name)
+        if rule is not None:
+            chosen = f"{rule.peak:.3g}" if axis.name == "peak" else f"{100 * rule.warmup:.3g} %"
+            out.append(f"{name or 'whole run'}: {axis.name} {chosen}".replace("warmup", "warm-up"))
+    return out
 
 
 def _summed(weights: Mapping[str, float], inside: Sequence[str]) -> float:

@@ -6,18 +6,27 @@ infinite schedules); Blakeney et al., arXiv 2406.03476 (upsampling at the end).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from mixopt.space.frozen import Frozen
 from mixopt.space.mixture import Mixture
 from mixopt.space.schedule import Phase, Schedule
+
+if TYPE_CHECKING:
+    from mixopt.space.search_space import SearchSpace
 
 SAME = 0.02
 STRONG = 0.5
 LOW_RATE = 0.5
 SMALL_BUDGET = 0.05
 REPLAY = {"weak": 0.05, "strong": 0.25}
+#: A change of the rate by more than this share of the peak counts.
+JUMP = 0.1
 
 Shift = Literal["same", "weak", "strong"]
 
@@ -36,6 +45,41 @@ class Advice(Frozen):
     phase: str
     message: str
     source: str
+
+    def __str__(self) -> str:
+        head = "Warning: " if self.level == "warning" else ""
+        text = f"{head}{self.message} ({self.source})."
+        return text[0].upper() + text[1:]
+
+
+@dataclass(frozen=True)
+class _Switch:
+    """What a phase does to the rate and the data; rates over the peak of the run.
+
+    Args:
+        phase: That starts.
+        before: What was trained on until then.
+        level: Rate at which that ended.
+        first: Rate at which the phase starts; None where it follows the run's rule, so that there
+            is nothing to say of its own.
+        highest: Its highest rate, or None.
+        share: Its tokens over all before it; None where that is not known.
+    """
+
+    phase: Phase
+    before: Mixture
+    level: float
+    first: float | None
+    highest: float | None
+    share: float | None
+
+    @property
+    def shift(self) -> Shift:
+        return shift_between(self.before, self.phase.mixture)
+
+    @property
+    def rewarms(self) -> bool:
+        return self.highest is not None and self.highest > self.level + JUMP
 
 
 def distance(one: Mixture, other: Mixture) -> float:
@@ -72,14 +116,21 @@ def advise(
     rates = _phase_rates(schedule)
     peak = max(max(r) for r in rates)
     # A base checkpoint is taken to have ended at the usual tenth of its peak.
-    before, level = pretrained_on, 0.1
+    before, level, seen = pretrained_on, 0.1, 0.0
     for phase, run in zip(schedule.phases, rates, strict=True):
         if before is not None:
-            # Where the phase follows the run's rule there is nothing to say of its own.
-            highest = None if phase.learning_rate is None else max(run) / peak
-            for check in (_same_distribution, _shifted, _replay):
-                found.extend(check(phase, before, level, highest))
-        before, level = phase.mixture, run[-1] / peak
+            own = phase.learning_rate is not None
+            switch = _Switch(
+                phase=phase,
+                before=before,
+                level=level,
+                first=run[0] / peak if own else None,
+                highest=max(run) / peak if own else None,
+                share=phase.fraction / seen if seen else None,
+            )
+            for check in (_same_distribution, _resumed, _shifted, _small_rewarming, _replay):
+                found.extend(check(switch))
+        before, level, seen = phase.mixture, run[-1] / peak, seen + phase.fraction
     found.extend(_length(schedule))
     if pretrained_tokens and tokens:
         found.extend(_small_budget(schedule, tokens / pretrained_tokens))
@@ -103,47 +154,75 @@ def _phase_rates(schedule: Schedule) -> list[list[float]]:
     return out
 
 
-def _same_distribution(
-    phase: Phase, before: Mixture, level: float, highest: float | None
-) -> Iterator[Advice]:
-    rewarms = highest is not None and highest > level + 0.1
-    if rewarms and shift_between(before, phase.mixture) == "same":
+def _same_distribution(switch: _Switch) -> Iterator[Advice]:
+    name = switch.phase.name
+    if switch.rewarms and switch.shift == "same":
         yield Advice(
             level="warning",
-            phase=phase.name,
-            message=f"phase {phase.name!r} re-warms the learning rate on the distribution it was "
+            phase=name,
+            message=f"phase {name!r} re-warms the learning rate on the distribution it was "
             "already trained on; that cost .1 to .4 nats at the peak and was never recovered: "
             "resume the rate and its decay exactly",
             source="Gupta et al., arXiv 2308.04014",
         )
 
 
-def _shifted(
-    phase: Phase, before: Mixture, level: float, highest: float | None
-) -> Iterator[Advice]:
-    shift = shift_between(before, phase.mixture)
-    if shift == "same" or highest is None:
+def _resumed(switch: _Switch) -> Iterator[Advice]:
+    name, first = switch.phase.name, switch.first
+    if first is None or switch.rewarms or switch.shift != "same":
         return
-    if highest > level + 0.1:
+    if abs(first - switch.level) > JUMP:
+        yield Advice(
+            level="warning",
+            phase=name,
+            message=f"phase {name!r} goes on with the same distribution at {first:.0%} of the peak "
+            f"rate where it stopped at {switch.level:.0%}; a rate that was set anew on the same "
+            "data cost .1 to .4 nats: after a break resume its value and its decay exactly",
+            source="Gupta et al., arXiv 2308.04014",
+        )
+
+
+def _shifted(switch: _Switch) -> Iterator[Advice]:
+    name, shift = switch.phase.name, switch.shift
+    if shift == "same" or switch.highest is None:
+        return
+    if switch.rewarms:
         yield Advice(
             level="note",
-            phase=phase.name,
-            message=f"phase {phase.name!r} re-warms on a {shift} shift; warm-ups of 0, .5, 1 and "
+            phase=name,
+            message=f"phase {name!r} re-warms on a {shift} shift; warm-ups of 0, .5, 1 and "
             "2 % of the steps ended alike, and early on the longer ones were better on old and new",
             source="Gupta et al., arXiv 2308.04014",
         )
-    elif level < LOW_RATE:
+    elif switch.level < LOW_RATE:
         yield Advice(
             level="warning",
-            phase=phase.name,
-            message=f"phase {phase.name!r} meets a {shift} shift at {highest:.0%} of the peak rate "
-            "without re-warming; a higher peak is better on the new data and worse on the old",
+            phase=name,
+            message=f"phase {name!r} meets a {shift} shift at {switch.highest:.0%} of the peak "
+            "rate without re-warming; a higher peak is better on the new data and worse on the old",
             source="Gupta et al., arXiv 2308.04014",
         )
 
 
-def _replay(phase: Phase, before: Mixture, level: float, highest: float | None) -> Iterator[Advice]:
-    del level, highest
+def _small_rewarming(switch: _Switch) -> Iterator[Advice]:
+    """A short phase that re-warms all the way, or at once."""
+    rule, share, top = switch.phase.learning_rate, switch.share, switch.highest
+    if rule is None or top is None or share is None or share >= SMALL_BUDGET:
+        return
+    if switch.rewarms and switch.shift != "same" and (top > 1 - JUMP or rule.warmup < 0.01):
+        yield Advice(
+            level="warning",
+            phase=switch.phase.name,
+            message=f"phase {switch.phase.name!r} re-warms to {top:.0%} of the peak over "
+            f"{rule.warmup:.1%} of a phase that has {share:.1%} of the tokens before it; on a "
+            "small budget a lower peak and a longer warm-up (2 % rather than 0 or .5 %) were "
+            "better on old and new data",
+            source="Gupta et al., arXiv 2308.04014",
+        )
+
+
+def _replay(switch: _Switch) -> Iterator[Advice]:
+    phase, before = switch.phase, switch.before
     new = [n for n in phase.mixture if phase.mixture[n] > 0 and before.get(n, 0.0) == 0]
     if not new:
         return
@@ -188,3 +267,64 @@ def _small_budget(schedule: Schedule, share: float) -> Iterator[Advice]:
                 "warm-up were better on old and new data",
                 source="Gupta et al., arXiv 2308.04014",
             )
+
+
+def log_warnings(found: Iterable[Advice]) -> None:
+    """Log the warnings; Python shows them on stderr unless told otherwise."""
+    for advice in found:
+        if advice.level == "warning":
+            logging.getLogger("mixopt.advice").warning(str(advice))
+
+
+def advise_space(space: SearchSpace) -> tuple[Advice, ...]:
+    """Hold a space against what is known before anything is trained.
+
+    The baseline, the middle of the space at every choice of fractions, and the ends of every
+    searched learning rate there are looked at. One sentence is kept of each kind and phase: that of
+    the first schedule it is true of, and of how many it is.
+
+    Args:
+        space: What can be chosen.
+
+    Returns:
+        Warnings first, then notes.
+
+    Raises:
+        InfeasibleError: If nothing can be chosen.
+    """
+    schedules = list(_typical(space))
+    found: dict[tuple[str, str, str], list[Advice]] = {}
+    for schedule in schedules:
+        for advice in advise(schedule):
+            # What stands after the last semicolon is the same for every schedule.
+            kind = advice.message.split("; ")[-1]
+            found.setdefault((advice.level, advice.phase, kind), []).append(advice)
+    out = [_counted(some, len(schedules)) for some in found.values()]
+    return tuple(sorted(out, key=lambda a: a.level != "warning"))
+
+
+def _counted(some: list[Advice], of: int) -> Advice:
+    first = some[0]
+    often = f"; true of {len(some)} of {of} schedules across the space"
+    return first.model_copy(update={"message": first.message + often})
+
+
+def _typical(space: SearchSpace) -> Iterable[Schedule]:
+    """The baseline, and the middle of every choice of fractions with its rates' ends."""
+    yield space.baseline_schedule
+    rng = np.random.default_rng(0)
+    for fractions in space.fraction_choices:
+        middle = space.polytope(fractions).sample(64, rng).mean(0)[None]
+        places = np.full((1, len(space.rate_axes)), 0.5)
+        rows = [places]
+        for column, _ in enumerate(space.rate_axes):
+            for end in (0.0, 1.0):
+                rows.append(places.copy())
+                rows[-1][0, column] = end
+        seen: set[str] = set()
+        for rates in rows:
+            schedule = space.decode(space.rows(fractions, middle, rates)[0])
+            text = schedule.model_dump_json()
+            if text not in seen:
+                seen.add(text)
+                yield schedule

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mixopt.errors import StudyError
 from mixopt.space import (
     Fidelity,
+    Kind,
     Objective,
     Observation,
     Schedule,
@@ -16,6 +17,7 @@ from mixopt.space import (
     Trainer,
     Trial,
 )
+from mixopt.space.advice import Advice, advise_space, log_warnings
 from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.config import (
     DEFAULT_FIDELITY,
@@ -203,6 +205,13 @@ class Study:
 
         return observations_frame(self.store.observations(self.id))
 
+    def advice(self) -> tuple[Advice, ...]:
+        """What is known about the space's schedules, warnings first, each with its source.
+
+        The warnings are also logged, to ``mixopt.advice``, when the first round is proposed.
+        """
+        return advise_space(self.space)
+
     # Ask
 
     def ask(self, n: int | None = None) -> list[Trial]:
@@ -226,7 +235,10 @@ class Study:
             raise StudyError(f"ask needs at least one trial; got n = {n}", "leave n out")
         records = self._open_trials()
         if not records:
-            self.store.add_trials(self.id, next_round(self, n))
+            proposed = next_round(self, n)
+            if any(t.kind == Kind.initial for t in proposed):
+                log_warnings(self.advice())
+            self.store.add_trials(self.id, proposed)
             records = self._open_trials()
         trials = [r.trial for r in records]
         if n is not None:

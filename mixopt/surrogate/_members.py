@@ -41,6 +41,7 @@ class Member:
         mean: Its prediction.
         out_of_fold: ``n x m`` predictions of rows it did not see.
         variance: ``n x m`` variances of those (noise included), for GPs.
+        latent: The same with the noise left out.
         notes: Per metric, what it says about its own assumptions ('' where they hold).
         gp: The GP behind it, if any.
         judged: Whether there were folds; without, the predictions out of fold are all 0.
@@ -50,6 +51,7 @@ class Member:
     mean: Mean
     out_of_fold: Array
     variance: Array | None = None
+    latent: Array | None = None
     notes: tuple[str, ...] = ()
     gp: GP | None = None
     judged: bool = True
@@ -170,11 +172,12 @@ def _gp_member(
         for g, t in enumerate(np.concatenate([theta, parts]).reshape(folds + 1, m, -1))
     ]
     gp = _condition(data, kernels[0], setting.fixed)
-    out, var = np.zeros_like(data.Y), np.ones_like(data.Y)
+    out, var, latent = np.zeros_like(data.Y), np.ones_like(data.Y), np.ones_like(data.Y)
     for k, kernel in enumerate(kernels[1:]):
         rows = setting.fold == k
-        out[rows], var[rows] = _held_out(data, kernel, setting.fixed, rows)
-    return Member(name, _gp_mean(gp), out, var, gp=gp, judged=folds > 0)
+        out[rows], latent[rows], noise = _held_out(data, kernel, setting.fixed, rows)
+        var[rows] = latent[rows] + noise
+    return Member(name, _gp_mean(gp), out, var, latent, gp=gp, judged=folds > 0)
 
 
 def _hyperparameters(
@@ -230,12 +233,12 @@ def _masses(data: Data, fit: SharedFit) -> MassFeatures:
     return masses
 
 
-def _held_out(data: Data, kernel: Kernel, fixed: Array, out: Any) -> tuple[Array, Array]:
-    """Predictions and variances (noise included) of the rows ``out`` from all others."""
+def _held_out(data: Data, kernel: Kernel, fixed: Array, out: Any) -> tuple[Array, Array, Array]:
+    """Predictions, variances and noise variances of the rows ``out`` from all others."""
     rest = ~out
     W, F, R = (part[rest] for part in data.rows)
     gp = GP.condition(kernel, (W, F, R), data.Z[rest], fixed[rest], data.offset, data.scale)
     x = kernel.embed(*(torch.as_tensor(part[out]) for part in data.rows))
     noise = (kernel.noise.numpy() + fixed[out]) * data.scale**2
     K = gp.cross(x)
-    return gp.mean(K).numpy(), gp.variance(K).numpy() + noise
+    return gp.mean(K).numpy(), gp.variance(K).numpy(), noise

@@ -20,6 +20,7 @@ from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
 from mixopt.surrogate._gp import GP, Embedded
 from mixopt.surrogate._kernel import CONSTANT
+from mixopt.surrogate._noise import Noise
 
 _FREQUENCIES = 256
 #: Levels are cut here, in sds of the seen losses, so that no corner gets an absurd interval.
@@ -72,6 +73,8 @@ class StackModel(Model):
         inflation: Calibration of its standard deviation.
         noise_var: ``m`` observation variances at the typical row.
         correlation: ``m x m`` of the metrics' errors.
+        noise: The same at any row, where replicates taught it; None scales ``noise_var`` like the
+            covariance.
     """
 
     def __init__(
@@ -84,11 +87,12 @@ class StackModel(Model):
         inflation: Inflation,
         noise_var: Array,
         correlation: Array,
+        noise: Noise | None = None,
     ) -> None:
         super().__init__()
         self.layout, self.order, self.means, self.gp = layout, torch.as_tensor(order), means, gp
         self.weights, self.inflation = torch.as_tensor(weights), inflation
-        self.noise_var = torch.as_tensor(noise_var)
+        self.noise_var, self.noise = torch.as_tensor(noise_var), noise
         self.correlation = torch.as_tensor(correlation)
 
     def only(self, which: list[int]) -> StackModel:
@@ -102,6 +106,7 @@ class StackModel(Model):
             self.inflation.only(which),
             self.noise_var[which].numpy(),
             self.correlation[which][:, which].numpy(),
+            self.noise and self.noise.only(which),
         )
 
     @property
@@ -135,6 +140,12 @@ class StackModel(Model):
                 total = total + w * member(*flat).reshape(*W.shape[:-2], -1)
         return total
 
+    def observation_variance(self, rows: Rows, mean: Tensor) -> Tensor:
+        """Noise variances ``... x m`` of one observation at rows with predicted losses ``mean``."""
+        if self.noise is not None:
+            return self.noise.variance(mean, rows[0], rows[1])
+        return self.noise_var * self.inflation(mean) ** 2
+
     def posterior(
         self,
         X: Tensor,
@@ -160,7 +171,8 @@ class StackModel(Model):
         if isinstance(observation_noise, Tensor):
             cov = cov + observation_noise.transpose(-1, -2)[..., None] * eye
         elif observation_noise:
-            cov = cov + (self.noise_var[:, None] * inflate**2)[..., None] * eye
+            noise = self.observation_variance(rows, mean).transpose(-1, -2)
+            cov = cov + noise[..., None] * eye
         mean, R = mean.transpose(-1, -2), self.correlation
         if output_indices is not None:
             mean, cov = mean[..., output_indices, :], cov[..., output_indices, :, :]
@@ -179,11 +191,9 @@ def _as_posterior(mean: Tensor, cov: Tensor, R: Tensor) -> GPyTorchPosterior:
     if m == 1:
         return GPyTorchPosterior(MultivariateNormal(mean[..., 0, :], cov[..., 0, :, :]))
     # Given by its root, the joint covariance need not be factorised again to draw from it.
-    root = torch.einsum("ij,...iab->...iajb", _root(R), torch.linalg.cholesky(cov))
+    root = torch.einsum("ij,...iab->...aibj", _root(R), torch.linalg.cholesky(cov))
     joint = RootLinearOperator(root.reshape(*root.shape[:-4], m * q, m * q))
-    return GPyTorchPosterior(
-        MultitaskMultivariateNormal(mean.transpose(-1, -2), joint, interleaved=False)
-    )
+    return GPyTorchPosterior(MultitaskMultivariateNormal(mean.transpose(-1, -2), joint))
 
 
 class SamplePaths:

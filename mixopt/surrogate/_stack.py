@@ -21,6 +21,8 @@ _TREND = (0.2, 0.2)
 _POOLED_ROWS = 8.0
 #: Errors of different metrics are held towards independence as if by this many rows.
 _INDEPENDENT_ROWS = 10.0
+#: Prior sd of the log factor on the latent sd, where the noise is known.
+_FACTOR_SD = 0.5
 
 
 def fold_masks(groups: Ints, folds: int, seed: int) -> tuple[Array, Ints]:
@@ -138,3 +140,29 @@ def error_correlation(residuals: Array) -> Array:
     R = share * moment / np.outer(size, size) + (1 - share) * np.eye(m)
     np.fill_diagonal(R, 1.0)
     return np.asarray(R)
+
+
+def calibrate_beside(residual: Array, latent: Array, noise: Array, size: Array) -> Array:
+    """By how much latent sds must grow so that, beside a known noise, errors have the size claimed.
+
+    The maximum a posteriori of one factor per metric with a log-normal prior around 1, and never
+    less than 1: errors that a larger noise explains may still be the surrogate's own.
+
+    Args:
+        residual: ``n x m`` observed minus out-of-fold predicted.
+        latent: ``n x m`` out-of-fold predictive variances, noise left out.
+        noise: ``n x m`` variances of one observation.
+        size: ``n x m`` factors already put on the latent sds.
+    """
+    sq, v, n = (residual**2).T, (latent * size**2).T, noise.T
+
+    def objective(theta: Array, which: Ints) -> tuple[Array, Array]:
+        scaled = v[which] * np.exp(2.0 * theta)
+        total = scaled + n[which]
+        dev = theta / _FACTOR_SD
+        value = 0.5 * (np.log(total) + sq[which] / total).sum(1) + 0.5 * (dev**2).sum(1)
+        slope = scaled / total * (1.0 - sq[which] / total)
+        return value, slope.sum(1)[:, None] + dev / _FACTOR_SD
+
+    found = minimise(objective, np.zeros((len(v), 1)), iterations=50).theta[:, 0]
+    return np.asarray(np.exp(np.maximum(found, 0.0)))

@@ -29,8 +29,15 @@ from mixopt.surrogate._members import (
     warped_member,
 )
 from mixopt.surrogate._model import Inflation, SamplePaths, StackModel
+from mixopt.surrogate._noise import learn_noise
 from mixopt.surrogate._rows import canonical_order, check_rows, check_weights
-from mixopt.surrogate._stack import calibrate, error_correlation, fold_masks, stack_weights
+from mixopt.surrogate._stack import (
+    calibrate,
+    calibrate_beside,
+    error_correlation,
+    fold_masks,
+    stack_weights,
+)
 
 #: Weights of the members before the rows speak; a member not named here starts at 0.
 DEFAULT_WEIGHTS = {"shared law": 0.45, "warped GP": 0.2, "law GP": 0.35}
@@ -117,7 +124,9 @@ class Surrogate:
             mean = self.model.mean(parts, K)
             inflate = self.model.inflation(mean).numpy()
             sd = np.sqrt(self.model.gp.variance(K).numpy()) * inflate
-        noise = np.sqrt(self.model.noise_var.numpy()) * inflate
+            noise = np.sqrt(self.model.noise_var.numpy()) * inflate
+            if self.model.noise is not None:
+                noise = np.sqrt(self.model.observation_variance(parts, mean).numpy())
         return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
 
     @property
@@ -205,7 +214,7 @@ def fit_surrogate(
     named = tuple(domains[j] for j in order)
     data = Data(W[..., order], F, layout.rate_part(X), Y, tuple(metrics), named, seed)
     members = _fit_members(data, _known_noise(Yvar, Y), settings)
-    return _assemble(layout, order, data, members, tuple(domains))
+    return _assemble(layout, order, data, members, tuple(domains), Yvar)
 
 
 def _known_noise(Yvar: Array | None, Y: Array) -> Array:
@@ -244,7 +253,12 @@ def _fit_members(data: Data, known: Array, settings: SurrogateSettings) -> list[
 
 
 def _assemble(
-    layout: Layout, order: Ints, data: Data, members: list[Member], domains: tuple[str, ...]
+    layout: Layout,
+    order: Ints,
+    data: Data,
+    members: list[Member],
+    domains: tuple[str, ...],
+    given: Array | None,
 ) -> Surrogate:
     """Weigh the members, calibrate, and put the model together."""
     last = members[-1]
@@ -259,18 +273,31 @@ def _assemble(
     if judged:
         factor, trend = calibrate(data.Y - predicted, last.variance, level)
         factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
-    inflation = Inflation(*(torch.as_tensor(v) for v in (factor, trend, data.offset, data.scale)))
     noise = last.gp.noise.mean(1).numpy() * data.scale**2
-    sd = np.sqrt(last.variance) * factor * np.exp(trend * level)
+    learned = learn_noise(data, noise * factor**2, trend) if last.judged and given is None else None
+    if learned is not None:
+        at = learned.at(predicted, data.W, data.F)
+        latent = last.variance if last.latent is None else last.latent
+        if len(members) > 1:
+            size = factor * np.exp(trend * level)
+            grown = calibrate_beside(data.Y - predicted, latent, at, size)
+            factor = np.where(data.constant, factor, factor * grown)
+    inflation = Inflation(*(torch.as_tensor(v) for v in (factor, trend, data.offset, data.scale)))
+    size = factor * np.exp(trend * level)
+    if learned is not None:
+        noise_sd, unseen_sd = np.sqrt(learned.base.numpy()), np.sqrt(latent) * size
+        sd = np.sqrt(unseen_sd**2 + at)
+    else:
+        noise_sd, sd = np.sqrt(noise) * factor, np.sqrt(last.variance) * size
+        unseen_sd = np.sqrt(np.maximum(sd**2 - noise * size**2, 0.0))
     R = error_correlation((data.Y - predicted) / sd) if judged else np.eye(len(factor))
     means = [k.mean for k in members[:-1]]
-    model = StackModel(layout, order, means, weights, last.gp, inflation, noise, R)
+    model = StackModel(layout, order, means, weights, last.gp, inflation, noise, R, learned)
     if not last.judged:
-        return Surrogate(data.metrics, domains, model, np.sqrt(noise) * factor, ())
+        return Surrogate(data.metrics, domains, model, noise_sd, ())
     rows = [_report_row(data, members, weights, predicted, sd, i) for i in range(len(data.metrics))]
-    inflated = noise * (factor * np.exp(trend * level)) ** 2
-    unseen = Prediction(predicted, np.sqrt(np.maximum(sd**2 - inflated, 0.0)), sd)
-    return Surrogate(data.metrics, domains, model, np.sqrt(noise) * factor, tuple(rows), unseen)
+    unseen = Prediction(predicted, unseen_sd, sd)
+    return Surrogate(data.metrics, domains, model, noise_sd, tuple(rows), unseen)
 
 
 def _default_weights(data: Data, members: list[Member]) -> Array:

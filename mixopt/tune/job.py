@@ -18,7 +18,16 @@ from mixopt.proxy import (
     tokens_per_second,
     tokens_with_sharing,
 )
-from mixopt.space import Domain, Mixture, Objective, SearchSpace, Trainer, Trial
+from mixopt.space import (
+    Domain,
+    LearningRateSpace,
+    Mixture,
+    Objective,
+    SearchSpace,
+    Trainer,
+    Trial,
+)
+from mixopt.space.advice import advise_space
 from mixopt.study import CallableTrainer, CommandTrainer, Study
 from mixopt.tune.progress import Progress
 from mixopt.tune.rounds import RunSummary, run_rounds, trunks_first
@@ -133,6 +142,15 @@ class Job:
         """
         return Study.open(self.storage, self.file.name)
 
+    def advice(self, space: SearchSpace) -> tuple[str, ...]:
+        """What is known about the schedules of a space, under the trainer's own rule and peak."""
+        choice, rule = self.file.trainer, space.learning_rate
+        if isinstance(choice, ProxyChoice) and not isinstance(rule, LearningRateSpace):
+            rule = rule or choice.settings.schedule
+            rule = rule.model_copy(update={"peak": rule.peak or choice.settings.learning_rate})
+            space = space.model_copy(update={"learning_rate": rule})
+        return tuple(map(str, advise_space(space)))
+
     def trainer(self) -> Trainer:
         """What runs the trials."""
         choice = self.file.trainer
@@ -183,6 +201,7 @@ class Plan:
         first_round_flops_shared: Those it really takes.
         slots: Trials at a time on this machine.
         seconds: Estimated wall time without sharing; None for a trainer of unknown speed.
+        advice: What is known against schedules of the space, or to know about them.
     """
 
     trials: int
@@ -195,6 +214,7 @@ class Plan:
     first_round_flops_shared: float
     slots: int
     seconds: float | None
+    advice: tuple[str, ...] = ()
 
 
 def plan(job: Job) -> Plan:
@@ -230,6 +250,7 @@ def plan(job: Job) -> Plan:
         first_round_flops_shared=per_token * trained,
         slots=slots,
         seconds=None if each is None else each * runs / slots,
+        advice=job.advice(file.space),
     )
 
 
@@ -264,6 +285,8 @@ def run_job(job: Job, *, say: Say, progress: Progress | None = None) -> RunSumma
         MixoptError: If any part cannot do its work; what was finished is kept.
     """
     job.prepare(say)
+    for advice in job.advice(job.space):
+        say(advice)
     return run_rounds(
         job.study,
         job.trainer(),

@@ -6,11 +6,13 @@ import pytest
 from mixopt.errors import StudyError
 from mixopt.propose import Evidence, initial_design, propose_batch, schedule_distance
 from mixopt.propose.distance import NEAR
+from mixopt.propose.problem import Problem, evaluate
 from mixopt.space import Guardrail, Objective, PhaseSpace, SearchSpace
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
 from .standin import Landscape, Standin, make_space
 
+METHODS = ["thompson", "random", "qlognei", "regmix", "climb", "olmix"]
 QUICK = SurrogateSettings(restarts=1, iterations=30, gp_iterations=20, laws=())
 
 
@@ -34,7 +36,7 @@ def distances(space, schedules, others):
 
 
 @pytest.mark.parametrize("phases", [1, 2])
-@pytest.mark.parametrize("method", ["thompson", "random", "qlognei", "regmix", "climb", "olmix"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_new_feasible_schedules(method, phases):
     space, _, seen, objective = setting(4, phases)
     surrogate = real(space, seen) if method == "qlognei" else Standin(space, seen, 0.01)
@@ -175,3 +177,60 @@ def test_evidence_refuses_what_does_not_fit():
     Y[1, 0] = np.nan
     with pytest.raises(StudyError, match="'a' of trial 't1' is nan"):
         Evidence(X, Y, ("a",), ("t0", "t1"))
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_every_method_takes_what_is_predicted_to_keep_the_guardrails(method, relative):
+    slow = method == "qlognei"
+    space, land, seen, _ = setting(4, n=20 if slow else 80, noise=1e-3, epochs=50.0)
+    surrogate = real(space, seen) if slow else Standin(space, seen, 1e-3)
+    base = land(space.encode(space.baseline_schedule))[0]
+    slack = 0.01
+    rail = Guardrail(
+        metric="b", bound=None if relative else float(base[1]) + slack, slack=slack * relative
+    )
+    # The objective wants domain a, the guardrail keeps enough of domain b.
+    guarded = Objective(weights={"a": 1.0}, guardrails=(rail,))
+    free = Objective(weights={"a": 1.0})
+    broken = Problem.of(space, guarded, surrogate, seen).broken(3)
+    over = {}
+    for name, objective in (("guarded", guarded), ("free", free)):
+        batch = propose_batch(
+            space, objective, surrogate, seen, 1 if slow else 3, seed=1, method=method
+        )
+        rows = np.array([Problem.of(space, guarded, surrogate, seen).encode(s) for s in batch])
+        over[name] = evaluate(broken, rows)
+    assert (over["guarded"] <= 5e-3).all()
+    assert (over["free"] > 5e-3).any()
+
+
+def test_an_impossible_guardrail_gives_the_least_broken():
+    space, _, seen, _ = setting(4, epochs=50.0)
+    surrogate = Standin(space, seen, 0.01)
+    rail = Objective(weights={"a": 1.0}, guardrails=(Guardrail(metric="b", bound=0.1),))
+    for method in ("random", "olmix"):
+        batch = propose_batch(space, rail, surrogate, seen, 2, seed=1, method=method)
+        shares = [s.base["b"] for s in batch]
+        assert min(shares) > 0.5
+
+
+def test_rises_over_the_baseline_are_drawn_with_it():
+    import torch
+
+    from mixopt.propose.qlognei import _WithRises
+
+    space, _, seen, _ = setting(3, n=12)
+    fitted = real(space, seen)
+    baseline = torch.as_tensor(space.encode(space.baseline_schedule))
+    model = _WithRises(fitted.model, baseline, [1])
+    X = torch.vstack([baseline, torch.as_tensor(seen.X[3])])
+    got = model.posterior(X[None])
+    plain = fitted.posterior(X[None])
+    assert got.mean[0, :, :3].numpy(force=True) == pytest.approx(plain.mean[0].numpy(force=True))
+    rise, sure = got.mean[0, :, 3], got.variance[0, :, 3]
+    assert rise[0] == pytest.approx(0.0, abs=1e-9)
+    assert sure[0] == pytest.approx(0.0, abs=1e-8)
+    both = fitted.posterior(X.flip(0)[None]).distribution.covariance_matrix[0]
+    want = both[1, 1] + both[4, 4] - 2 * both[1, 4]
+    assert sure[1].item() == pytest.approx(want.item(), rel=1e-4)

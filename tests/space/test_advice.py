@@ -1,7 +1,9 @@
+import logging
+
 import pytest
 
-from mixopt.space import LearningRate, Mixture, Phase, Schedule
-from mixopt.space.advice import advise, shift_between
+from mixopt.space import LearningRate, Mixture, Phase, Schedule, SearchSpace
+from mixopt.space.advice import advise, advise_space, log_warnings, shift_between
 
 OLD = Mixture({"pile": 1.0})
 REWARM = LearningRate(peak=3e-4, warmup=0.01, decay=0.99, shape="cosine", final=0.1)
@@ -110,3 +112,76 @@ def test_a_run_that_has_decayed_is_seen_as_such():
     )
     (warning,) = messages(advise(Schedule(phases=phases, learning_rate=run)))
     assert "phase 'again' re-warms the learning rate on the distribution" in warning
+
+
+def two_phases(ending, rule, fraction=0.2, run=None):
+    base = {"name": "base", "fixed": {"pile": 1.0, "new": 0.0}}
+    last = {"name": "ending", "fraction": fraction, "learning_rate": rule, **ending}
+    return SearchSpace(
+        domains=["pile", "new"],
+        baseline={"pile": 1.0, "new": 0.0},
+        phases=[base, last],
+        learning_rate=run or {"peak": 0.01, "decay": 0.9, "final": 0.1},
+    )
+
+
+AGAIN = {"peak": 0.01, "warmup": 0.02, "decay": 0.98}
+
+
+def test_a_space_that_rewarms_on_the_same_data_is_warned_of_before_it_is_trained():
+    space = two_phases({"tied": "base"}, AGAIN)
+    (warning,) = [a for a in advise_space(space) if a.level == "warning"]
+    assert str(warning).startswith("Warning: phase 'ending' re-warms the learning rate on the")
+    assert "true of 1 of 2 schedules across the space (Gupta et al., arXiv 2308.04014)." in str(
+        warning
+    )
+
+
+def test_a_space_whose_ending_replays_too_little_is_warned_of():
+    bounds = {"bounds": {"pile": (0.0, 0.2)}}
+    found = messages(advise_space(two_phases(bounds, AGAIN)))
+    assert any("of old data on a strong shift; 25% is a start" in m for m in found)
+    kept = {"bounds": {"pile": (0.25, 0.45)}}
+    assert not messages(advise_space(two_phases(kept, AGAIN)))
+
+
+def test_the_ends_of_a_searched_peak_are_looked_at():
+    rule = {**AGAIN, "peak": {"min": 1e-4, "max": 1e-2}}
+    kept = {"bounds": {"pile": (0.6, 0.8)}}
+    (warning,) = [a for a in advise_space(two_phases(kept, rule)) if a.level == "warning"]
+    assert "at 10% of the peak rate without re-warming" in warning.message
+    assert "true of 2 of 4 schedules" in warning.message
+
+
+def test_resuming_must_keep_the_value_of_the_rate():
+    half = LearningRate(peak=0.005)
+    phases = (
+        Phase(name="a", fraction=0.5, mixture=OLD, learning_rate=LearningRate(peak=0.01)),
+        Phase(name="b", fraction=0.5, mixture=OLD, learning_rate=half),
+    )
+    (warning,) = messages(advise(Schedule(phases=phases)))
+    assert "at 50% of the peak rate where it stopped at 100%" in warning
+    assert "after a break resume its value and its decay exactly" in warning
+
+
+@pytest.mark.parametrize(
+    ("peak", "warmup", "warned"), [(1.0, 0.02, 1), (0.5, 0.0, 1), (0.5, 0.02, 0)]
+)
+def test_a_short_phase_wants_a_lower_peak_and_a_longer_warmup(peak, warmup, warned):
+    rule = LearningRate(peak=0.01 * peak, warmup=warmup, decay=0.9)
+    first = LearningRate(peak=0.01, decay=0.9, final=0.1)
+    phases = (
+        Phase(name="base", fraction=0.96, mixture=OLD, learning_rate=first),
+        Phase(name="end", fraction=0.04, mixture={"pile": 0.7, "new": 0.3}, learning_rate=rule),
+    )
+    found = messages(advise(Schedule(phases=phases)))
+    assert sum("lower peak and a longer warm-up" in m for m in found) == warned
+
+
+def test_log_warnings_are_shown_and_notes_are_not(caplog, monkeypatch):
+    # The command line turns the log off for the rest of its process.
+    monkeypatch.setattr(logging.getLogger("mixopt.advice"), "disabled", False)
+    log_warnings(advise_space(two_phases({"tied": "base"}, AGAIN, fraction=0.5)))
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("mixopt.advice", "WARNING")
+    assert "never recovered" in record.message

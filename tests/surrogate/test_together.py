@@ -58,10 +58,10 @@ def test_posterior_and_draws_have_the_correlation_that_the_surrogate_tells():
     asked = problem(30, 0.95)
     fitted, R = asked.surrogate, asked.surrogate.correlation
     x = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
-    joint = fitted.posterior(x).distribution.covariance_matrix.reshape(4, 2, 4, 2)
+    joint = fitted.posterior(x).distribution.covariance_matrix.reshape(2, 4, 2, 4)
     mean_only = fitted.predict(x.numpy())
     for at in range(2):
-        cov = joint[:, at, :, at].numpy()
+        cov = joint[at, :, at].numpy()
         sd = np.sqrt(np.diag(cov))
         np.testing.assert_allclose(sd, mean_only.sd[at], rtol=1e-3)
         # Exact at the first point; at the next only where the metrics' kernels are alike.
