@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mixopt.propose.batch import propose_batch
+from mixopt.propose.deciding import Sharing
 from mixopt.propose.design import initial_design
 from mixopt.propose.distance import NEAR, schedule_distance
 from mixopt.propose.evidence import Evidence
@@ -31,6 +32,7 @@ __all__ = [
     "Observed",
     "ParetoPoint",
     "Recommendation",
+    "Sharing",
     "StopDecision",
     "SurrogateLike",
     "TradeOffPoint",

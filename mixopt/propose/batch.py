@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
+from mixopt.propose.deciding import Decision, Sharing
 from mixopt.propose.distance import NEAR, Known, schedule_distance
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.pool import around, draws, endings, trunks
@@ -24,10 +25,6 @@ Method = Callable[[Problem, int, np.random.Generator, Known], list[Array]]
 STARTS = 3
 STEPS = 40
 
-#: Every so many draws, one is minimised over endings off known trunks only, which cost no more than
-#: their last phase to train.
-TRUNK_EVERY = 3
-
 
 @one_thread
 def propose_batch(
@@ -41,6 +38,7 @@ def propose_batch(
     seed: int,
     method: str = "thompson",
     replicates: int = 0,
+    sharing: Sharing | None = None,
 ) -> list[Schedule]:
     """The next q schedules to try.
 
@@ -56,6 +54,9 @@ def propose_batch(
             and one or two minimisers of its mean), ``qlognei`` (BoTorch), ``regmix``, ``olmix``,
             ``climb`` (recipes of these names) or ``random``.
         replicates: How many of the q repeat the trial that looks best so far, with a fresh seed.
+        sharing: What earlier runs leave to branch off; by default a checkpoint where their phases
+            meet. ``thompson`` takes the ending off a known trunk instead of a draw's minimiser
+            where its expected improvement per token to be trained is higher.
 
     Returns:
         ``q`` feasible schedules, replicates first; the others are no near-duplicates of one
@@ -64,9 +65,10 @@ def propose_batch(
     Raises:
         StudyError: If a name or count is wrong, or the space has no q new schedules.
     """
-    if method not in _METHODS:
+    if method not in (*_METHODS, "thompson"):
         raise StudyError(
-            f"the method of proposing must be one of {sorted(_METHODS)}; got {method!r}",
+            f"the method of proposing must be one of {sorted([*_METHODS, 'thompson'])}; got "
+            f"{method!r}",
             "thompson is the default",
         )
     if q < 1 or not 0 <= replicates <= q:
@@ -81,7 +83,13 @@ def propose_batch(
     known = Known(problem.space.layout, np.vstack([problem.X, waiting]))
     again = [_incumbent(problem)] * replicates
     fresh = q - replicates
-    rows = _METHODS[method](problem, fresh, rng, known) if fresh else []
+    rows: list[Array] = []
+    if fresh and method == "thompson":
+        trained = [problem.decode(row) for row in known.X]
+        decision = Decision(sharing or Sharing(), trained, seed)
+        rows = _thompson(problem, fresh, rng, known, decision)
+    elif fresh:
+        rows = _METHODS[method](problem, fresh, rng, known)
     return [problem.decode(row) for row in [*again, *rows]]
 
 
@@ -139,7 +147,9 @@ def spread_best(problem: Problem, X: Array, values: Array, n: int, apart: float 
     return np.array(picked)
 
 
-def _thompson(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> list[Array]:
+def _thompson(
+    problem: Problem, q: int, rng: np.random.Generator, known: Known, decision: Decision
+) -> list[Array]:
     exploiting = 0 if q == 1 else (1 if q < 6 else 2)
     free, shared = candidates(problem, rng)
     pool = np.vstack([free, shared])
@@ -151,36 +161,55 @@ def _thompson(problem: Problem, q: int, rng: np.random.Generator, known: Known) 
     for _ in range(exploiting):
         rows.append(_next(score, best, pool, known))
     if q > exploiting:
-        rows += _draw_minima(problem, q - exploiting, (free, shared), path_seed, known)
+        decision.taken(problem, rows)
+        rows += _draw_minima(problem, q - exploiting, (free, shared), path_seed, known, decision)
     return rows
 
 
 def _draw_minima(
-    problem: Problem, num: int, pools: tuple[Array, Array], seed: int, known: Known
+    problem: Problem,
+    num: int,
+    pools: tuple[Array, Array],
+    seed: int,
+    known: Known,
+    decision: Decision,
 ) -> list[Array]:
-    """One minimiser per draw of the objective."""
+    """One schedule per draw of the objective: its minimiser, or the ending that pays more."""
     free, shared = pools
     pool = np.vstack(pools)
     paths = problem.drawn(num, seed)
     values = evaluate(paths, pool)
+    cheap = len(shared) > 0 and decision.sharing.possible
     starts: list[Array] = []
-    owner: list[int] = []
-    trunk: list[bool] = []
     for i in range(num):
-        cheap = len(shared) > 0 and i % TRUNK_EVERY == TRUNK_EVERY - 1
-        part, at = (shared, values[i, len(free) :]) if cheap else (pool, values[i])
-        starts.append(part[spread_best(problem, part, at, STARTS)])
-        owner += [i] * len(starts[-1])
-        trunk += [cheap] * len(starts[-1])
-    own, kept = np.array(owner), np.array(trunk)
+        starts.append(pool[spread_best(problem, pool, values[i], STARTS)])
+        if cheap:
+            at = values[i, len(free) :]
+            starts.append(shared[spread_best(problem, shared, at, STARTS)])
+    sides = [len(part) for part in starts]
+    number = np.arange(len(starts))
+    owner = np.repeat(number // (1 + cheap), sides)
+    kept = np.repeat(cheap & (number % 2 == 1), sides)
     X, _ = refine(
-        problem.space, np.vstack(starts), own_path(paths, own), keep_trunk=kept, steps=STEPS
+        problem.space, np.vstack(starts), own_path(paths, owner), keep_trunk=kept, steps=STEPS
     )
     rows = []
     for i in range(num):
         one = own_path(paths, np.array([i]))
-        rows.append(_next(one, X[own == i], pool, known))
+        both = [X[(owner == i) & ~kept], X[(owner == i) & kept]]
+        row = _next(one, _paying(problem, decision, one, both), pool, known)
+        decision.taken(problem, [row])
+        rows.append(row)
     return rows
+
+
+def _paying(problem: Problem, decision: Decision, score: Score, both: list[Array]) -> Array:
+    """The free rows, or those off known trunks where their best has more gain per token."""
+    if not len(both[1]):
+        return both[0]
+    best = np.array([part[int(np.argmin(evaluate(score, part)))] for part in both])
+    worth = decision.gain_per_share(problem, best)
+    return both[int(worth[1] > worth[0])]
 
 
 def _next(score: Score, first: Array, pool: Array, known: Known) -> Array:
@@ -211,7 +240,6 @@ def _qlognei(problem: Problem, q: int, rng: np.random.Generator, known: Known) -
 
 
 _METHODS: dict[str, Method] = {
-    "thompson": _thompson,
     "random": random,
     "regmix": regmix,
     "olmix": olmix,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from mixopt.space import Frozen, Trainer, Trial
 
 if TYPE_CHECKING:
+    from mixopt.propose import Sharing
     from mixopt.study.study import Study
 
 COST = "cost"
@@ -61,6 +62,21 @@ class TrainedTokens(Frozen):
             f"({self.flops_trained:.3g} of {self.flops_scheduled:.3g} FLOPs, "
             f"{self.saved:.1%} saved)"
         )
+
+
+def trunk_sharing(study: Study) -> Sharing:
+    """What a study's runs leave for later ones to branch off, as far as its context says.
+
+    A study that does not name its trainer is taken to have one that branches where phases meet.
+    """
+    from mixopt.propose import Sharing
+
+    trainer = study.config.context.get("trainer")
+    if not isinstance(trainer, dict):
+        return Sharing()
+    if trainer.get("kind") != "proxy":
+        return Sharing(possible=False)
+    return Sharing(branch_points=tuple(trainer.get("settings", {}).get("branch_points", ())))
 
 
 def record_cost(study: Study, trial: Trial, trainer: Trainer) -> None:

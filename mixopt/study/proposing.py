@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixopt.space import Kind, Schedule, Trial
 from mixopt.study.config import derived_seed, trial_seed
+from mixopt.study.cost import trunk_sharing
 from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
@@ -59,7 +60,15 @@ def _schedules(study: Study, kind: Kind, size: int, number: int) -> list[Schedul
     if kind == Kind.initial:
         return initial_design(study.space, size, seed=seed, include=_first(study)[:size])
     evidence, surrogate = study.learned()
-    return propose_batch(study.space, study.objective, surrogate, evidence, size, seed=seed)
+    return propose_batch(
+        study.space,
+        study.objective,
+        surrogate,
+        evidence,
+        size,
+        seed=seed,
+        sharing=trunk_sharing(study),
+    )
 
 
 def _first(study: Study) -> list[Schedule]:

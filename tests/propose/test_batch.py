@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from mixopt.errors import StudyError
-from mixopt.propose import Evidence, initial_design, propose_batch, schedule_distance
+from mixopt.propose import Evidence, Sharing, initial_design, propose_batch, schedule_distance
+from mixopt.propose.deciding import Decision
 from mixopt.propose.distance import NEAR
+from mixopt.propose.pool import draws, endings
 from mixopt.propose.problem import Problem, evaluate
 from mixopt.space import Guardrail, Objective, PhaseSpace, SearchSpace
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
@@ -121,13 +123,56 @@ def test_guardrails_keep_proposals_where_they_hold():
     assert np.median(over(rail)) < 0.01
 
 
-def test_some_of_a_batch_are_endings_off_known_trunks():
-    space, _, seen, objective = setting(4, 2, 16)
-    batch = propose_batch(space, objective, Standin(space, seen, 0.01), seen, 8, seed=0)
+def off_known_trunks(space, seen, batch):
+    """Rounded trunks of the evidence that endings of the batch branch off."""
     trunks = {tuple(np.round(row[:4], 6)) for row in seen.X}
-    shared = [s for s in batch if tuple(np.round(space.encode(s)[:4], 6)) in trunks]
-    assert 2 <= len(shared) <= 4
-    assert all(s.upsample_fraction > 0 for s in shared)
+    rows = [space.encode(s) for s in batch if s.upsample_fraction > 0]
+    return [row for row in rows if tuple(np.round(row[:4], 6)) in trunks]
+
+
+def test_endings_off_known_trunks_are_taken_where_trunks_are_shared():
+    space, _, seen, objective = setting(4, 2, 16)
+    surrogate = Standin(space, seen, 0.01)
+    points = Sharing(branch_points=(0.7, 0.8, 0.9))
+    batch = propose_batch(space, objective, surrogate, seen, 8, seed=0, sharing=points)
+    assert len(off_known_trunks(space, seen, batch)) >= 2
+    never = Sharing(possible=False)
+    batch = propose_batch(space, objective, surrogate, seen, 8, seed=0, sharing=never)
+    assert len(off_known_trunks(space, seen, batch)) == 0
+
+
+def test_a_trunk_is_taken_for_its_worth_per_token_trained():
+    space, _, seen, objective = setting(4, 2, 16)
+    problem = Problem.of(space, objective, Standin(space, seen, 0.01), seen)
+    rng = np.random.default_rng(0)
+    base = problem.X[space.layout.split(problem.X)[1][:, -1] > 0][0]
+    off = endings(problem.space, base, 64, rng)
+    free = draws(problem.space, 64, rng)
+    worth = {}
+    for possible in (True, False):
+        trained = [problem.decode(row) for row in problem.X] if possible else []
+        decision = Decision(Sharing(branch_points=(0.7, 0.8, 0.9)), trained)
+        worth[possible] = decision.gain_per_share(problem, np.vstack([off, free]))
+    # The gain is the same; the cost of an ending off the trunk is its own fraction.
+    fraction = space.layout.split(off)[1][:, -1]
+    np.testing.assert_allclose(
+        worth[True][: len(off)] * fraction, worth[False][: len(off)], rtol=1e-6
+    )
+    np.testing.assert_allclose(worth[True][len(off) :], worth[False][len(off) :], rtol=1e-6)
+
+
+def test_what_was_chosen_is_no_gain_again():
+    space, _, seen, objective = setting(4, 2, 16)
+    problem = Problem.of(space, objective, Standin(space, seen, 0.01), seen)
+    rows = draws(problem.space, 200, np.random.default_rng(1))
+    decision = Decision(Sharing(), [])
+    before = decision.gain_per_share(problem, rows)
+    best = int(np.argmax(before))
+    decision.taken(problem, [rows[best]])
+    after = decision.gain_per_share(problem, rows)
+    assert before[best] > 0
+    assert after[best] == pytest.approx(0, abs=1e-12)
+    assert (after <= before * 1.0001 + 1e-12)[np.arange(200) != best].mean() > 0.9
 
 
 def test_replicates_repeat_the_incumbent():

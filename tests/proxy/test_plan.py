@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from mixopt.corpus import MixtureSampler
 from mixopt.errors import SpaceError, TrialError
-from mixopt.proxy import ProxySettings, make_plan
+from mixopt.proxy import ProxySettings, make_plan, tokens_with_sharing
 from mixopt.space import LearningRate, Mixture, Phase, Schedule
+from mixopt.space.sharing import share_to_train
 
 from .conftest import make_trial
 
@@ -120,3 +121,28 @@ def test_rungs_must_rise():
 def test_unknown_settings_are_refused():
     with pytest.raises(SpaceError, match="unknown key 'epochs'"):
         ProxySettings(epochs=3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    fractions=st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3]), min_size=2, max_size=5),
+    bases=st.lists(st.sampled_from([0.2, 0.6]), min_size=5, max_size=5),
+    points=st.sampled_from([(), (0.7,), (0.7, 0.8, 0.9)]),
+)
+def test_proposals_foresee_what_the_proxy_trains(fractions, bases, points):
+    trials = [
+        make_trial(
+            Schedule.two_phase({"up": b, "odd": 1 - b}, {"up": 0.05 * i, "odd": 1 - 0.05 * i}, f),
+            tokens=1600,
+            trial_id=f"t{i}",
+        )
+        for i, (f, b) in enumerate(zip(fractions, bases, strict=False), start=1)
+    ]
+    made = ProxySettings(context=16, batch=1, branch_points=points)
+    trained = tokens_with_sharing(trials, made)
+    schedules = [t.schedule for t in trials]
+    foreseen = [share_to_train(s, schedules[:i], points) for i, s in enumerate(schedules)]
+    # The same schedule again is not branched off its own end by the proxy.
+    repeated = [s in schedules[:i] for i, s in enumerate(schedules)]
+    for tokens, share, again in zip(trained, foreseen, repeated, strict=True):
+        assert again or tokens == pytest.approx(1600 * share, abs=16)
