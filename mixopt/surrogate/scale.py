@@ -1,9 +1,11 @@
 """Prediction at a size and horizon never trained at, with an interval that was tested first.
 
-Losses of g mixtures at S sizes and T horizons go through nested step and size laws. How far to
-trust the result is measured, not assumed: the same laws, shown only smaller sizes and earlier
-steps, predict the largest and last losses that were really observed; their errors, stretched by
-how much farther the target lies, become the standard deviation.
+Losses of g mixtures at S sizes and T horizons go through one Gaussian process per metric over size
+and length (:mod:`mixopt.surrogate._fidelity`), the mixtures unrelated but for the law they share.
+How far to trust it is measured too: shown only smaller sizes and earlier steps, the same model
+predicts the largest and last losses that were really observed. Where its errors there are larger
+than it claims, the interval is stretched by as much; how they go together over metrics says how
+wide a weighted sum of them is.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from mixopt.errors import SurrogateError
-from mixopt.laws import nested_prediction
 from mixopt.laws._arrays import Array
+from mixopt.surrogate._fidelity import FidelityRows, ScaleGP, fit_scale_gp
 
-#: Relative sd (of the loss) claimed when there is nothing to test on.
-_UNTESTED = 0.05
-#: Metrics' own back-test errors are held towards the common one as if by this many mixtures.
-_POOLED = 4.0
+#: Horizons from which the hyperparameters are learned; predictions use all.
+_HORIZONS = 4
+#: Correlation of the metrics' errors where nothing was tested: the back-tests on RedPajama gave
+#: .14 to .44.
+_UNTESTED_CORRELATION = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,30 @@ class TargetPrediction:
         tested_on: How the sd was found, in words.
         rank_agreement: ``S x T`` Spearman correlation over mixtures, mean over metrics, between
             the losses of each fidelity and those of the highest one; NaN where not to be had.
+        correlation: Of the errors of two metrics, mean over pairs.
     """
 
     mean: Array
     sd: Array
     tested_on: str
     rank_agreement: Array
+    correlation: float
+
+    def combined(self, weights: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation ``g`` of the metrics' sum with weights ``m``."""
+        return self.mean @ weights, combined_sd(self.sd, weights, self.correlation)
+
+
+def combined_sd(sd: Array, weights: Array, correlation: float) -> Array:
+    """Standard deviations ``g`` of a weighted sum of m errors of one common correlation.
+
+    Args:
+        sd: ``g x m``.
+        weights: ``m``.
+        correlation: From 0 (independent) to 1 (the widths add up).
+    """
+    together, apart = (sd @ np.abs(weights)) ** 2, sd**2 @ weights**2
+    return np.asarray(np.sqrt(correlation * together + (1.0 - correlation) * apart))
 
 
 def predict_target(
@@ -58,9 +79,34 @@ def predict_target(
     parameters, tokens = np.asarray(parameters, dtype=float), np.asarray(tokens, dtype=float)
     Y = np.asarray(Y, dtype=float)
     _check(parameters, tokens, Y)
-    mean = nested_prediction(parameters, tokens, Y, target)
-    sd, tested_on = _back_test(parameters, tokens, Y, target, mean)
-    return TargetPrediction(mean, sd, tested_on, rank_agreement(Y))
+    mean, sd = _predicted(parameters, tokens, Y, target)
+    stretch, correlation, tested_on = _back_test(parameters, tokens, Y)
+    return TargetPrediction(mean, sd * stretch, tested_on, rank_agreement(Y), correlation)
+
+
+def _predicted(
+    parameters: Array, tokens: Array, Y: Array, target: tuple[float, float]
+) -> tuple[Array, Array]:
+    """Mean and standard deviation ``g x m`` of one new run of each mixture."""
+    g, m = Y.shape[:2]
+    few = np.unique(np.linspace(0, len(tokens) - 1, _HORIZONS).round().astype(np.int64))
+    gp: ScaleGP | None = None
+    for kept in (few, np.arange(len(tokens))):
+        at = np.argwhere(np.isfinite(Y[..., kept]).all(1))
+        rows = FidelityRows(
+            np.eye(g)[at[:, 0]],
+            parameters[at[:, 1]],
+            tokens[kept][at[:, 2]],
+            at[:, 0] * len(parameters) + at[:, 1],
+        )
+        losses = Y[at[:, 0], :, at[:, 1], kept[at[:, 2]]]
+        gp = fit_scale_gp(rows, losses, target) if gp is None else gp.conditioned(rows, losses)
+    assert gp is not None
+    none = np.zeros(g)
+    wanted = FidelityRows(np.eye(g), none, none, np.full(g, -1)).at(target)
+    mean, cov = gp.moments([(1.0, wanted)])
+    variance = np.diagonal(cov, axis1=1, axis2=2).T
+    return mean, np.sqrt(np.maximum(variance, 0.0) + gp.run_sd**2).reshape(g, m)
 
 
 def _check(parameters: Array, tokens: Array, Y: Array) -> None:
@@ -81,34 +127,40 @@ def _check(parameters: Array, tokens: Array, Y: Array) -> None:
         )
 
 
-def _distance(parameters: Array, tokens: Array, target: tuple[float, float]) -> float:
-    """How far a target lies beyond the highest fidelity, in log units of both scales."""
-    size = max(np.log(target[0] / parameters[-1]), 0.0)
-    return float(size + max(np.log(target[1] / tokens[-1]), 0.0))
+def _back_test(parameters: Array, tokens: Array, Y: Array) -> tuple[Array, float, str]:
+    """Predict the highest fidelity out of lower ones.
 
-
-def _back_test(
-    parameters: Array, tokens: Array, Y: Array, target: tuple[float, float], mean: Array
-) -> tuple[Array, str]:
-    """Standard deviation from predicting the highest fidelity out of lower ones."""
+    Returns:
+        Factor per metric, never below 1, by which the errors exceed what was claimed; the metrics'
+        correlation; and what was tested, in words.
+    """
     sizes, steps = max(len(parameters) - 1, 1), max(2 * len(tokens) // 3, 1)
     seen = Y[:, :, :sizes, :steps]
     started = np.asarray(np.isfinite(seen).any((2, 3)))
     tested = np.isfinite(Y[:, :, -1, -1]).all(1) & started.all(1)
     if (sizes == len(parameters) and steps == len(tokens)) or tested.sum() < 3:
-        return _UNTESTED * np.abs(mean), "nothing: too few fidelities or mixtures to test on"
+        words = "nothing: too few fidelities or mixtures to test on"
+        return np.ones(Y.shape[1]), _UNTESTED_CORRELATION, words
     last = float(parameters[-1]), float(tokens[-1])
-    predicted = nested_prediction(parameters[:sizes], tokens[:steps], seen[tested], last)
-    error = ((Y[tested, :, -1, -1] - predicted) ** 2).mean(0)
-    count = float(tested.sum())
-    pooled = (count * error + _POOLED * error.mean()) / (count + _POOLED)
-    reach = _distance(parameters[:sizes], tokens[:steps], last)
-    stretch = max(_distance(parameters, tokens, target) / reach, 1.0)
+    mean, sd = _predicted(parameters[:sizes], tokens[:steps], seen[tested], last)
+    error = (Y[tested, :, -1, -1] - mean) / sd
+    size = (error**2).mean(0)
+    # A metric's errors are nearly one number, the level's: they are held to those of all metrics.
+    stretch = np.sqrt(np.maximum(0.5 * (size + size.mean()), 1.0))
     words = (
-        f"{int(count)} mixtures at {last[0]:.3g} parameters and {last[1]:.3g} tokens, predicted "
-        f"from lower fidelities; errors stretched by {stretch:.2g}"
+        f"{int(tested.sum())} mixtures at {last[0]:.3g} parameters and {last[1]:.3g} tokens, "
+        f"predicted from lower fidelities; errors {np.sqrt(size.mean()):.2g} of what was claimed"
     )
-    return np.tile(np.sqrt(pooled) * stretch, (len(mean), 1)), words
+    return stretch, _mean_correlation(error), words
+
+
+def _mean_correlation(error: Array) -> float:
+    """Mean over pairs of columns of their correlation about 0, at least 0."""
+    m = error.shape[1]
+    if m < 2:
+        return 1.0
+    scaled = error / np.sqrt((error**2).mean(0))
+    return float(np.clip((((scaled.T @ scaled) / len(error)).sum() - m) / (m * (m - 1)), 0.0, 1.0))
 
 
 def rank_agreement(Y: Array) -> Array:
