@@ -76,7 +76,7 @@ def recommend(
     narrow = problem.narrowed()
     pool = np.vstack(candidates(narrow, rng))
     broken = narrow.broken(seed)
-    fit = refit or _default_refit(problem)
+    fit = refit or cheap_refit(problem)
     if prior_strength is None:
         prior_strength = cross_validated_strength(narrow, fit, seed)
     score = _score(narrow, caution, prior_strength, broken)
@@ -163,7 +163,8 @@ def _menu(
     return np.vstack([problem.baseline[None], menu[evaluate(broken, menu) <= KEPT]])
 
 
-def _default_refit(problem: Problem) -> Refit:
+def cheap_refit(problem: Problem) -> Refit:
+    """Fits of little effort, for replays and cross-validation: many are needed."""
     from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
     layout, names = problem.original.layout, problem.original.names
