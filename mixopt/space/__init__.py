@@ -6,11 +6,12 @@ from mixopt.space.frozen import Frozen
 from mixopt.space.layout import Layout
 from mixopt.space.mixture import Domain, LearningRate, Mixture
 from mixopt.space.objective import Guardrail, Objective
+from mixopt.space.phase_space import FractionGrid, GroupBound, PhaseSpace
 from mixopt.space.polytope import Polytope
 from mixopt.space.rates import LearningRateSpace, RateAxis, RateRange
 from mixopt.space.rounding import largest_remainder
 from mixopt.space.schedule import Fidelity, Phase, Schedule
-from mixopt.space.search_space import FractionGrid, GroupBound, PhaseSpace, SearchSpace
+from mixopt.space.search_space import SearchSpace
 from mixopt.space.trial import Kind, Observation, Report, Split, Trainer, Trial
 from mixopt.space.yamlfile import load_yaml, validate_node, validate_yaml
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mixopt.space.polytope import Polytope, stack
 
 if TYPE_CHECKING:
-    from mixopt.space.search_space import PhaseSpace, SearchSpace
+    from mixopt.space.phase_space import PhaseSpace
+    from mixopt.space.search_space import SearchSpace
 
 Array = NDArray[np.float64]
 Row = tuple[Array, float, str]

@@ -18,6 +18,7 @@ from mixopt.space.constraints import slice_polytope
 from mixopt.space.frozen import Frozen
 from mixopt.space.layout import Layout
 from mixopt.space.mixture import Domain, LearningRate, Mixture
+from mixopt.space.phase_space import PhaseSpace, Ties, check_phase, require_known
 from mixopt.space.polytope import Polytope
 from mixopt.space.rates import (
     LearningRateSpace,
@@ -43,102 +44,9 @@ Array = NDArray[np.float64]
 SNAP = 1e-4
 DECIMALS = 10
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Ties = dict[str, Literal["natural"] | dict[str, Share]]
-
-
-def _is_none(value: Any) -> bool:
-    return value is None
-
 
 def _is_empty(value: Any) -> bool:
     return not value
-
-
-class GroupBound(Frozen):
-    """A bound on the summed weight of several domains.
-
-    Attributes:
-        name: What to call it in an error.
-        domains: Its members.
-        min: Least summed weight.
-        max: Greatest summed weight.
-    """
-
-    name: str = ""
-    domains: Annotated[tuple[str, ...], Field(min_length=1)]
-    min: Share = 0.0
-    max: Share = 1.0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> GroupBound:
-        if self.min > self.max:
-            raise SpaceError(
-                f"a group's min must not exceed its max; got {self.min:g} > {self.max:g}",
-                "swap them",
-            )
-        return self
-
-
-class FractionGrid(Frozen):
-    """Fractions from ``min`` to ``max`` in equal steps."""
-
-    min: Share
-    max: Share
-    step: Annotated[float, Field(gt=0, le=1)] = 0.05
-
-    def levels(self) -> tuple[float, ...]:
-        """Every fraction on the grid, both ends included."""
-        count = max(round((self.max - self.min) / self.step), 1) if self.max > self.min else 0
-        return tuple(float(v) for v in np.round(np.linspace(self.min, self.max, count + 1), 10))
-
-
-class PhaseSpace(Frozen):
-    """What can be chosen for one phase.
-
-    Attributes:
-        name: Its name.
-        fraction: A share of the training tokens, the shares to choose from, or a grid; None for
-            whatever the other phases leave (one phase must). 0 leaves the phase out.
-        fixed: The phase's mixture, where there is nothing to choose.
-        tied: The phase whose mixture this one shares.
-        domains: The only domains the phase may use; None for all.
-        bounds: Least and greatest weight per domain, or summed weight per inner node.
-        groups: Bounds on summed weights.
-        ties: Proportions kept in this phase, in place of the space's; ``{}`` for none.
-        learning_rate: The phase's own rule; its peak and warm-up may be searched.
-    """
-
-    name: str = "base"
-    fraction: Share | tuple[Share, ...] | FractionGrid | None = None
-    fixed: Mixture | None = None
-    tied: str | None = None
-    domains: tuple[str, ...] | None = None
-    bounds: dict[str, tuple[Share, Share]] = {}
-    groups: tuple[GroupBound, ...] = ()
-    ties: Annotated[Ties | None, Field(exclude_if=_is_none)] = None
-    learning_rate: RateChoice | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> PhaseSpace:
-        for name, (low, high) in self.bounds.items():
-            if low > high:
-                raise SpaceError(
-                    f"the bounds of {name!r} in phase {self.name!r} must rise; got [{low:g}, "
-                    f"{high:g}]",
-                    "swap them",
-                )
-        return self
-
-    def levels(self) -> tuple[float, ...] | None:
-        """The fractions to choose from; None for the remainder."""
-        if self.fraction is None:
-            return None
-        if isinstance(self.fraction, FractionGrid):
-            return self.fraction.levels()
-        if isinstance(self.fraction, tuple):
-            return self.fraction
-        return (self.fraction,)
 
 
 class SearchSpace(Frozen):
@@ -203,14 +111,14 @@ class SearchSpace(Frozen):
         _refuse_repeats([p.name for p in self.phases], "phase")
         known = set(self.names)
         for index, phase in enumerate(self.phases):
-            _check_phase(
+            check_phase(
                 phase, known, [p.name for p in self.phases[:index]], inner_nodes(self.names)
             )
             require_agreement(self.names, self.supply, phase.ties or {})
         require_agreement(self.names, self.supply, self.ties)
         if isinstance(self.baseline, (Mixture, Schedule)):
             named = self.baseline.domains if isinstance(self.baseline, Schedule) else self.baseline
-            _require_known(named, known, "the baseline")
+            require_known(named, known, "the baseline")
         elif self.baseline == "natural":
             self._natural_amounts()
         if isinstance(self.learning_rate, LearningRateSpace) and all(
@@ -407,7 +315,7 @@ class SearchSpace(Frozen):
         Raises:
             SpaceError: If it names a domain or phase that the space has not.
         """
-        _require_known(schedule.domains, set(self.names), "the schedule")
+        require_known(schedule.domains, set(self.names), "the schedule")
         by_name = {p.name: p for p in schedule.phases}
         names = [p.name for p in self.phases]
         if len(schedule.phases) == 1 and schedule.phases[0].name not in names:
@@ -551,30 +459,3 @@ def _refuse_repeats(names: Sequence[str], what: str) -> None:
     twice = sorted({n for n in names if list(names).count(n) > 1})
     if twice:
         raise SpaceError(f"every {what} needs its own name; {twice} stand twice", "rename one")
-
-
-def _require_known(names: Any, known: set[str], where: str) -> None:
-    unknown = [n for n in names if n not in known]
-    if unknown:
-        raise SpaceError(
-            f"{where} names the unknown domains {unknown}", f"the space has {sorted(known)}"
-        )
-
-
-def _check_phase(
-    phase: PhaseSpace, known: set[str], earlier: list[str], nodes: Sequence[str]
-) -> None:
-    where = f"phase {phase.name!r}"
-    _require_known(phase.fixed or (), known, where)
-    known = known | set(nodes)
-    _require_known(phase.domains or (), known, where)
-    _require_known(phase.bounds, known, f"the bounds of {where}")
-    for group in phase.groups:
-        _require_known(group.domains, known, f"the group {group.name!r} of {where}")
-    if phase.tied is not None and phase.tied not in earlier:
-        raise SpaceError(
-            f"{where} is tied to {phase.tied!r}, which is not an earlier phase",
-            f"earlier phases are {earlier}",
-        )
-    if phase.tied is not None and phase.fixed is not None:
-        raise SpaceError(f"{where} is both tied and fixed", "keep one of the two")
