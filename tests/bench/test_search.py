@@ -3,7 +3,7 @@ import pytest
 
 from mixopt.bench import BenchError, search
 from mixopt.bench.methods import Task
-from mixopt.bench.search import METHODS, Round, _gp
+from mixopt.bench.search import METHODS, Round, _first_rows, _gp
 
 
 def test_a_study_tries_each_row_once_and_regret_only_falls(law_table):
@@ -34,6 +34,17 @@ def test_ours_beats_chance(law_table):
     ours = search(table, methods=["mixopt"], **args)[0]
     assert ours["regret_final"] < 0.02
     assert ours["seconds"] > 0
+
+
+def test_ours_begins_near_the_mixture_that_matches_the_objective(law_table):
+    table = law_table(80, d=4, test=0)
+    alone = np.eye(len(table.metrics))[1]
+    first = _first_rows(table, alone, "mixopt", 5, seed=0)
+    own = table.X[:, table.domains.index(table.metrics[1])]
+    assert own[first[0]] >= np.sort(own)[-4]
+    assert len(set(first)) == 5
+    others = {_first_rows(table, alone, name, 5, seed=0)[0] for name in ("unmatched", "random")}
+    assert first[0] not in others
 
 
 def test_never_reaching_the_top_is_none_not_a_number(law_table):
