@@ -171,17 +171,17 @@ def phases(
     study: Path,
     /,
     *,
-    doublings: int = 3,
+    most: int = 6,
     smoothness: float = 0.0,
     out: Out = None,
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Show what schedules of 1, 2, 4, ... phases would gain, and when more stop paying.
+    """Show what schedules of 1, 2, 3, ... phases would gain, and when more stop paying.
 
     Args:
         study: YAML file of a study of two phases, or its folder; nothing is trained.
-        doublings: How often the number of phases is doubled.
+        most: Number of phases to stop at.
         smoothness: Price per squared change of the weights from phase to phase, in nats per token.
         out: Folder of the run.
         storage: Database URL.
@@ -193,7 +193,7 @@ def phases(
     from mixopt.tune.schedules import phases_job
 
     job = Job.open(study, out, storage)
-    found = phases_job(job, doublings=doublings, smoothness=smoothness)
+    found = phases_job(job, most=most, smoothness=smoothness)
     print(as_json(found)) if json else print_out(render(phases_table(found)))
 
 

@@ -219,7 +219,7 @@ def _export(
             job.space,
             to=name,
             out=job.out,
-            tokens=(job.space.target or job.file.fidelity).tokens,
+            tokens=(job.space.target or job.file.highest).tokens,
             paths={**{n: f"data/{n}" for n in unknown}, **(paths or {})},
             sequence_length=sequence_length or job.sequence_length,
             seed=job.file.seed,

@@ -7,6 +7,7 @@ from mixopt.propose.deciding import Sharing
 from mixopt.propose.design import initial_design
 from mixopt.propose.distance import NEAR, schedule_distance
 from mixopt.propose.evidence import Evidence
+from mixopt.propose.fidelity import choose_fidelities
 from mixopt.propose.grids import choose_subset
 from mixopt.propose.matched import matched_mixture, matched_schedule
 from mixopt.propose.pareto import ParetoPoint, pareto
@@ -17,6 +18,7 @@ from mixopt.propose.recommendation import (
     Estimate,
     GuardrailCheck,
     Observed,
+    RankAgreement,
     Recommendation,
     TradeOffPoint,
 )
@@ -31,11 +33,13 @@ __all__ = [
     "GuardrailCheck",
     "Observed",
     "ParetoPoint",
+    "RankAgreement",
     "Recommendation",
     "Sharing",
     "StopDecision",
     "SurrogateLike",
     "TradeOffPoint",
+    "choose_fidelities",
     "choose_subset",
     "expected_improvement",
     "initial_design",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from mixopt.propose.pool import around, draws, endings, trunks
 from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recipes import climb, olmix, random, regmix
 from mixopt.propose.refine import own_path, refine
+from mixopt.propose.repeat import worth_repeating
 from mixopt.propose.threads import one_thread
 from mixopt.space import Objective, Schedule, SearchSpace
 
@@ -37,7 +39,7 @@ def propose_batch(
     pending: Sequence[Schedule] = (),
     seed: int,
     method: str = "thompson",
-    replicates: int = 0,
+    replicates: int | Literal["auto"] = 0,
     sharing: Sharing | None = None,
 ) -> list[Schedule]:
     """The next q schedules to try.
@@ -53,7 +55,9 @@ def propose_batch(
         method: ``thompson`` (the minimisers of draws of the objective, found by projected gradient,
             and one or two minimisers of its mean), ``qlognei`` (BoTorch), ``regmix``, ``olmix``,
             ``climb`` (recipes of these names) or ``random``.
-        replicates: How many of the q repeat the trial that looks best so far, with a fresh seed.
+        replicates: How many of the q repeat the trial that looks best so far, with a fresh seed;
+            ``auto`` for up to half of them, each a leading trial, where noise decides between the
+            leaders and the knowledge gradient prefers a repetition to a new schedule.
         sharing: What earlier runs leave to branch off; by default a checkpoint where their phases
             meet. ``thompson`` takes the ending off a known trunk instead of a draw's minimiser
             where its expected improvement per token to be trained is higher.
@@ -71,18 +75,19 @@ def propose_batch(
             f"{method!r}",
             "thompson is the default",
         )
-    if q < 1 or not 0 <= replicates <= q:
+    count = 0 if replicates == "auto" else replicates
+    if q < 1 or not 0 <= count <= q:
         raise StudyError(
             f"a batch needs at least one trial and no more replicates than trials; got {q} trials "
-            f"and {replicates} replicates",
+            f"and {count} replicates",
             "ask for at least one",
         )
     problem = Problem.of(space, objective, surrogate, evidence)
     rng = np.random.default_rng(seed)
     waiting = np.array([problem.encode(s) for s in pending]).reshape(-1, problem.X.shape[1])
     known = Known(problem.space.layout, np.vstack([problem.X, waiting]))
-    again = [_incumbent(problem)] * replicates
-    fresh = q - replicates
+    again = [_incumbent(problem)] * count
+    fresh = q - count
     rows: list[Array] = []
     if fresh and method == "thompson":
         trained = [problem.decode(row) for row in known.X]
@@ -90,6 +95,10 @@ def propose_batch(
         rows = _thompson(problem, fresh, rng, known, decision)
     elif fresh:
         rows = _METHODS[method](problem, fresh, rng, known)
+    if replicates == "auto" and q > 1:
+        pool = np.vstack(candidates(problem, np.random.default_rng(seed)))
+        repeats, kept = worth_repeating(problem, np.array(rows), pool, seed, q // 2)
+        again, rows = list(repeats), [rows[i] for i in kept]
     return [problem.decode(row) for row in [*again, *rows]]
 
 

@@ -179,8 +179,20 @@ class Problem:
 
     def expected(self, X: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the objective at ``n x D``: ``n`` each."""
+        mean, sd = self._apart(X)
+        return mean, np.sqrt(sd**2 + self.weights @ self.level @ self.weights)
+
+    @cached_property
+    def level(self) -> Array:
+        """``m x m`` covariance of what moves all predictions alike; 0 unless the surrogate says."""
+        known: Array | None = getattr(self.surrogate, "level", None)
+        return np.zeros((len(self.weights),) * 2) if known is None else known
+
+    def _apart(self, X: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of the objective, what moves all schedules alike left out."""
         mean, sd = self.moments(X)
-        return mean @ self.weights, self._combined(sd)
+        own = np.sqrt(np.maximum(sd**2 - np.diagonal(self.level), 0.0))
+        return mean @ self.weights, self._combined(own)
 
     def cautious(self, caution: float) -> Score:
         """The objective's mean plus so many standard deviations, differentiable ``n x D -> n``."""
@@ -188,13 +200,14 @@ class Problem:
 
         def score(X: Tensor) -> Tensor:
             if not X.requires_grad:
-                mean_only, sd = self.expected(X.detach().numpy())
+                mean_only, sd = self._apart(X.detach().numpy())
                 return torch.as_tensor(mean_only + caution * sd)
             posterior = self.surrogate.posterior(X[:, None, self.back])
             mean: Tensor = posterior.mean[:, 0, :] @ w
             if caution == 0:
                 return mean
-            share = posterior.variance[:, 0, :].clamp_min(1e-16).sqrt() * w
+            own = posterior.variance[:, 0, :] - torch.as_tensor(np.diagonal(self.level).copy())
+            share = own.clamp_min(1e-16).sqrt() * w
             variance: Tensor = ((share @ torch.as_tensor(self.correlation)) * share).sum(-1)
             return mean + caution * variance.clamp_min(1e-16).sqrt()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from mixopt.space import Frozen, Schedule
+from mixopt.space import Fidelity, Frozen, Schedule
 
 Z95 = 1.959963984540054
 
@@ -44,11 +44,29 @@ class Observed(Frozen):
         trial: Its id.
         value: Its objective as measured, noise included.
         schedule: What it was trained on.
+        fidelity: Where trials differ in it.
     """
 
     trial: str
     value: float
     schedule: Schedule
+    fidelity: Fidelity | None = None
+
+
+class RankAgreement(Frozen):
+    """How far the ranking of schedules at one fidelity holds at another.
+
+    Attributes:
+        low: The cheaper fidelity.
+        high: The dearer one.
+        mixtures: Schedules run at both.
+        spearman: Rank correlation over them, mean over metrics.
+    """
+
+    low: Fidelity
+    high: Fidelity
+    mixtures: int
+    spearman: float
 
 
 class TradeOffPoint(Frozen):
@@ -131,6 +149,8 @@ class Recommendation(Frozen):
         surrogate: Rows of the surrogate's report.
         prior_strength: Weight of the KL divergence to the baseline that was used (nats/token).
         confirmations: Fresh runs, filled in by the study.
+        target: The fidelity that all predictions speak of, where trials differ in theirs.
+        agreement: Rank agreement between the fidelities.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -154,3 +174,5 @@ class Recommendation(Frozen):
     surrogate: tuple[dict[str, Any], ...] = ()
     prior_strength: float = 0.0
     confirmations: tuple[Confirmation, ...] = ()
+    target: Fidelity | None = None
+    agreement: tuple[RankAgreement, ...] = ()

@@ -14,7 +14,7 @@ from mixopt.space import Fidelity, Objective, SearchSpace
 if TYPE_CHECKING:
     from mixopt.propose import Evidence, Recommendation
     from mixopt.study import Study
-    from mixopt.surrogate import Surrogate
+    from mixopt.surrogate import ScaleSurrogate, Surrogate
 
 PREDICTION_COLUMNS = ("trial", "observed", "mean", "low", "high")
 
@@ -86,7 +86,7 @@ def report_data(study: Study, recommendation: Recommendation | None = None) -> R
 
 
 def _predictions(
-    evidence: Evidence, surrogate: Surrogate, objective: Objective
+    evidence: Evidence, surrogate: Surrogate | ScaleSurrogate, objective: Objective
 ) -> tuple[pd.DataFrame, str]:
     """The objective's mean and interval per trial; the metrics' errors are taken as independent."""
     found: Any = getattr(surrogate, "out_of_fold", None)

@@ -94,18 +94,19 @@ def phases_table(found: DynamicSchedules) -> Table:
             fmt.DASH if c.phases == 1 else fmt.signed(c.gain.mean),
             "" if c.phases == 1 else f"[{fmt.signed(c.gain.low)}, {fmt.signed(c.gain.high)}]",
             "yes" if c.pays else "no",
+            " ".join(f"{100 * p.fraction:.0f}" for p in c.schedule.phases),
         )
         for c in found.counts
     )
     strong = frozenset(i for i, c in enumerate(found.counts) if c.phases == found.enough)
     note = (
-        "Equal phases, optimised together under the law of phases; each number starts from half of "
-        "it. Gain: against half as many, judged by laws fitted without some of the trials, "
-        f"nats/token; it counts from {found.worth:.4f}, the noise of one trial. More than "
-        f"{found.enough} do not pay."
+        "Weights and boundaries optimised together under the law of phases; each number starts from "
+        "the split of the one before that pays most. Gain: against the last number that pays, "
+        "judged by laws fitted without some of the trials, nats/token; it counts from "
+        f"{found.worth:.4f}, the noise of one trial. More than {found.enough} do not pay."
     )
-    columns = ("phases", "objective", "gain", "95 % interval", "pays")
-    return Table("Dynamic schedules", columns, rows, frozenset({4}), strong, note)
+    columns = ("phases", "objective", "gain", "95 % interval", "pays", "lengths, %")
+    return Table("Dynamic schedules", columns, rows, frozenset({4, 5}), strong, note)
 
 
 def _row(name: str, effect: Effect) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -28,6 +28,8 @@ class StudyConfig(Frozen):
         seed: Every random draw derives from it.
         initial: Trials of the initial design, the baseline among them.
         context: Further facts the results depend on (a corpus' fingerprint, the trainer).
+        fidelities: Of the trials where they differ, the cheapest first; ``fidelity`` is then the
+            last. Empty where all trials are alike.
     """
 
     space: SearchSpace
@@ -36,11 +38,23 @@ class StudyConfig(Frozen):
     seed: Annotated[int, Field(ge=0)] = 0
     initial: Annotated[int, Field(gt=0)]
     context: dict[str, Any] = {}
+    fidelities: tuple[Fidelity, ...] = ()
+
+    @property
+    def cheapest(self) -> Fidelity:
+        """The least a trial costs."""
+        return self.fidelities[0] if self.fidelities else self.fidelity
 
     @property
     def text(self) -> str:
-        """The same for equal configurations, whatever process wrote it."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """The same for equal configurations, whatever process wrote it.
+
+        A study of one fidelity reads as it did before there could be several.
+        """
+        facts = self.model_dump(mode="json")
+        if not self.fidelities:
+            del facts["fidelities"]
+        return json.dumps(facts, sort_keys=True)
 
     @property
     def digest(self) -> str:
@@ -57,6 +71,8 @@ class StudySettings(Frozen):
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
         patience: Rounds in a row that must say so before the search stops by expected improvement.
+        replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
+            ``auto``: up to half of them, where noise decides between the leaders.
     """
 
     budget: TrialBudget | None = None
@@ -64,6 +80,7 @@ class StudySettings(Frozen):
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     retries: Annotated[int, Field(ge=0)] = 1
     patience: Annotated[int, Field(ge=1)] = 1
+    replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
 
 
 def default_initial(space: SearchSpace) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from mixopt.space import Kind, Schedule, Trial
+from mixopt.space import Fidelity, Kind, Schedule, Trial
 from mixopt.study.config import derived_seed, trial_seed
 from mixopt.study.cost import trunk_sharing
+from mixopt.study.fidelities import Placed, distinct_initial, place_initial, place_proposed
 from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
@@ -32,43 +33,65 @@ def next_round(study: Study, n: int | None) -> list[Trial]:
         kind, size = Kind.proposed, _affordable(study, n or study.settings.batch)
     if size < 1:
         return []
-    schedules = _schedules(study, kind, size, number)
-    ids = [f"r{number:02d}-t{index:02d}" for index in range(len(schedules))]
+    placed = _placed(study, kind, size, number)
+    known = {_key(study, r.trial.schedule, r.trial.fidelity) for r in records}
+    ids = [f"r{number:02d}-t{index:02d}" for index in range(len(placed))]
     return [
         Trial(
             id=name,
             round=number,
             kind=kind,
             schedule=schedule,
-            fidelity=study.fidelity,
-            seed=trial_seed(study.seed, name, schedule, len(study.space.phases)),
+            fidelity=fidelity,
+            # A repeated schedule needs a seed of its own, not that of the trunk it was run with.
+            seed=trial_seed(
+                study.seed,
+                name,
+                schedule,
+                1 if _key(study, schedule, fidelity) in known else len(study.space.phases),
+            ),
         )
-        for name, schedule in zip(ids, schedules, strict=True)
+        for name, (schedule, fidelity) in zip(ids, placed, strict=True)
     ]
+
+
+def _key(study: Study, schedule: Schedule, size: Fidelity) -> tuple[float, ...]:
+    row = study.space.encode(schedule).round(8).tolist()
+    return (*row, size.parameters, size.tokens)
 
 
 def _affordable(study: Study, wanted: int) -> int:
     if study.budget is None:
         return wanted
-    return study.budget.affordable(study.spent(), wanted, study.fidelity)
+    return study.budget.affordable(study.spent(), wanted, study.config.cheapest)
 
 
-def _schedules(study: Study, kind: Kind, size: int, number: int) -> list[Schedule]:
+def _placed(study: Study, kind: Kind, size: int, number: int) -> list[Placed]:
     from mixopt.propose import initial_design, propose_batch
 
     seed = derived_seed(study.seed, "round", str(number))
     if kind == Kind.initial:
-        return initial_design(study.space, size, seed=seed, include=_first(study)[:size])
+        distinct = distinct_initial(study, size)
+        first = _first(study)[:distinct]
+        design = initial_design(study.space, distinct, seed=seed, include=first)
+        return place_initial(study, design, size)
     evidence, surrogate = study.learned()
-    return propose_batch(
+    schedules = propose_batch(
         study.space,
         study.objective,
         surrogate,
         evidence,
         size,
         seed=seed,
+        replicates=_replicates(study, size),
         sharing=trunk_sharing(study),
     )
+    return place_proposed(study, surrogate, schedules)
+
+
+def _replicates(study: Study, size: int) -> int | Literal["auto"]:
+    wanted = study.settings.replicates
+    return "auto" if wanted == "auto" else min(wanted, size)
 
 
 def _first(study: Study) -> list[Schedule]:

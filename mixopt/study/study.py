@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mixopt.errors import StudyError
 from mixopt.space import (
@@ -29,6 +29,7 @@ from mixopt.study.config import (
 )
 from mixopt.study.confirm import confirmation_trials, confirmed, search_rounds
 from mixopt.study.evidence import build_evidence, final_values
+from mixopt.study.fidelities import at_target, fit_evidence, ordered_fidelities
 from mixopt.study.inherit import Inherited, inherit
 from mixopt.study.proposing import next_round, no_gain
 from mixopt.study.storage import State, Storage, TrialRecord, unknown_trial
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mixopt.propose import Evidence, Recommendation
-    from mixopt.surrogate import Surrogate
+    from mixopt.surrogate import ScaleSurrogate, Surrogate
 
 
 class Study:
@@ -53,6 +54,7 @@ class Study:
         space: What can be chosen.
         objective: What is minimised.
         fidelity: Of the trials; None for the space's target, or 1M parameters on 1B tokens.
+        fidelities: Several, for trials that differ; the highest serves confirmation runs.
         storage: URL, path to a SQLite file, or None for a study that is not kept.
         seed: Every random draw derives from it.
         budget: Totals at which the search stops; None to stop by expected improvement alone.
@@ -62,6 +64,8 @@ class Study:
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
         patience: Rounds in a row that must say so before the search stops by expected improvement.
+        replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
+            ``auto``: up to half of them, where noise decides between the leaders.
         context: Further facts that results depend on (a corpus' fingerprint, trainer settings).
 
     Raises:
@@ -75,6 +79,7 @@ class Study:
         objective: Objective | Mapping[str, float],
         *,
         fidelity: Fidelity | None = None,
+        fidelities: Sequence[Fidelity] = (),
         storage: str | Path | None = "sqlite:///mixopt.db",
         seed: int = 0,
         budget: TrialBudget | None = None,
@@ -83,14 +88,17 @@ class Study:
         confirm_seeds: int = 3,
         retries: int = 1,
         patience: int = 1,
+        replicates: int | Literal["auto"] = 0,
         context: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(objective, Objective):
             objective = Objective(weights=dict(objective))
+        sizes = ordered_fidelities(fidelities, fidelity)
         config = StudyConfig(
             space=space,
             objective=objective,
-            fidelity=fidelity or space.target or DEFAULT_FIDELITY,
+            fidelity=sizes[-1] if sizes else fidelity or space.target or DEFAULT_FIDELITY,
+            fidelities=sizes if len(sizes) > 1 else (),
             seed=seed,
             initial=default_initial(space) if initial is None else initial,
             context=dict(context or {}),
@@ -101,6 +109,7 @@ class Study:
             confirm_seeds=confirm_seeds,
             retries=retries,
             patience=patience,
+            replicates=replicates,
         )
         self._set_up(name, config, settings, Storage(storage))
 
@@ -119,7 +128,7 @@ class Study:
         if row.settings != text:
             store.update_settings(self.id, text)
         self._handed: set[str] = set()
-        self._fits: dict[tuple[Any, ...], Surrogate] = {}
+        self._fits: dict[tuple[Any, ...], tuple[Evidence, Surrogate | ScaleSurrogate]] = {}
 
     @classmethod
     def open(cls, storage: str | Path, name: str | None = None) -> Self:
@@ -249,8 +258,8 @@ class Study:
     def _open_trials(self) -> list[TrialRecord]:
         return [r for r in self.records() if r.open and r.search]
 
-    def learned(self, extra: bool = False) -> tuple[Evidence, Surrogate]:
-        """The evidence so far and the surrogate fitted to it.
+    def learned(self, extra: bool = False) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
+        """The evidence so far and the surrogate fitted to it; both at the target, if trials differ.
 
         Args:
             extra: Whether to model the metrics too that the objective does not use.
@@ -258,8 +267,6 @@ class Study:
         Raises:
             StudyError: If fewer than two trials are finished.
         """
-        from mixopt.surrogate import fit_surrogate
-
         evidence = build_evidence(
             self.space, self.objective, self.records(), self.final_values(), extra
         )
@@ -267,15 +274,8 @@ class Study:
         if key not in self._fits:
             # Only the newest is of use; the older ones would pile up over the rounds.
             self._fits = {k: v for k, v in self._fits.items() if k[0] == evidence.ids}
-            self._fits[key] = fit_surrogate(
-                self.space.layout,
-                evidence.X,
-                evidence.Y,
-                evidence.metrics,
-                self.space.names,
-                seed=derived_seed(self.seed, "surrogate"),
-            )
-        return evidence, self._fits[key]
+            self._fits[key] = fit_evidence(self, evidence)
+        return self._fits[key]
 
     # Tell
 
@@ -411,7 +411,7 @@ class Study:
             return False
         reason = None
         if self.budget is not None:
-            reason = self.budget.exhausted(self.spent(), self.fidelity)
+            reason = self.budget.exhausted(self.spent(), self.config.cheapest)
         if reason is None:
             reason = no_gain(self)
         if reason is not None and reason != self.stop_reason:
@@ -435,7 +435,7 @@ class Study:
         evidence, surrogate = self.learned(extra=True)
         seed = derived_seed(self.seed, "recommend")
         found = recommend(self.space, self.objective, surrogate, evidence, seed=seed)
-        return self.with_confirmations(found)
+        return self.with_confirmations(at_target(self, found, surrogate))
 
     # Confirm
 

@@ -105,6 +105,11 @@ class ScaleSurrogate:
         return self.base.noise_sd
 
     @property
+    def correlation(self) -> Array:
+        """``m x m`` correlation of the metrics' errors, the level left out."""
+        return self.base.correlation
+
+    @property
     def out_of_fold(self) -> Prediction | None:
         """Predictions of the carried losses by fits that did not see them; level left out."""
         return self.base.out_of_fold
@@ -154,6 +159,42 @@ class ScaleSurrogate:
             level=self.level[np.ix_(which, which)],
             gp=self.gp.only(which),
         )
+
+    def information(
+        self, X: Array, fidelities: Sequence[Fidelity], against: Array, weights: Array
+    ) -> Array:
+        """What one run of each schedule at each fidelity would tell of it at the target.
+
+        Args:
+            X: ``q x D`` schedules.
+            fidelities: F of them.
+            against: ``D`` schedule; only differences from it count, since the target's level says
+                nothing about which schedule is best.
+            weights: ``m`` of the objective.
+
+        Returns:
+            ``q x F`` expected fall of the variance of the objective's difference at the target
+            (squared nats/token).
+        """
+        q, (N, D) = len(X), self.gp.target
+        U = schedule_features(self.layout, np.vstack([X, against]))
+        places = [(np.arange(q + 1), N, D)]
+        places += [(np.arange(q), f.parameters, f.tokens) for f in fidelities]
+        rows = FidelityRows(
+            np.vstack([U[at] for at, _, _ in places]),
+            np.concatenate([np.full(len(at), float(n)) for at, n, _ in places]),
+            np.concatenate([np.full(len(at), float(d)) for at, _, d in places]),
+            np.full((q + 1) + q * len(fidelities), -1),
+        )
+        _, cov = self.gp.moments([(1.0, rows)])
+        luck = self.gp.run_sd[:, None] ** 2
+        out = np.empty((q, len(fidelities)))
+        at, seen = np.arange(q), q + 1
+        for k in range(len(fidelities)):
+            run = seen + k * q + at
+            told = (cov[:, at, run] - cov[:, q, run]) ** 2 / (cov[:, run, run] + luck)
+            out[:, k] = weights**2 @ told
+        return out
 
     def report(self) -> list[dict[str, Any]]:
         """The base's rows; ``level_sd`` (nats/token) is that of the target's level."""

@@ -288,7 +288,8 @@ def _assemble(
         noise_sd, unseen_sd = np.sqrt(learned.base.numpy()), np.sqrt(latent) * size
         sd = np.sqrt(unseen_sd**2 + at)
     else:
-        noise_sd, sd = np.sqrt(noise) * factor, np.sqrt(last.variance) * size
+        noise_sd = np.sqrt(noise) * factor
+        sd = np.sqrt(last.variance) * factor * np.exp(trend * level)
         unseen_sd = np.sqrt(np.maximum(sd**2 - noise * size**2, 0.0))
     R = error_correlation((data.Y - predicted) / sd) if judged else np.eye(len(factor))
     means = [k.mean for k in members[:-1]]

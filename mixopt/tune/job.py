@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,6 +126,7 @@ class Job:
             self.space,
             self.objective,
             fidelity=self.file.fidelity,
+            fidelities=self.file.fidelities,
             storage=self.storage,
             seed=self.file.seed,
             budget=self.file.budget,
@@ -131,6 +134,7 @@ class Job:
             batch=self.file.batch,
             confirm_seeds=max(self.file.confirm_seeds, 1),
             patience=self.file.patience,
+            replicates=self.file.replicates,
             context=self._context(),
         )
 
@@ -225,31 +229,35 @@ def plan(job: Job) -> Plan:
         job.file.space,
         file.objective.resolve(_natural(file.space)),
         fidelity=file.fidelity,
+        fidelities=file.fidelities,
         storage=None,
         seed=file.seed,
         budget=file.budget,
         initial=file.initial,
     )
     first = study.ask()
-    trials = file.budget.most_trials(file.fidelity)
-    runs = trials + 4 * file.confirm_seeds
+    top, trials = file.highest, file.budget.most_trials(file.cheapest)
+    checks = 4 * file.confirm_seeds
+    # Where trials differ, the totals cap what as many of the dearest would cost.
+    tokens = min(trials * top.tokens, file.budget.tokens or sys.maxsize) + checks * top.tokens
+    flops = min(trials * top.flops, file.budget.flops or math.inf) + checks * top.flops
     slots = max(int((os.cpu_count() or 1) // max(file.resources_per_trial.get("cpu", 1), 1)), 1)
     each = _seconds_per_trial(file)
-    tokens = file.fidelity.tokens * len(first)
+    begun = sum(t.fidelity.tokens for t in first)
+    begun_flops = sum(t.fidelity.flops for t in first)
     proxy = isinstance(file.trainer, ProxyChoice)
-    trained = _shared(file, first) if proxy else tokens
-    per_token = file.fidelity.flops / file.fidelity.tokens
+    trained = _shared(file, first) if proxy else [(t.fidelity.tokens, t) for t in first]
     return Plan(
         trials=trials,
-        confirmations=4 * file.confirm_seeds,
-        tokens=runs * file.fidelity.tokens,
-        flops=runs * file.fidelity.flops,
-        first_round=tokens,
-        first_round_shared=trained,
-        first_round_flops=per_token * tokens,
-        first_round_flops_shared=per_token * trained,
+        confirmations=checks,
+        tokens=tokens,
+        flops=flops,
+        first_round=begun,
+        first_round_shared=sum(n for n, _ in trained),
+        first_round_flops=begun_flops,
+        first_round_flops_shared=sum(6.0 * t.fidelity.parameters * n for n, t in trained),
         slots=slots,
-        seconds=None if each is None else each * runs / slots,
+        seconds=None if each is None else each * flops / top.flops / slots,
         advice=job.advice(file.space),
     )
 
@@ -258,9 +266,11 @@ def _natural(space: SearchSpace) -> Mixture | None:
     return space.natural if all(d.tokens is not None for d in space.domains) else None
 
 
-def _shared(file: StudyFile, trials: Sequence[Trial]) -> int:
+def _shared(file: StudyFile, trials: Sequence[Trial]) -> list[tuple[int, Trial]]:
+    """Tokens that each trial really trains."""
     assert isinstance(file.trainer, ProxyChoice), "only the proxy keeps trunks"
-    return sum(tokens_with_sharing(trunks_first(trials), file.trainer.settings))
+    ordered = list(trunks_first(trials))
+    return list(zip(tokens_with_sharing(ordered, file.trainer.settings), ordered, strict=True))
 
 
 def _seconds_per_trial(file: StudyFile) -> float | None:
@@ -269,8 +279,8 @@ def _seconds_per_trial(file: StudyFile) -> float | None:
     vocabulary = 2048
     if file.corpus is not None and file.corpus.tokenizer.train is not None:
         vocabulary = file.corpus.tokenizer.train.vocab_size
-    shape = architecture(file.fidelity.parameters)
-    return file.fidelity.tokens / tokens_per_second(shape, file.trainer.settings, vocabulary)
+    shape = architecture(file.highest.parameters)
+    return file.highest.tokens / tokens_per_second(shape, file.trainer.settings, vocabulary)
 
 
 def run_job(job: Job, *, say: Say, progress: Progress | None = None) -> RunSummary:

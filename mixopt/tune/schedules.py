@@ -177,14 +177,14 @@ def trade_off_job(
     )
 
 
-def phases_job(job: Job, *, doublings: int = 3, smoothness: float = 0.0) -> DynamicSchedules:
-    """Schedules of 1, 2, 4, ... phases under the law fitted to a study; nothing is trained.
+def phases_job(job: Job, *, most: int = 6, smoothness: float = 0.0) -> DynamicSchedules:
+    """Schedules of 1, 2, 3, ... phases under the law fitted to a study; nothing is trained.
 
     A gain counts when it is at least the noise of one observation of the objective.
 
     Args:
         job: A study of two phases that has been run.
-        doublings: How often the number of phases is doubled.
+        most: Number of phases to stop at.
         smoothness: Price per squared change of the weights between neighbours (nats/token).
 
     Raises:
@@ -200,7 +200,7 @@ def phases_job(job: Job, *, doublings: int = 3, smoothness: float = 0.0) -> Dyna
     return dynamic_schedules(
         study.space,
         losses,
-        doublings=doublings,
+        most=most,
         smoothness=smoothness,
         worth=Problem.of(study.space, study.objective, surrogate, evidence).noise,
         seed=seed,

@@ -111,6 +111,7 @@ class StudyFile(Frozen):
         corpus: The corpus spec for the proxy: a shipped one's name, a file, or written here.
         objective: What to minimise.
         fidelity: Of every trial.
+        fidelities: Instead of it, several: the study chooses one per trial.
         trainer: The proxy, a command, or a callable.
         budget: Totals after which the study stops.
         initial: Trials of the first round; None for the number of domains plus two.
@@ -119,6 +120,8 @@ class StudyFile(Frozen):
         resources_per_trial: As Ray counts them.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         patience: Rounds in a row that must see no worthwhile gain before the search stops.
+        replicates: Trials of each round that repeat the leading schedule; ``auto`` where noise
+            decides.
         exports: Formats written at the end.
         sequence_length: Tokens per sequence of the trainer that loads them; None for the proxy's.
     """
@@ -127,7 +130,8 @@ class StudyFile(Frozen):
     space: SearchSpace
     corpus: CorpusSpec | None = None
     objective: ObjectiveFile
-    fidelity: Fidelity
+    fidelity: Fidelity | None = None
+    fidelities: tuple[Fidelity, ...] = ()
     trainer: TrainerChoice = ProxyChoice()
     budget: TrialBudget
     initial: Annotated[int, Field(ge=2)] | None = None
@@ -136,11 +140,18 @@ class StudyFile(Frozen):
     resources_per_trial: dict[str, float] = {"cpu": 1}
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
+    replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     exports: tuple[str, ...] = ("schedule", "megatron", "huggingface")
     sequence_length: Annotated[int, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> StudyFile:
+        if (self.fidelity is None) == (not self.fidelities):
+            raise SpaceError(
+                "a study needs either `fidelity` or `fidelities`; "
+                f"{'it has both' if self.fidelities else 'it has neither'}",
+                "add `fidelity: {parameters: ..., tokens: ...}`, or a list under `fidelities`",
+            )
         if isinstance(self.trainer, ProxyChoice) and self.corpus is None:
             raise SpaceError(
                 "the proxy trainer needs a corpus; the study names none",
@@ -156,6 +167,16 @@ class StudyFile(Frozen):
                     f"the corpus has {sorted(self.corpus.domains)}",
                 )
         return self
+
+    @property
+    def highest(self) -> Fidelity:
+        """The dearest fidelity of a trial; confirmation runs have it."""
+        return self.fidelity or max(self.fidelities, key=lambda f: f.flops)
+
+    @property
+    def cheapest(self) -> Fidelity:
+        """The cheapest fidelity of a trial."""
+        return self.fidelity or min(self.fidelities, key=lambda f: f.flops)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> StudyFile:

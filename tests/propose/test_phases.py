@@ -8,7 +8,7 @@ from mixopt.errors import StudyError
 from mixopt.laws import effective_mixture
 from mixopt.propose import initial_design
 from mixopt.propose.phases import dynamic_schedules, fitted_losses, phase_space
-from mixopt.space import Fidelity, Objective, SearchSpace
+from mixopt.space import Fidelity, Objective, PhaseSpace, SearchSpace
 
 from .standin import Landscape, make_space
 
@@ -33,22 +33,42 @@ def recent(kappa, shift=0.0):
     return loss
 
 
-def test_scarce_text_moves_to_the_end_as_phases_get_shorter():
-    found = dynamic_schedules(scarce(), [recent(3.0), recent(2.8), recent(3.2)])
-    assert [c.phases for c in found.counts] == [1, 2, 4, 8]
+def test_scarce_text_moves_to_the_end_with_its_boundary():
+    laws = [recent(3.0), recent(2.8), recent(3.2)]
+    found = dynamic_schedules(scarce(), laws, most=4)
+    assert [c.phases for c in found.counts] == [1, 2, 3, 4]
     values = [c.predicted for c in found.counts]
-    assert values == sorted(values, reverse=True)
-    last = found.counts[-1].schedule
-    # A tenth of the run fits into the last eighth, and the cap on epochs holds over the whole.
-    assert last.ending["good"] == pytest.approx(0.8, abs=1e-3)
-    assert last.base["good"] == pytest.approx(0, abs=1e-3)
-    assert last.exposure()["good"] == pytest.approx(0.1, abs=1e-4)
-    assert found.enough == 8
-    assert all(c.pays for c in found.counts)
+    assert max(np.diff(values)) < 1e-9
+    two = found.counts[1].schedule
+    # All of it, alone, in the last tenth of the run: nothing can be better.
+    assert two.upsample_fraction == pytest.approx(0.1, abs=0.01)
+    assert two.ending["good"] == pytest.approx(1, abs=0.05)
+    assert two.base["good"] == pytest.approx(0, abs=5e-3)
+    assert two.exposure()["good"] == pytest.approx(0.1, abs=1e-4)
+    assert found.counts[1].pays
+    assert found.enough == 2
+    assert found.counts[2].gain.mean == pytest.approx(0, abs=2e-3)
+
+
+def wave(W, F):
+    """A loss that wants the good text in the second third of the run and nowhere else."""
+    end = F.cumsum(-1)
+    inside = (end.clamp(max=2 / 3) - (end - F).clamp(min=1 / 3)).clamp(min=0.0)
+    return 2 - (inside * W[..., 0]).sum(-1) + ((F - inside) * W[..., 0]).sum(-1)
+
+
+def test_more_phases_pay_until_they_fit_the_shape_of_the_law():
+    space = SearchSpace(domains=["good", "plenty"], baseline="uniform")
+    found = dynamic_schedules(space, [wave, wave, wave], most=5, worth=0.005)
+    assert found.enough == 3
+    three = found.counts[2]
+    assert three.predicted == pytest.approx(2 - 1 / 3, abs=0.01)
+    assert [p.fraction for p in three.schedule.phases] == pytest.approx([1 / 3] * 3, abs=0.03)
+    assert [round(p.mixture["good"]) for p in three.schedule.phases] == [0, 1, 0]
 
 
 def test_without_recency_more_phases_do_not_pay():
-    found = dynamic_schedules(scarce(), [recent(0.0), recent(1e-3), recent(-1e-3)], doublings=2)
+    found = dynamic_schedules(scarce(), [recent(0.0), recent(1e-3), recent(-1e-3)], most=2)
     assert found.enough == 1
     assert found.counts[1].gain.mean == pytest.approx(0, abs=1e-3)
     assert found.counts[0].predicted == pytest.approx(2.9, abs=1e-4)
@@ -56,7 +76,7 @@ def test_without_recency_more_phases_do_not_pay():
 
 def test_judges_that_disagree_do_not_call_a_gain_one():
     laws = [recent(3.0), recent(3.0), recent(-3.0)]
-    found = dynamic_schedules(scarce(), laws, doublings=1)
+    found = dynamic_schedules(scarce(), laws, most=2)
     assert found.counts[1].predicted < found.counts[0].predicted - 0.01
     assert not found.counts[1].pays
     assert found.enough == 1
@@ -64,8 +84,8 @@ def test_judges_that_disagree_do_not_call_a_gain_one():
 
 def test_smoothness_makes_small_steps_and_a_gain_must_be_worth_it():
     laws = [recent(3.0), recent(2.9), recent(3.1)]
-    rough = dynamic_schedules(scarce(), laws, doublings=2).counts[-1].schedule
-    smooth = dynamic_schedules(scarce(), laws, doublings=2, smoothness=0.5).counts[-1].schedule
+    rough = dynamic_schedules(scarce(), laws, most=3).counts[-1].schedule
+    smooth = dynamic_schedules(scarce(), laws, most=3, smoothness=0.5).counts[-1].schedule
 
     def jump(schedule):
         good = [p.mixture["good"] for p in schedule.phases]
@@ -73,11 +93,27 @@ def test_smoothness_makes_small_steps_and_a_gain_must_be_worth_it():
 
     assert jump(smooth) < 0.5 * jump(rough)
     assert smooth.phases[-1].mixture["good"] > smooth.phases[0].mixture["good"]
-    assert dynamic_schedules(scarce(), laws, doublings=1, worth=10.0).enough == 1
+    assert dynamic_schedules(scarce(), laws, most=2, worth=10.0).enough == 1
+
+
+def test_phases_keep_the_rules_of_the_place_they_stand_in():
+    phases = [
+        PhaseSpace(name="base", bounds={"good": (0.0, 0.1)}),
+        PhaseSpace(name="ending", fraction=(0.0, 0.1, 0.3), bounds={"good": (0.0, 0.5)}),
+    ]
+    space = SearchSpace(domains=["good", "plenty"], phases=phases, baseline="uniform")
+    found = dynamic_schedules(space, [recent(3.0), recent(2.9), recent(3.1)], most=4)
+    for count in found.counts[1:]:
+        late = 0.0
+        for phase, rule in zip(count.schedule.phases, count.rules, strict=True):
+            assert phase.mixture["good"] <= {"base": 0.1, "ending": 0.5}[rule] + 1e-6
+            late += phase.fraction * (rule == "ending")
+        assert late == pytest.approx(0.3, abs=1e-6)
+        assert list(count.rules) == sorted(count.rules)
 
 
 def test_a_space_of_many_phases_keeps_bounds_and_caps():
-    space = phase_space(make_space(4, 2), 4)
+    space = phase_space(make_space(4, 2), [0, 0, 1, 1])
     assert [p.fraction for p in space.phases] == [0.25] * 4
     assert space.epoch_limits() == make_space(4, 2).epoch_limits()
     assert len(space.fraction_choices) == 1
@@ -97,7 +133,7 @@ def test_laws_fitted_to_two_phases_judge_four():
     halves = torch.stack([W[:, 0], W[:, 0], W[:, 1], W[:, 1]], 1)
     parts = torch.stack([F[:, 0] / 2, F[:, 0] / 2, F[:, 1] / 2, F[:, 1] / 2], 1)
     assert losses[0](halves, parts).numpy() == pytest.approx(seen, abs=1e-9)
-    found = dynamic_schedules(land.space, losses, doublings=1)
+    found = dynamic_schedules(land.space, losses, most=2)
     assert found.counts[1].predicted <= found.counts[0].predicted + 1e-9
 
 

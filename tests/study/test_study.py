@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mixopt.errors import SpaceError, StudyError, TrialError
-from mixopt.space import Observation, SearchSpace, Split
+from mixopt.space import Observation, PhaseSpace, SearchSpace, Split
 from mixopt.study import State, Study, TrialBudget
 
 
@@ -293,3 +293,23 @@ def test_confirmation_uses_common_fresh_seeds_and_its_own_split(make, train):
     assert gap.difference_se < 0.01 * gap.se
     assert set(study.observations().split) == {"validation", "confirmation"}
     assert study.confirmation_trials(recommendation) == []
+
+
+@pytest.mark.parametrize("phases", [1, 2])
+def test_a_round_may_repeat_the_leader_with_a_seed_of_its_own(make, train, space, phases):
+    ending = [PhaseSpace(name="ending", fraction=(0.0, 0.2))]
+    wider = SearchSpace(
+        domains=space.domains,
+        baseline="uniform",
+        phases=(PhaseSpace(), *ending[: phases - 1]),
+    )
+    study = make(space=wider, replicates=1, initial=6, batch=2)
+    for trial in study.ask():
+        study.tell(trial.id, train(trial.schedule, None, trial.seed))
+    again, fresh = study.ask()
+    seen = [r.trial for r in study.records() if r.trial.round == 0]
+    rows = [wider.encode(t.schedule) for t in seen]
+    same = [np.allclose(row, wider.encode(again.schedule), atol=1e-6) for row in rows]
+    assert any(same)
+    assert again.seed not in {t.seed for t in seen}
+    assert not any(np.allclose(row, wider.encode(fresh.schedule), atol=1e-6) for row in rows)

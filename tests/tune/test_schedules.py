@@ -129,11 +129,11 @@ def test_the_trade_off_and_phases_from_the_command_line(job, capsys):
     assert "src=" not in page[: page.index("<script")]
     assert call(*asked) == 0
     assert "Trade-off" in capsys.readouterr().out
-    assert call("phases", job.out, "--doublings", "1", "--json") == 0
+    assert call("phases", job.out, "--most", "2", "--json") == 0
     counts = json.loads(capsys.readouterr().out)["counts"]
     assert [c["phases"] for c in counts] == [1, 2]
     assert counts[1]["predicted"] <= counts[0]["predicted"] + 1e-9
-    assert call("phases", job.out, "--doublings", "0") == 0
+    assert call("phases", job.out, "--most", "1") == 0
     assert "More than 1 do not pay" in " ".join(capsys.readouterr().out.split())
 
 
