@@ -14,7 +14,7 @@ from mixopt.laws.mixing import (
     Power,
 )
 from mixopt.laws.phases import effective_mixture, position_weights
-from mixopt.laws.repetition import effective_tokens, worth_per_token
+from mixopt.laws.repetition import effective_tokens, effective_weights, worth_per_token
 from mixopt.laws.scaling import PowerFit, PowerPrior, fit_power, nested_prediction
 from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, mass_features, shared_value
 from mixopt.laws.units import Units
@@ -38,6 +38,7 @@ __all__ = [
     "Units",
     "effective_mixture",
     "effective_tokens",
+    "effective_weights",
     "fit_law",
     "fit_power",
     "fit_shared",

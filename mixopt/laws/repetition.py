@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mixopt.errors import SurrogateError
-from mixopt.laws._arrays import Array
+from mixopt.laws._arrays import Array, namespace
+from mixopt.space.layout import Repetition
 
 #: Epochs after which a repeated token has lost most of its worth, fitted on whole-corpus repeats.
 R_STAR = 15.39
@@ -46,3 +49,30 @@ def worth_per_token(tokens: Array, available: Array, r_star: float | Array = R_S
     tokens = np.asarray(tokens, dtype=float)
     effective = effective_tokens(tokens, available, r_star)
     return np.where(tokens > 0, effective / np.where(tokens > 0, tokens, 1.0), 1.0)
+
+
+def effective_weights(repetition: Repetition | None, W: Any, F: Any, tokens: float) -> Any:
+    """Weights in which a repeated token counts for what it is worth.
+
+    Each domain's weights are scaled, in all phases alike, by what its tokens are worth on average
+    over the whole run. They no longer sum to 1 where a domain is read more than once: what is
+    missing is what the repeats fail to teach.
+
+    Args:
+        repetition: Available tokens and R* per domain; None to leave the weights as they are.
+        W: ``... x P x d`` weights.
+        F: ``... x P`` fractions.
+        tokens: Of the run.
+
+    Returns:
+        ``... x P x d`` (numpy or torch, as given).
+    """
+    if repetition is None or tokens <= 0:
+        return W
+    xp = namespace(W)
+    per_epoch = xp.asarray([tokens / a for a in repetition.available], dtype=W.dtype)
+    r = xp.asarray(repetition.r_star, dtype=W.dtype)
+    epochs = (W * F[..., None]).sum(-2) * per_epoch
+    epochs = xp.where(epochs > 1.0, epochs, xp.ones_like(epochs))
+    worth = (1.0 - r * xp.expm1(-(epochs - 1.0) / r)) / epochs
+    return W * worth[..., None, :]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mixopt.laws import worth_per_token
 from mixopt.propose.distance import design_features, schedule_distance
 from mixopt.propose.optimism import Optimism
 from mixopt.propose.problem import Problem
@@ -33,6 +34,7 @@ def notes(
     return (
         *_guardrail_notes(rails, found),
         *_cap_notes(problem, epochs),
+        *_repetition_notes(problem, epochs),
         *_comparison_notes(problem, row),
         *_distance_notes(problem, row),
         *_trust_notes(problem, row),
@@ -68,6 +70,23 @@ def _cap_notes(problem: Problem, epochs: dict[str, float]) -> Iterator[str]:
             yield (
                 f"{domain.name} is at its cap of {cap:g} epochs at the target; more of it might "
                 "help."
+            )
+
+
+def _repetition_notes(problem: Problem, epochs: dict[str, float]) -> Iterator[str]:
+    """What repeated tokens were taken to be worth."""
+    repeated = problem.original.layout.repetition
+    if repeated is None:
+        return
+    for name, available, r_star in zip(
+        problem.original.names, repeated.available, repeated.r_star, strict=True
+    ):
+        read = epochs.get(name, 0.0)
+        if read > 1.05 and np.isfinite(available):
+            worth = float(worth_per_token(np.array(read), np.array(1.0), r_star))
+            yield (
+                f"{name} is read {read:.1f} times at the target, which is taken to be worth "
+                f"{worth:.0%} of as many fresh tokens (R* = {r_star:g}, arXiv 2305.16264)."
             )
 
 

@@ -25,11 +25,19 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from mixopt.errors import StudyError
-from mixopt.laws import SharedFit, SharedShape, Units, fit_shared, shared_value
+from mixopt.laws import (
+    SharedFit,
+    SharedShape,
+    Units,
+    effective_weights,
+    fit_shared,
+    shared_value,
+)
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.threads import one_thread
 from mixopt.space import Frozen, Objective, PhaseSpace, Polytope, Schedule, SearchSpace
+from mixopt.space.layout import Repetition
 from mixopt.space.polytope import stack
 
 Array = NDArray[np.float64]
@@ -343,14 +351,29 @@ def _counted(
 
 
 def fitted_losses(
-    space: SearchSpace, objective: Objective, evidence: Evidence, *, folds: int = 5, seed: int = 0
+    space: SearchSpace,
+    objective: Objective,
+    evidence: Evidence,
+    *,
+    trained: float = 0.0,
+    folds: int = 5,
+    seed: int = 0,
 ) -> list[Loss]:
     """The shared law of phases fitted to every trial, then without each fold of them.
+
+    Args:
+        space: What was searched.
+        objective: Whose metrics are modelled.
+        evidence: Finished trials.
+        trained: Tokens of the trials, where the space says what repeated ones are worth.
+        folds: Laws that judge.
+        seed: Of folds and starts.
 
     Raises:
         StudyError: If no trial has two phases, or there are fewer than two trials per fold.
     """
-    W, F = space.layout.split(evidence.X)
+    layout = space.layout.trained_on(trained)
+    W, F = layout.split(evidence.X)
     if W.shape[1] < 2 or not ((F > 1e-9).sum(1) > 1).any():
         raise StudyError(
             "what late tokens are worth is learned from trials of two phases; the study has none",
@@ -369,16 +392,20 @@ def fitted_losses(
     masks = np.vstack([np.ones(len(fold)), *(fold != k for k in range(folds))]).astype(float)
     classes = max(8, 2 * len(space.names))
     shape = SharedShape(own, len(space.names), classes, W.shape[1])
-    fits = fit_shared(shape, W, F, evidence.Y[:, used], masks=masks, seed=seed)
-    return [_loss(fit, weights) for fit in fits]
+    repeated = layout.repetition
+    seen = W if repeated is None else effective_weights(repeated, W, F, repeated.trials)
+    fits = fit_shared(shape, seen, F, evidence.Y[:, used], masks=masks, seed=seed)
+    return [_loss(fit, weights, repeated) for fit in fits]
 
 
-def _loss(fit: SharedFit, weights: Array) -> Loss:
+def _loss(fit: SharedFit, weights: Array, repeated: Repetition | None) -> Loss:
     theta, share = torch.as_tensor(fit.theta), torch.as_tensor(fit.weights)
     units = Units(torch.as_tensor(fit.scales.low), torch.as_tensor(fit.scales.sd))
     w = torch.as_tensor(weights)
 
     def loss(W: Tensor, F: Tensor) -> Tensor:
+        if repeated is not None:
+            W = effective_weights(repeated, W, F, repeated.target)
         values = shared_value(fit.shape, units, theta, W, F)
         found: Tensor = torch.einsum("bnm,b,m->n", values, share, w)
         return found

@@ -167,7 +167,8 @@ def cheap_refit(problem: Problem) -> Refit:
     """Fits of little effort, for replays and cross-validation: many are needed."""
     from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
-    layout, names = problem.original.layout, problem.original.names
+    model = getattr(problem.surrogate, "model", None)
+    layout, names = getattr(model, "layout", problem.original.layout), problem.original.names
     effort = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
 
     def refit(evidence: Evidence, seed: int) -> SurrogateLike:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mixopt.errors import SpaceError
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """What is needed to tell how much repeated tokens are worth.
+
+    Args:
+        available: ``d`` tokens per domain; infinity where it cannot run out.
+        r_star: ``d`` epochs after which a repeated token has lost most of its worth.
+        target: Tokens of the run that predictions are wanted for.
+        trials: Tokens of the runs that are learned from; 0 where they repeat nothing.
+    """
+
+    available: tuple[float, ...]
+    r_star: tuple[float, ...]
+    target: float
+    trials: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +38,7 @@ class Layout:
         phases: Number of phases ``P``.
         rates: For each searched number of a learning-rate rule the phase it belongs to, -1 for the
             whole run.
+        repetition: How much repeated tokens are worth; None where a token is a token.
 
     Raises:
         SpaceError: If either is below one.
@@ -29,6 +47,13 @@ class Layout:
     domains: int
     phases: int = 1
     rates: tuple[int, ...] = ()
+    repetition: Repetition | None = None
+
+    def trained_on(self, tokens: float) -> Layout:
+        """The layout of rows that were trained on so many tokens."""
+        if self.repetition is None:
+            return self
+        return replace(self, repetition=replace(self.repetition, trials=float(tokens)))
 
     def __post_init__(self) -> None:
         if self.domains < 1 or self.phases < 1:

@@ -25,6 +25,8 @@ class Domain(Frozen):
         name: What the domain is called everywhere.
         tokens: Tokens available; None when the supply does not matter.
         max_epochs: Cap on epochs at the target, over the whole schedule; None for the space's own.
+        r_star: Epochs after which a repeated token has lost most of its worth; None for the
+            space's own.
         path: Where a trainer finds the tokenised data (a prefix, for Megatron).
         source: Where the token count comes from.
     """
@@ -32,6 +34,7 @@ class Domain(Frozen):
     name: Annotated[str, Field(min_length=1)]
     tokens: Annotated[int, Field(gt=0)] | None = None
     max_epochs: Annotated[float, Field(gt=0)] | None = None
+    r_star: Annotated[float | None, Field(gt=0, exclude_if=lambda value: value is None)] = None
     path: str | None = None
     source: str | None = None
 

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from mixopt.errors import SpaceError
 from mixopt.space.constraints import slice_polytope
 from mixopt.space.frozen import Frozen
-from mixopt.space.layout import Layout
+from mixopt.space.layout import Layout, Repetition
 from mixopt.space.mixture import Domain, LearningRate, Mixture
 from mixopt.space.phase_space import PhaseSpace, Ties, check_phase, require_known
 from mixopt.space.polytope import Polytope
@@ -60,6 +60,9 @@ class SearchSpace(Frozen):
             tokens), ``uniform``, a mixture, or a whole schedule.
         target: The fidelity one really cares for; its tokens set the epoch caps.
         max_epochs: Cap on every domain's epochs at the target; None for no cap.
+        r_star: Epochs after which a repeated token has lost most of its worth, for domains
+            without one of their own (15.39: Muennighoff et al., arXiv 2305.16264); None for
+            repeated tokens that are worth as much as fresh ones.
         learning_rate: The rule over the whole run; its peak and warm-up may be searched.
         source: Where the figures come from.
         ties: Proportions kept inside inner nodes of the domains' tree: per node, or pattern such as
@@ -72,6 +75,7 @@ class SearchSpace(Frozen):
     baseline: Literal["natural", "uniform"] | Mixture | Schedule = "natural"
     target: Fidelity | None = None
     max_epochs: Annotated[float, Field(gt=0)] | None = None
+    r_star: Annotated[float | None, Field(gt=0, exclude_if=lambda value: value is None)] = None
     learning_rate: RateChoice | None = None
     source: str | None = None
     # Left out where empty: the configuration of a flat space is what it was before trees.
@@ -133,6 +137,12 @@ class SearchSpace(Frozen):
                 "an epoch cap needs the target's tokens; the space names no target",
                 "add `target: {parameters: ..., tokens: ...}`",
             )
+        if self.target is None and (self.r_star or any(d.r_star for d in self.domains)):
+            raise SpaceError(
+                "what repeated tokens are worth depends on the target's tokens; the space gives an "
+                "r_star and names no target",
+                "add `target: {parameters: ..., tokens: ...}`",
+            )
         return self
 
     @classmethod
@@ -153,7 +163,24 @@ class SearchSpace(Frozen):
     def layout(self) -> Layout:
         """The columns of a design matrix over this space."""
         return Layout(
-            len(self.domains), len(self.phases), tuple(axis.phase for axis in self.rate_axes)
+            len(self.domains),
+            len(self.phases),
+            tuple(axis.phase for axis in self.rate_axes),
+            self._repetition,
+        )
+
+    @cached_property
+    def _repetition(self) -> Repetition | None:
+        worth = [d.r_star if d.r_star is not None else self.r_star for d in self.domains]
+        if self.target is None or all(r is None for r in worth):
+            return None
+        return Repetition(
+            tuple(
+                float("inf") if d.tokens is None or r is None else float(d.tokens)
+                for d, r in zip(self.domains, worth, strict=True)
+            ),
+            tuple(1.0 if r is None else r for r in worth),
+            float(self.target.tokens),
         )
 
     @cached_property

@@ -60,7 +60,7 @@ def fit_evidence(study: Study, evidence: Evidence) -> tuple[Evidence, Surrogate 
     from mixopt.surrogate import fit_scale_surrogate, fit_surrogate
 
     space, seed = study.space, derived_seed(study.seed, "surrogate")
-    rows = space.layout, evidence.X
+    rows = space.layout.trained_on(study.fidelity.tokens), evidence.X
     names = evidence.metrics, space.names
     if not study.config.fidelities:
         return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed)

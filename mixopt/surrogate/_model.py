@@ -15,6 +15,7 @@ from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNorm
 from linear_operator.operators import RootLinearOperator
 from torch import Tensor
 
+from mixopt.laws import effective_weights
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
@@ -123,6 +124,9 @@ class StackModel(Model):
         """Weights (domains in canonical order), fractions and rates; and kernel coordinates."""
         X = X.to(torch.float64)
         W, F = self.layout.split(X)
+        repeated = self.layout.repetition
+        if repeated is not None:
+            W = effective_weights(repeated, W, F, repeated.target)
         rows = W[..., self.order], F, self.layout.rate_part(X)
         return rows, self.gp.kernel.embed(*rows)
 

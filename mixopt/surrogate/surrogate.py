@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mixopt.errors import SurrogateError
+from mixopt.laws import effective_weights
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
@@ -191,8 +192,11 @@ def fit_surrogate(
 ) -> Surrogate:
     """Learn how the metrics' losses respond to schedules.
 
-    Rows with the same schedule are taken as replicates. Permuting the domains (columns and names)
-    permutes the answer exactly, since random starts follow an order given by the data.
+    Rows with the same schedule are taken as replicates. Where the layout says what repeated tokens
+    are worth, laws and Gaussian processes learn from what the trials' tokens were worth, and
+    predictions are of what a schedule's tokens are worth at the target's length. Permuting the
+    domains (columns and names) permutes the answer exactly, since random starts follow an order
+    given by the data.
 
     Args:
         layout: Meaning of the columns of X.
@@ -212,6 +216,8 @@ def fit_surrogate(
     W, F = layout.split(X)
     order = canonical_order(W, F, domains)
     named = tuple(domains[j] for j in order)
+    if layout.repetition is not None:
+        W = effective_weights(layout.repetition, W, F, layout.repetition.trials)
     data = Data(W[..., order], F, layout.rate_part(X), Y, tuple(metrics), named, seed)
     members = _fit_members(data, _known_noise(Yvar, Y), settings)
     return _assemble(layout, order, data, members, tuple(domains), Yvar)

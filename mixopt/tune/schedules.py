@@ -196,7 +196,9 @@ def phases_job(job: Job, *, most: int = 6, smoothness: float = 0.0) -> DynamicSc
     study = job.existing_study()
     evidence, surrogate = study.learned(extra=True)
     seed = derived_seed(study.seed, "phases")
-    losses = fitted_losses(study.space, study.objective, evidence, seed=seed)
+    losses = fitted_losses(
+        study.space, study.objective, evidence, trained=study.fidelity.tokens, seed=seed
+    )
     return dynamic_schedules(
         study.space,
         losses,

@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,3 +208,12 @@ def test_a_fixed_mixture_may_break_a_tie():
     assert space.broken(schedule) == []
     broken = Schedule.two_phase(fixed, fixed, 0.2)
     assert any("tie s0" in label for label, _ in space.broken(broken))
+
+
+def test_the_example_of_the_documentation_is_a_space(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "concepts.md").read_text()
+    example = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "tied" in b)
+    space = SearchSpace.from_yaml(write(tmp_path, example))
+    assert space.free_weights == 3
+    assert space.ties == {"web": "natural", "code": {"python": 0.6, "cpp": 0.4}}
+    assert len(space.fraction_choices) == 1
