@@ -141,7 +141,7 @@ class Problem:
     @property
     def noise(self) -> float:
         """Standard deviation of one observation of the objective (nats/token)."""
-        return float(self._combined(self.surrogate.noise_sd[None])[0])
+        return float(self.combined(self.surrogate.noise_sd[None])[0])
 
     @cached_property
     def correlation(self) -> Array:
@@ -149,7 +149,7 @@ class Problem:
         known: Array | None = getattr(self.surrogate, "correlation", None)
         return np.eye(len(self.weights)) if known is None else known
 
-    def _combined(self, sd: Array) -> Array:
+    def combined(self, sd: Array) -> Array:
         """Standard deviation ``n`` of the objective from those of the metrics ``n x m``."""
         share = sd * self.weights
         variance = ((share @ self.correlation) * share).sum(1)
@@ -192,7 +192,7 @@ class Problem:
         """Mean and standard deviation of the objective, what moves all schedules alike left out."""
         mean, sd = self.moments(X)
         own = np.sqrt(np.maximum(sd**2 - np.diagonal(self.level), 0.0))
-        return mean @ self.weights, self._combined(own)
+        return mean @ self.weights, self.combined(own)
 
     def cautious(self, caution: float) -> Score:
         """The objective's mean plus so many standard deviations, differentiable ``n x D -> n``."""
