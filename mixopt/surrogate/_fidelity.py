@@ -1,16 +1,18 @@
 """Losses over mixture, size and training length at once: one Gaussian process per metric.
 
-Notation: x mixture, N parameters, D tokens, (N*, D*) the target, a = (N/N*)^-alpha - 1 and
-b = (D/D*)^-beta - 1, both 0 at the target, and rho = 1 + kappa a + kappa' b. A loss is
+Notation: x mixture, N parameters, D tokens, (N*, D*) the target; a = (N/N*)^-alpha - 1,
+b = (D/D*)^-beta - 1, u = (N/N*)^-c - 1 and v = (D/D*)^-c - 1, c = .16, all 0 at the target;
+rho = 1 + kappa u + kappa' v. A loss is
 
     L(x, N, D) = E + A a + B b + C a b                    the law that all mixtures share
-               + rho f0(x) + a f1(x) + b f2(x)            smooth in the mixture
-               + rho r0(x) + a r1(x) + b r2(x)            a mixture's own
+               + rho f0(x) + u f1(x) + v f2(x)            smooth in the mixture
+               + rho r0(x) + u r1(x) + v r2(x)            a mixture's own
                + step(D) + cell(N, D)                     what all runs of a fidelity share
                + run(x, N) + order(x, D) + noise.         luck
 
 Runs of one fidelity share their errors (step, cell): a fit that takes them as independent is far
-too sure of its exponents. All but alpha, beta, kappa and the variances is Gaussian; these are at
+too sure of its exponents. How mixtures depart from the law says nothing of its exponents, hence u
+and v. All but alpha, beta, kappa and the variances is Gaussian; these are at
 their maximum a posteriori, and alpha and beta are averaged over, since a few sizes and lengths
 leave them open.
 """
@@ -34,13 +36,15 @@ TERMS = ("f0", "f1", "f2", "r0", "r1", "r2", "run", "order", "step", "cell", "no
 #: What is no property of the mixture and fidelity, but of one training run.
 _LUCK = ("run", "order", "noise")
 _JITTER = 1e-5
+#: Exponent of the scales u and v of the mixtures' departures.
+_REFERENCE = 0.16
 #: Variance of the level E, in units of the law's squared amplitude.
 _LEVEL = 25.0
 _PRODUCT = 0.1
 #: Log posterior by which a node must fall behind the mode, for every metric, to be left out.
 _NEGLIGIBLE = 8.0
-#: Departures of (log alpha, log beta) from their mode over which predictions are averaged.
-_NODES = (-1.0, 0.0, 1.0)
+#: Step in the logarithm of an exponent over which the posterior's curvature is taken.
+_CURVE = 0.4
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class ScalePrior:
         log_length: Lengthscale over square roots of the weights.
         kappa: How the spread over mixtures changes with the fidelity.
         log_sd: Centre per part, see :data:`TERMS`.
-        log_sd_width: Their common width.
+        log_sd_width: Width per part; wide where sizes may disagree about mixtures.
         reducible: Share of the loss.
     """
 
@@ -67,14 +71,14 @@ class ScalePrior:
     log_length: tuple[float, float] = (-0.7, 0.5)
     kappa: tuple[float, float] = (0.0, 0.3)
     log_sd: tuple[float, ...] = (0.0, -1.0, -1.0, -2.0, -2.0, -2.0, -1.5, -2.0, -2.0, -2.5, -2.5)
-    log_sd_width: float = 0.5
+    log_sd_width: tuple[float, ...] = (0.5, 1.0, 0.5, 0.5, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
     reducible: float = 0.2
 
     def vectors(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of all hyperparameters."""
         head = [self.log_alpha, self.log_beta, self.log_length, self.kappa, self.kappa]
         mean = [h[0] for h in head] + list(self.log_sd)
-        sd = [h[1] for h in head] + [self.log_sd_width] * len(self.log_sd)
+        sd = [h[1] for h in head] + list(self.log_sd_width)
         return torch.tensor(mean, dtype=torch.float64), torch.tensor(sd, dtype=torch.float64)
 
 
@@ -185,10 +189,10 @@ class ScaleGP:
         means: list[Tensor] = []
         covs: list[Tensor] = []
         with torch.no_grad():
-            for theta in self._cloud():
+            for theta, log_weight in self._nodes(data, level):
                 L, white = _whitened(theta, data, self.Z, level)
-                value = _log_posterior(theta, L, white, self.prior)
-                if score and bool((value < score[0] - _NEGLIGIBLE).all()):
+                value = log_weight + _log_posterior(theta, L, white, self.prior)
+                if score and not bool((value > score[0] - _NEGLIGIBLE).any()):
                     continue
                 K = _summed([(w, covariance(theta, p, level, luck=False)) for w, p in cross])
                 P = _summed([(w, covariance(theta, p, level, luck=False)) for w, p in own])
@@ -212,19 +216,38 @@ class ScaleGP:
         level = sum(w for w, _ in sums) * self.offset
         return level + self.unit * mean.numpy().T, self.unit[:, None, None] ** 2 * cov.numpy()
 
-    def _cloud(self) -> list[Tensor]:
-        """Hyperparameters at the nodes, the mode first.
+    def _nodes(self, data: _Pair, level: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Hyperparameters to average over, the mode first, each with ``m`` log weights.
 
-        An exponent that no row depends on is left at its mode.
+        Gauss-Hermite nodes in the logarithms of the exponents, as far apart as the posterior is
+        wide there; the weights turn the Gaussian they are made for into that posterior. An exponent
+        that no row depends on stays at its mode.
         """
         free = [
-            _NODES if (values != wanted).any() else (0.0,)
+            bool((values != wanted).any())
             for values, wanted in zip((self.rows.N, self.rows.D), self.target, strict=True)
         ]
-        shifts = sorted(product(*free), key=lambda s: abs(s[0]) + abs(s[1]))
-        head = torch.zeros(len(shifts), self.theta.shape[1], dtype=self.theta.dtype)
-        head[:, :2] = torch.tensor(shifts, dtype=self.theta.dtype)
-        return [self.theta + shift for shift in head]
+        width = torch.stack([self._width(k, data, level) for k in (0, 1)], dim=1)
+        marks = [(0.0, -(3**0.5), 3**0.5) if f else (0.0,) for f in free]
+        out = []
+        for shift in product(*marks):
+            theta = self.theta.clone()
+            theta[:, :2] += width * torch.tensor(shift, dtype=theta.dtype)
+            weight = sum(0.5 * s * s + float(np.log(1 / 6 if s else 2 / 3)) for s in shift)
+            out.append((theta, torch.full((len(theta),), weight, dtype=theta.dtype)))
+        return out
+
+    def _width(self, which: int, data: _Pair, level: Tensor) -> Tensor:
+        """``m`` standard deviations of the log exponent 0 or 1, from the posterior's curvature."""
+        found = []
+        for shift in (0.0, -_CURVE, _CURVE):
+            theta = self.theta.clone()
+            theta[:, which] += shift
+            value = _log_posterior(theta, *_whitened(theta, data, self.Z, level), self.prior)
+            found.append(value)
+        bend = (2 * found[0] - found[1] - found[2]) / _CURVE**2
+        widest = self.prior.vectors()[1][which]
+        return torch.minimum(bend.clamp_min(1e-6) ** -0.5, widest)
 
     def conditioned(self, rows: FidelityRows, Y: Array) -> ScaleGP:
         """The same processes given other rows and losses ``n x m``."""
@@ -261,15 +284,16 @@ def covariance(theta: Tensor, pair: _Pair, level: Tensor, *, luck: bool) -> Tens
         level: ``m`` standard deviations of the law's amplitudes.
         luck: Whether to add what belongs to single runs (noise of a row with itself apart).
     """
-    a, b = _scales_of(theta, pair)
+    a, b = _law_scales(theta, pair)
+    u, v = ([torch.exp(-_REFERENCE * s)[None] - 1 for s in w] for w in (pair.size, pair.length))
     var = {k: torch.exp(2 * theta[:, 5 + i])[:, None, None] for i, k in enumerate(TERMS)}
-    rho = [1 + theta[:, 3:4] * a[i] + theta[:, 4:5] * b[i] for i in (0, 1)]
-    aa, bb, spread = _outer(*a), _outer(*b), _outer(*rho)
+    rho = [1 + theta[:, 3:4] * u[i] + theta[:, 4:5] * v[i] for i in (0, 1)]
+    uu, vv, spread = _outer(*u), _outer(*v), _outer(*rho)
     r = 5**0.5 * pair.apart / torch.exp(theta[:, 2])[:, None, None]
     near = (1 + r + r * r / 3) * torch.exp(-r)
-    law = _LEVEL + aa + bb + _PRODUCT * _outer(a[0] * b[0], a[1] * b[1])
-    smooth = near * (var["f0"] * spread + var["f1"] * aa + var["f2"] * bb)
-    own = pair.mix * (var["r0"] * spread + var["r1"] * aa + var["r2"] * bb)
+    law = _LEVEL + _outer(*a) + _outer(*b) + _PRODUCT * _outer(a[0] * b[0], a[1] * b[1])
+    smooth = near * (var["f0"] * spread + var["f1"] * uu + var["f2"] * vv)
+    own = pair.mix * (var["r0"] * spread + var["r1"] * uu + var["r2"] * vv)
     shared = sum(var[name] * pair.same[name] for name in ("step", "cell"))
     total: Tensor = (level**2)[:, None, None] * law + smooth + own + shared
     if luck:
@@ -277,15 +301,16 @@ def covariance(theta: Tensor, pair: _Pair, level: Tensor, *, luck: bool) -> Tens
     return total
 
 
-def _scales_of(theta: Tensor, pair: _Pair) -> tuple[list[Tensor], list[Tensor]]:
+def _law_scales(theta: Tensor, pair: _Pair) -> tuple[list[Tensor], list[Tensor]]:
+    """The law's a and b at the left and the right rows, ``m x q`` each."""
     alpha, beta = torch.exp(theta[:, 0, None]), torch.exp(theta[:, 1, None])
-    a = [torch.exp(-alpha * v) - 1 for v in pair.size]
-    return a, [torch.exp(-beta * v) - 1 for v in pair.length]
+    a = [torch.expm1(-alpha * s) for s in pair.size]
+    return a, [torch.expm1(-beta * s) for s in pair.length]
 
 
 def _law_mean(theta: Tensor, pair: _Pair, level: Tensor) -> Tensor:
     """``m x q`` expected law at the left rows: losses fall with size and length."""
-    a, b = _scales_of(theta, pair)
+    a, b = _law_scales(theta, pair)
     return level[:, None] * (a[0] + b[0])
 
 
