@@ -208,6 +208,7 @@ def critical(
     base_loss: float | None = None,
     old: Annotated[list[str] | None, Parameter(name="--old", consume_multiple=True)] = None,
     tokens: int | None = None,
+    undecayed: Annotated[bool, Parameter(negative="")] = False,
     level: float = 0.95,
     out: Out = None,
     storage: Storage = None,
@@ -224,6 +225,7 @@ def critical(
         old: NAME=WEIGHT of the metrics that stand for the old ability, for a study; by default the
             metrics named like the domains of its first phase, by their weights there.
         tokens: Horizon of a study's runs, the base's tokens included; by default their end.
+        undecayed: Read an earlier rung though the learning rate had not come down there.
         level: Probability of the interval.
         out: Folder of the run.
         storage: Database URL.
@@ -248,18 +250,25 @@ def critical(
         from mixopt.tune.job import Job
 
         assert study is not None, "one of the three is given"
-        found = _critical(Job.open(study, out, storage), old, tokens, level)
+        found = _critical(Job.open(study, out, storage), old, tokens, undecayed, level)
     from mixopt.report.effects import critical_table as table_of
     from mixopt.report.tables import as_json, render
 
     print(as_json(found)) if json else print_out(render(table_of(found)))
 
 
-def _critical(job: Job, old: list[str] | None, tokens: int | None, level: float) -> Any:
+def _critical(
+    job: Job, old: list[str] | None, tokens: int | None, undecayed: bool, level: float
+) -> Any:
     from mixopt.study.continual import continual_runs, critical_of, old_metrics
     from mixopt.study.finished import parse_weights
 
     study = job.existing_study()
     weights = parse_weights(old, "--old") if old else old_metrics(study)
-    found = continual_runs(study, weights, tokens=tokens)
+    found = continual_runs(study, weights, tokens=tokens, undecayed=undecayed)
+    if undecayed and tokens is not None:
+        say(
+            f"read at {tokens:,} tokens, where the learning rate may not have come down: a run of "
+            "that length ends lower"
+        )
     return critical_of(found.shares, found.rises, level=level)

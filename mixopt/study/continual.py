@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
 from mixopt.laws.critical import CriticalShare, critical_share, fit_share_law, share_noise
-from mixopt.space import Frozen, Mixture, Observation, Schedule
+from mixopt.space import Frozen, LearningRate, Mixture, Observation, Schedule
 from mixopt.study.evidence import by_trial
 from mixopt.study.storage import State, TrialRecord
 
@@ -29,6 +29,9 @@ Array = NDArray[np.float64]
 
 #: A rung counts as the end of the base phase within this share of the run's tokens.
 NEAR = 0.01
+
+#: A rate up to this many times that of the end counts as decayed.
+DECAYED = 1.5
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def continual_runs(
     old: Mapping[str, float],
     trials: Sequence[str] | None = None,
     tokens: int | None = None,
+    undecayed: bool = False,
 ) -> ContinualRuns:
     """Old-data shares and rises of a study's finished runs of two phases or more.
 
@@ -102,11 +106,14 @@ def continual_runs(
         old: Weights of the metrics that stand for the old ability.
         trials: Ids to use; None for every finished run.
         tokens: Horizon: training tokens, the base's included, after which the old loss is read;
-            None for the end. The learning rate of a run has not decayed at an earlier rung.
+            None for the end.
+        undecayed: Read an earlier rung though the learning rate had not come down there as it does
+            at the end: an old loss that has yet to fall asks for more old data than a run of that
+            length would.
 
     Raises:
-        StudyError: If a run has no rung at the end of its base phase or at the horizon, or lacks
-            a metric.
+        StudyError: If a run has no rung at the end of its base phase or at the horizon, lacks
+            a metric, or had not decayed at the horizon.
     """
     groups = by_trial(study.store.observations(study.id))
     used = [
@@ -116,6 +123,9 @@ def continual_runs(
         and len(r.trial.schedule.phases) > 1
         and (trials is None or r.trial.id in trials)
     ]
+    if tokens is not None and not undecayed:
+        for record in used:
+            _require_decayed(record, tokens, _default_rule(study))
     shares, rises = [], []
     for record in used:
         schedule = record.trial.schedule
@@ -124,6 +134,42 @@ def continual_runs(
         rises.append(_rise(record, groups[record.trial.id], old, tokens))
     ids = tuple(r.trial.id for r in used)
     return ContinualRuns(ids, np.array(shares), np.array(rises))
+
+
+def _default_rule(study: Study) -> LearningRate | None:
+    """The rule of the study's trainer, for schedules that name none; None where it is not known."""
+    trainer = study.config.context.get("trainer")
+    if not isinstance(trainer, dict) or trainer.get("kind") != "proxy":
+        return None
+    rule = trainer.get("settings", {}).get("schedule")
+    return None if rule is None else LearningRate.model_validate(rule)
+
+
+def _require_decayed(record: TrialRecord, tokens: int, default: LearningRate | None) -> None:
+    trial = record.trial
+    if tokens >= trial.fidelity.tokens:
+        return
+    schedule = trial.schedule
+    last, rule = schedule.phases[-1].learning_rate, schedule.learning_rate or default
+    hint = (
+        f"train runs of {tokens:,} tokens, or read it all the same with --undecayed "
+        "(undecayed=True)"
+    )
+    where = f"after {tokens:,} of the {trial.fidelity.tokens:,} tokens of trial {trial.id}"
+    if last is None and rule is None:
+        raise StudyError(
+            f"the old loss {where} can be read only where the learning rate is known to have come "
+            "down as at the end; neither the schedule nor the study names a rule",
+            hint,
+        )
+    known = schedule.model_copy(update={"learning_rate": rule})
+    at, end = (known.rate_factor(p)[0] for p in (tokens / trial.fidelity.tokens, 1.0))
+    if at > DECAYED * max(end, 1e-9):
+        raise StudyError(
+            f"{where} the learning rate is still at {at:.0%} of its peak, where it ends at "
+            f"{end:.0%}: the old loss has yet to fall, and is not that of a run of this length",
+            hint,
+        )
 
 
 def old_metrics(study: Study) -> dict[str, float]:

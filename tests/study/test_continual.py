@@ -85,11 +85,11 @@ def test_the_base_must_have_been_measured(study):
 def test_a_shorter_horizon_reads_an_earlier_rung(study):
     for share in (0.1, 0.5):
         attach(study, f"r{share}", share, rungs=(600, 800, 1000))
-    early = continual_runs(study, {"web": 1.0}, tokens=800)
+    early = continual_runs(study, {"web": 1.0}, tokens=800, undecayed=True)
     assert early.rises == pytest.approx([0, 0])
     assert continual_runs(study, {"web": 1.0}).rises == pytest.approx([rise(0.1), rise(0.5)])
     with pytest.raises(StudyError, match="measured at the horizon, at 900 tokens"):
-        continual_runs(study, {"web": 1.0}, tokens=900)
+        continual_runs(study, {"web": 1.0}, tokens=900, undecayed=True)
 
 
 def test_a_metric_that_was_not_measured(study):
@@ -127,3 +127,33 @@ def test_a_file_that_cannot_be_read(tmp_path, text, message):
 def test_three_runs_leave_nothing_to_tell_the_noise_from():
     with pytest.raises(SurrogateError, match="noise cannot be told from the law"):
         critical_of(np.array([0.1, 0.3, 0.6]), np.array([0.2, 0.05, -0.1]))
+
+
+FALLING = {"warmup": 0.05, "decay": 0.95, "shape": "cosine", "final": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        (None, "neither the schedule nor the study names a rule"),
+        ({"kind": "callable"}, "neither the schedule nor the study names a rule"),
+        (FALLING, "still at 19% of its peak, where it ends at 10%"),
+        ({"decay": 0.0}, ""),
+    ],
+)
+def test_an_earlier_rung_is_not_read_before_the_rate_has_come_down(context, words):
+    space = SearchSpace(domains=("web", "books", "code"), baseline="uniform")
+    fidelity = Fidelity(parameters=10, tokens=1000)
+    trainer = context if context is None or "kind" in context else None
+    trainer = trainer or (context and {"kind": "proxy", "settings": {"schedule": context}})
+    study = Study("s", space, {"code": 1.0}, storage=None, fidelity=fidelity,
+                  context={"trainer": trainer} if trainer else None)  # fmt: skip
+    attach(study, "r", 0.25, rungs=(600, 800, 1000))
+    if not words:
+        assert continual_runs(study, {"web": 1.0}, tokens=800).shares == pytest.approx([0.25])
+        return
+    with pytest.raises(StudyError, match=words) as caught:
+        continual_runs(study, {"web": 1.0}, tokens=800)
+    assert "--undecayed" in caught.value.hint
+    assert len(continual_runs(study, {"web": 1.0}, tokens=800, undecayed=True).ids) == 1
+    assert len(continual_runs(study, {"web": 1.0}, tokens=1000).ids) == 1
