@@ -45,6 +45,8 @@ class Member:
         notes: Per metric, what it says about its own assumptions ('' where they hold).
         gp: The GP behind it, if any.
         judged: Whether there were folds; without, the predictions out of fold are all 0.
+        kernels: Of a GP: that of all rows, then those of the folds.
+        fold: ``n`` fold numbers.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Member:
     notes: tuple[str, ...] = ()
     gp: GP | None = None
     judged: bool = True
+    kernels: tuple[Kernel, ...] = ()
+    fold: Ints | None = None
 
 
 def law_member(data: Data, name: str, masks: Array, fold: Ints) -> Member:
@@ -171,13 +175,37 @@ def _gp_member(
         Kernel(torch.as_tensor(t), data.U.shape[-1], masses[g] if masses else None, data.R.shape[1])
         for g, t in enumerate(np.concatenate([theta, parts]).reshape(folds + 1, m, -1))
     ]
-    gp = _condition(data, kernels[0], setting.fixed)
+    return _conditioned(name, data, tuple(kernels), setting.fold, [setting.fixed] * len(kernels))
+
+
+def _conditioned(
+    name: str, data: Data, kernels: tuple[Kernel, ...], fold: Ints, fixed: list[Array]
+) -> Member:
+    """The GP of all rows, judged by those of the folds, each with its noise beside its kernel's."""
+    gp = _condition(data, kernels[0], fixed[0])
     out, var, latent = np.zeros_like(data.Y), np.ones_like(data.Y), np.ones_like(data.Y)
     for k, kernel in enumerate(kernels[1:]):
-        rows = setting.fold == k
-        out[rows], latent[rows], noise = _held_out(data, kernel, setting.fixed, rows)
+        rows = fold == k
+        out[rows], latent[rows], noise = _held_out(data, kernel, fixed[k + 1], rows)
         var[rows] = latent[rows] + noise
-    return Member(name, _gp_mean(gp), out, var, latent, gp=gp, judged=folds > 0)
+    judged = len(kernels) > 1
+    return Member(
+        name, _gp_mean(gp), out, var, latent, gp=gp, judged=judged, kernels=kernels, fold=fold
+    )
+
+
+def with_noise(data: Data, member: Member, relative: Array) -> Member:
+    """A GP conditioned anew with a noise that differs from row to row; other members as they are.
+
+    Args:
+        data: The rows.
+        member: Its hyperparameters stay, its noise among them as that of the typical row.
+        relative: ``n x m`` noise variances over that.
+    """
+    if not member.kernels or member.fold is None:
+        return member
+    fixed = [kernel.noise.numpy() * (relative - 1.0) for kernel in member.kernels]
+    return _conditioned(member.name, data, member.kernels, member.fold, fixed)
 
 
 def _hyperparameters(

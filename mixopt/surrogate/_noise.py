@@ -64,6 +64,11 @@ class Noise:
         """``n x m`` variances at predicted losses ``n x m`` of rows, as numpy arrays."""
         return np.asarray(self.variance(*(torch.as_tensor(v) for v in (mean, W, F))).numpy())
 
+    def relative(self, mean: Array, W: Array, F: Array) -> Array:
+        """The same over their geometric mean, that of the typical row."""
+        logs = np.log(self.at(mean, W, F))
+        return np.asarray(np.exp(logs - logs.mean(0)))
+
 
 def concentration(W: Any, F: Any) -> Any:
     """Sum of squared exposures of rows ``... x P x d``, ``... x P``: 1 at a vertex."""

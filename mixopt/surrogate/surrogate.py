@@ -28,6 +28,7 @@ from mixopt.surrogate._members import (
     prior_member,
     shared_member,
     warped_member,
+    with_noise,
 )
 from mixopt.surrogate._model import Inflation, SamplePaths, StackModel
 from mixopt.surrogate._noise import learn_noise
@@ -267,24 +268,23 @@ def _assemble(
     given: Array | None,
 ) -> Surrogate:
     """Weigh the members, calibrate, and put the model together."""
-    last = members[-1]
+    stack = _stacked(data, members)
+    noise = _typical_noise(data, members)
+    learned = None
+    if given is None and members[-1].judged:
+        learned = learn_noise(data, noise * stack.factor**2, stack.trend)
+    if learned is not None:
+        relative = learned.relative(stack.predicted, data.W, data.F)
+        members = [with_noise(data, member, relative) for member in members]
+        stack = _stacked(data, members)
+    weights, predicted, factor, trend = stack.weights, stack.predicted, stack.factor, stack.trend
+    last, level, judged = members[-1], stack.level, stack.judged
     assert last.gp is not None
     assert last.variance is not None
-    oof = np.stack([member.out_of_fold for member in members])
-    weights = _weights(data, members, oof)
-    predicted = np.einsum("km,knm->nm", weights, oof)
-    factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
-    level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
-    judged = len(members) > 1 and last.judged
-    if judged:
-        factor, trend = calibrate(data.Y - predicted, last.variance, level)
-        factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
-    noise = last.gp.noise.mean(1).numpy() * data.scale**2
-    learned = learn_noise(data, noise * factor**2, trend) if last.judged and given is None else None
     if learned is not None:
         at = learned.at(predicted, data.W, data.F)
         latent = last.variance if last.latent is None else last.latent
-        if len(members) > 1:
+        if judged:
             size = factor * np.exp(trend * level)
             grown = calibrate_beside(data.Y - predicted, latent, at, size)
             factor = np.where(data.constant, factor, factor * grown)
@@ -305,6 +305,49 @@ def _assemble(
     rows = [_report_row(data, members, weights, predicted, sd, i) for i in range(len(data.metrics))]
     unseen = Prediction(predicted, unseen_sd, sd)
     return Surrogate(data.metrics, domains, model, noise_sd, tuple(rows), unseen)
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    """Members weighed and calibrated out of fold.
+
+    Args:
+        weights: ``k x m``.
+        predicted: ``n x m`` out of fold.
+        level: ``n x m`` standardised, cut.
+        factor: ``m`` factors on the claimed sds.
+        trend: ``m`` trends of that in the level.
+        judged: Whether there was anything to calibrate by.
+    """
+
+    weights: Array
+    predicted: Array
+    level: Array
+    factor: Array
+    trend: Array
+    judged: bool
+
+
+def _stacked(data: Data, members: list[Member]) -> _Stacked:
+    last = members[-1]
+    assert last.variance is not None
+    oof = np.stack([member.out_of_fold for member in members])
+    weights = _weights(data, members, oof)
+    predicted = np.einsum("km,knm->nm", weights, oof)
+    factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
+    level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
+    judged = len(members) > 1 and last.judged
+    if judged:
+        factor, trend = calibrate(data.Y - predicted, last.variance, level)
+        factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
+    return _Stacked(weights, predicted, level, factor, trend, judged)
+
+
+def _typical_noise(data: Data, members: list[Member]) -> Array:
+    """``m`` noise variances that the last member's hyperparameters say."""
+    gp = members[-1].gp
+    assert gp is not None
+    return np.asarray(gp.noise.mean(1).numpy() * data.scale**2)
 
 
 def _default_weights(data: Data, members: list[Member]) -> Array:

@@ -144,3 +144,24 @@ def test_concentration_is_one_at_a_vertex():
     W, F = np.eye(3)[None], np.array([[0.2, 0.3, 0.5]])
     assert concentration(np.eye(3)[:, None], np.ones((3, 1))) == pytest.approx(np.ones(3))
     assert concentration(W, F) == pytest.approx([0.2**2 + 0.3**2 + 0.5**2])
+
+
+def test_rows_with_more_noise_weigh_less():
+    from mixopt.surrogate._kernel import Prior
+    from mixopt.surrogate._members import GPSetting, warped_member, with_noise
+
+    X, _, Y = simulated(6, groups=0, singles=20, base=1e-4)
+    Y[3] += 0.5
+    data = as_data(X, Y)
+    fold = np.arange(20) % 4
+    member = warped_member(data, GPSetting(fold, np.zeros_like(Y), Prior(), 30))
+    same = with_noise(data, member, np.ones_like(Y))
+    assert same.out_of_fold == pytest.approx(member.out_of_fold)
+    assert same.variance == pytest.approx(member.variance)
+    relative = np.ones_like(Y)
+    relative[3] = 1e6
+    told = with_noise(data, member, relative)
+    rows = [torch_rows(part[[3]]) for part in data.rows]
+    off, was = (np.abs(k.mean(*rows).numpy() - data.Y[3]).sum() for k in (told, member))
+    assert off > was
+    assert (told.variance[3] > member.variance[3]).all()
