@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,48 @@ from mixopt.cli.app import (
 from mixopt.errors import MixoptError
 
 if TYPE_CHECKING:
+    from mixopt.report.rows import Table
     from mixopt.tune.job import Job
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Where:
+    """Where a run is, and how results are printed.
+
+    Attributes:
+        out: Folder of the run.
+        storage: Database URL.
+        json: Print JSON.
+    """
+
+    out: Out = None
+    storage: Storage = None
+    json: Json = False
+
+    def show(self, found: Any, *tables: Table) -> None:
+        """Print a result as JSON or as its tables."""
+        from mixopt.report.tables import as_json, render
+
+        if self.json:
+            print(as_json(found))
+        else:
+            for table in tables:
+                print_out(render(table))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Asked(Where):
+    """Which schedule is asked about, and with how many runs of each kind.
+
+    Attributes:
+        seeds: Common seeds of everything that is compared.
+        fraction: Take the best schedule with this upsample fraction instead of the recommended.
+    """
+
+    seeds: int = 3
+    fraction: float | None = None
 
 
 @app.command
@@ -28,32 +70,23 @@ def attribute(
     /,
     *,
     domain: str,
-    seeds: int = 3,
-    fraction: float | None = None,
-    out: Out = None,
-    storage: Storage = None,
-    json: Json = False,
+    of: Asked = Asked(),
 ) -> None:
     """Train the recommended schedule with and without a domain, and report what it does.
 
     Args:
         study: YAML file of the study, or its folder.
         domain: Left out of the last phase, the other weights renormalised.
-        seeds: Common seeds of both.
-        fraction: Take the best schedule with this upsample fraction instead.
-        out: Folder of the run.
-        storage: Database URL.
-        json: Print JSON.
+        of: Which schedule, how many seeds, and where.
     """
     from mixopt.report.effects import attribution_table
-    from mixopt.report.tables import as_json, render
     from mixopt.tune.job import Job
     from mixopt.tune.progress import Progress
     from mixopt.tune.schedules import attribute_job
 
-    job = Job.open(study, out, storage)
-    found = attribute_job(job, domain, seeds=seeds, fraction=fraction, progress=Progress())
-    print(as_json(found)) if json else print_out(render(attribution_table(found)))
+    job = Job.open(study, of.out, of.storage)
+    found = attribute_job(job, domain, seeds=of.seeds, fraction=of.fraction, progress=Progress())
+    of.show(found, attribution_table(found))
 
 
 @app.command
@@ -61,31 +94,22 @@ def controls(
     study: Path,
     /,
     *,
-    seeds: int = 3,
-    fraction: float | None = None,
-    out: Out = None,
-    storage: Storage = None,
-    json: Json = False,
+    of: Asked = Asked(),
 ) -> None:
     """Train the recommended schedule's controls: how much of its gain is order, how much exposure.
 
     Args:
         study: YAML file of the study, or its folder.
-        seeds: Common seeds of the schedule and both controls.
-        fraction: Take the best schedule with this upsample fraction instead.
-        out: Folder of the run.
-        storage: Database URL.
-        json: Print JSON.
+        of: Which schedule, how many seeds, and where.
     """
     from mixopt.report.effects import controls_table
-    from mixopt.report.tables import as_json, render
     from mixopt.tune.job import Job
     from mixopt.tune.progress import Progress
     from mixopt.tune.schedules import controls_job
 
-    job = Job.open(study, out, storage)
-    found = controls_job(job, seeds=seeds, fraction=fraction, progress=Progress())
-    print(as_json(found)) if json else print_out(render(controls_table(found)))
+    job = Job.open(study, of.out, of.storage)
+    found = controls_job(job, seeds=of.seeds, fraction=of.fraction, progress=Progress())
+    of.show(found, controls_table(found))
 
 
 @app.command
@@ -95,11 +119,7 @@ def rates(
     *,
     peaks: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (0.5, 1.0, 2.0),
     warmups: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (0.0, 0.01, 0.02),
-    seeds: int = 3,
-    fraction: float | None = None,
-    out: Out = None,
-    storage: Storage = None,
-    json: Json = False,
+    of: Asked = Asked(),
 ) -> None:
     """Train levels of peak and warm-up in the last phase of the recommended schedule.
 
@@ -107,21 +127,16 @@ def rates(
         study: YAML file of the study, or its folder.
         peaks: Peaks of the last phase over the run's.
         warmups: Shares of the last phase spent rising.
-        seeds: Common seeds of every level.
-        fraction: Take the best schedule with this upsample fraction instead.
-        out: Folder of the run.
-        storage: Database URL.
-        json: Print JSON.
+        of: Which schedule, how many seeds, and where.
     """
     from mixopt.report.effects import rates_table
-    from mixopt.report.tables import as_json, render
     from mixopt.tune.job import Job
     from mixopt.tune.progress import Progress
     from mixopt.tune.schedules import rates_job
 
-    job = Job.open(study, out, storage)
-    found = rates_job(job, peaks, warmups, seeds=seeds, fraction=fraction, progress=Progress())
-    print(as_json(found)) if json else print_out(render(rates_table(found)))
+    job, progress = Job.open(study, of.out, of.storage), Progress()
+    found = rates_job(job, peaks, warmups, seeds=of.seeds, fraction=of.fraction, progress=progress)
+    of.show(found, rates_table(found))
 
 
 @app.command
@@ -133,9 +148,7 @@ def tradeoff(
     general: Annotated[list[str], Parameter(name="--general", consume_multiple=True)],
     slack: float,
     confidence: float = 0.9,
-    out: Out = None,
-    storage: Storage = None,
-    json: Json = False,
+    at: Where = Where(),
 ) -> None:
     """Show general against target ability over the upsample fraction; nothing is trained.
 
@@ -145,24 +158,17 @@ def tradeoff(
         general: NAME=WEIGHT of the metrics to keep, or one metric's name alone.
         slack: Allowed rise of the general loss over the baseline's, in nats per token.
         confidence: Probability with which it must stay within.
-        out: Folder of the run; the figure is written there.
-        storage: Database URL.
-        json: Print JSON.
+        at: Where the run is, and how to print.
     """
-    from mixopt.report.tables import as_json, render
     from mixopt.report.tradeoff import pareto_table, trade_off_table, write_trade_off
     from mixopt.study.finished import parse_weights
     from mixopt.tune.job import Job
     from mixopt.tune.schedules import trade_off_job
 
     weights = parse_weights(target, "--target"), parse_weights(general, "--general")
-    job = Job.open(study, out, storage)
+    job = Job.open(study, at.out, at.storage)
     found = trade_off_job(job, *weights, slack=slack, confidence=confidence)
-    if json:
-        print(as_json(found))
-    else:
-        print_out(render(trade_off_table(found)))
-        print_out(render(pareto_table(found)))
+    at.show(found, trade_off_table(found), pareto_table(found))
     say(f"wrote {write_trade_off(found, job.out)}")
 
 
@@ -173,9 +179,7 @@ def phases(
     *,
     most: int = 6,
     smoothness: float = 0.0,
-    out: Out = None,
-    storage: Storage = None,
-    json: Json = False,
+    at: Where = Where(),
 ) -> None:
     """Show what schedules of 1, 2, 3, ... phases would gain, and when more stop paying.
 
@@ -183,18 +187,14 @@ def phases(
         study: YAML file of a study of two phases, or its folder; nothing is trained.
         most: Number of phases to stop at.
         smoothness: Price per squared change of the weights from phase to phase, in nats per token.
-        out: Folder of the run.
-        storage: Database URL.
-        json: Print JSON.
+        at: Where the run is, and how to print.
     """
     from mixopt.report.effects import phases_table
-    from mixopt.report.tables import as_json, render
     from mixopt.tune.job import Job
     from mixopt.tune.schedules import phases_job
 
-    job = Job.open(study, out, storage)
-    found = phases_job(job, most=most, smoothness=smoothness)
-    print(as_json(found)) if json else print_out(render(phases_table(found)))
+    found = phases_job(Job.open(study, at.out, at.storage), most=most, smoothness=smoothness)
+    at.show(found, phases_table(found))
 
 
 @app.command
@@ -210,9 +210,7 @@ def critical(
     tokens: int | None = None,
     undecayed: Annotated[bool, Parameter(negative="")] = False,
     level: float = 0.95,
-    out: Out = None,
-    storage: Storage = None,
-    json: Json = False,
+    at: Where = Where(),
 ) -> None:
     """Find the smallest share of old data that keeps the old loss when training continues.
 
@@ -227,9 +225,7 @@ def critical(
         tokens: Horizon of a study's runs, the base's tokens included; by default their end.
         undecayed: Read an earlier rung though the learning rate had not come down there.
         level: Probability of the interval.
-        out: Folder of the run.
-        storage: Database URL.
-        json: Print JSON.
+        at: Where the run is, and how to print.
     """
     if sum(given is not None for given in (study, table, runs)) != 1:
         raise MixoptError(
@@ -240,7 +236,7 @@ def critical(
         from mixopt.bench.show import critical_table
 
         answer = from_table(table, step=step, level=level)
-        print(jsonlib.dumps(answer)) if json else print_out(critical_table(answer))
+        print(jsonlib.dumps(answer)) if at.json else print_out(critical_table(answer))
         return
     if runs is not None:
         from mixopt.study.continual import critical_of, read_runs
@@ -250,11 +246,10 @@ def critical(
         from mixopt.tune.job import Job
 
         assert study is not None, "one of the three is given"
-        found = _critical(Job.open(study, out, storage), old, tokens, undecayed, level)
+        found = _critical(Job.open(study, at.out, at.storage), old, tokens, undecayed, level)
     from mixopt.report.effects import critical_table as table_of
-    from mixopt.report.tables import as_json, render
 
-    print(as_json(found)) if json else print_out(render(table_of(found)))
+    at.show(found, table_of(found))
 
 
 def _critical(
