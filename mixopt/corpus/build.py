@@ -160,7 +160,7 @@ def _write_domain(
     dtype: str,
 ) -> dict[Split, Shard]:
     """Tokenise and write the three splits of one domain."""
-    (work / domain).mkdir()
+    (work / domain).mkdir(parents=True)
     shards: dict[Split, Shard] = {}
     for split in SPLITS:
         limit = _token_limit(spec, domain, split)

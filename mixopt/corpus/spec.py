@@ -17,7 +17,8 @@ Split = Literal["train", "validation", "confirmation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 InstalledKind = Literal["python", "cpp", "prose", "stubs", "data"]
 
-_DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_PART = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
+_DOMAIN_NAME = re.compile(rf"{_PART}(/{_PART})*")
 _KINDS = ("glob", "files", "jsonl", "parquet", "installed")
 
 
@@ -175,7 +176,13 @@ class CorpusSpec(Frozen):
             if not _DOMAIN_NAME.fullmatch(name):
                 raise ValueError(
                     f"domain name {name!r} must be letters, digits and any of _ . + - "
-                    f"(it becomes a folder)"
+                    f"(it becomes a folder), with / between the levels of a tree"
+                )
+        for name in domains:
+            inner = [other for other in domains if other.startswith(f"{name}/")]
+            if inner:
+                raise ValueError(
+                    f"domain name {name!r} must not be a level of another; {inner[0]!r} is below it"
                 )
         if len({name.casefold() for name in domains}) < len(domains):
             raise ValueError("domain names must differ in more than upper and lower case")

@@ -20,21 +20,22 @@ def matched_mixture(
     """The mixture whose shares are the objective's weights on the domains its metrics are named by.
 
     If every loss fell with the logarithm of its own domain's share, and by the same amount, this
-    mixture would be the best: minimising ``-sum_k w_k log x_k`` on the simplex gives ``x = w``.
+    mixture would be the best: minimising ``-sum_k w_k log x_k`` on the simplex gives ``x = w``. What
+    the objective asks of metrics that name no domain goes to the reference.
 
     Args:
         names: Of the domains.
-        weights: The objective's weight per metric.
-        reference: A mixture of which a twentieth is kept.
+        weights: The objective's weight per metric, summing to 1.
+        reference: A mixture of which at least a twentieth is kept.
 
     Returns:
         The mixture; None where no metric with a weight is named like a domain.
     """
-    total = sum(weights.get(name, 0.0) for name in names)
-    if total <= 0:
+    own = {name: (1 - KEPT) * weights.get(name, 0.0) for name in names}
+    rest = 1 - sum(own.values())
+    if rest >= 1:
         return None
-    matched = {name: (1 - KEPT) * weights.get(name, 0.0) / total for name in names}
-    return Mixture.normalized({n: w + KEPT * reference.get(n, 0.0) for n, w in matched.items()})
+    return Mixture.normalized({n: w + rest * reference.get(n, 0.0) for n, w in own.items()})
 
 
 def matched_schedule(space: SearchSpace, objective: Objective) -> Schedule | None:

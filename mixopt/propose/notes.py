@@ -145,6 +145,6 @@ def _trust_notes(problem: Problem, row: Array) -> Iterator[str]:
 def _optimism_notes(optimism: Optimism) -> Iterator[str]:
     if optimism.replays and optimism.mean > 0:
         yield (
-            f"Replayed on redrawn data, the choice looked {optimism.mean:.4f} better than it was; "
-            "the corrected figure has that taken off."
+            f"By replays on redrawn data and by predictions out of fold, a choice looks "
+            f"{optimism.mean:.4f} better than it is; the corrected figure has that taken off."
         )

@@ -69,7 +69,7 @@ def mixture_table(rec: Recommendation, space: SearchSpace) -> Table:
         else:
             strong.add(len(rows))
             low, high = _summed(schedule.base, inside), _summed(schedule.ending, inside)
-            row[0] += f" ({len(inside)} domains)"
+            row[0] += f" ({len(inside)} domain{'s' * (len(inside) > 1)})"
             row += [fmt.ratio(high / low if low > 0 else math.inf if high > 0 else 1.0)] * two
             row += [fmt.DASH, fmt.DASH]
         rows.append(tuple(row))

@@ -34,6 +34,20 @@ def grams(corpus, split):
     return found
 
 
+def test_domains_of_a_tree_are_folders_in_folders(make_spec, tmp_path):
+    named = {
+        "text/letters": {"sources": [{"glob": "letters/*.txt"}]},
+        "text/notes": {"sources": [{"glob": "notes/**/*.txt"}]},
+    }
+    tree = build_corpus(make_spec(domains=named), tmp_path / "tree")
+    flat = build_corpus(make_spec(), tmp_path / "flat")
+    assert Corpus.open(tmp_path / "tree").domains == ("text/letters", "text/notes")
+    for name in ("letters", "notes"):
+        np.testing.assert_array_equal(
+            tree.tokens(f"text/{name}", "train"), flat.tokens(name, "train")
+        )
+
+
 def test_every_document_lands_whole_in_one_split(folder, make_spec, tmp_path):
     corpus = build_corpus(make_spec(), tmp_path / "out")
     for domain in ("letters", "notes"):

@@ -44,7 +44,7 @@ def test_the_digest_is_that_of_the_content_not_of_the_folder(tmp_path):
         (("context: 16", "context: 0"), r"line 2, context.*greater than or equal to 1"),
         (("context: 16", "context: 16\ncontext: 17"), "line 3: the key 'context' stands twice"),
         (("domains:", "domains:\n  letters: {sources: [{files: a}]}"), "'letters' stands twice"),
-        (("  letters:", "  let/ters:"), "'let/ters' must be letters, digits"),
+        (("  letters:", "  let*ters:"), "'let\\*ters' must be letters, digits"),
         (('- glob: "*.txt"', '- {glob: "*.txt", jsonl: a}'),
          r"exactly one of .* got \['glob', 'jsonl'\]"),
         (('- glob: "*.txt"', "- {}"), "exactly one of"),
@@ -66,6 +66,16 @@ def test_a_wrong_spec_is_refused(tmp_path, change, message):
 def test_names_that_one_folder_could_not_hold_are_refused(tmp_path):
     with pytest.raises(CorpusError, match="differ in more than upper and lower case"):
         load(tmp_path, GOOD + '  Letters: {sources: [{glob: "*"}]}\n')
+
+
+def test_a_level_of_a_tree_is_no_domain_and_names_stay_inside_the_folder(tmp_path):
+    more = '  notes/old: {sources: [{glob: "*"}]}\n'
+    below = "'letters' must not be a level of another; 'letters/old' is below"
+    with pytest.raises(CorpusError, match=below):
+        load(tmp_path, GOOD + more.replace("notes", "letters"))
+    for name in ("a/../b", "/a", "a//b", "a/"):
+        with pytest.raises(CorpusError, match="between the levels of a tree"):
+            load(tmp_path, GOOD + f'  "{name}": {{sources: [{{glob: "*"}}]}}\n')
 
 
 def test_a_missing_file_is_refused(tmp_path):

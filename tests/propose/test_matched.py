@@ -22,8 +22,11 @@ def test_it_is_the_best_mixture_where_losses_fall_with_the_logarithm_of_their_sh
 
 
 def test_domains_without_a_metric_keep_a_twentieth_of_the_reference():
-    mixture = matched_mixture(NAMES, {"a": 1.0, "benchmark": 3.0}, {"b": 0.25, "c": 0.75})
+    reference = {"b": 0.25, "c": 0.75}
+    mixture = matched_mixture(NAMES, {"a": 1.0}, reference)
     assert dict(mixture) == pytest.approx({"a": 0.95, "b": 0.0125, "c": 0.0375})
+    half = matched_mixture(NAMES, {"a": 0.5, "benchmark": 0.5}, reference)
+    assert dict(half) == pytest.approx({"a": 0.475, "b": 0.13125, "c": 0.39375})
 
 
 def test_metrics_that_name_no_domain_match_nothing():
