@@ -69,7 +69,8 @@ def propose_batch(
     Raises:
         StudyError: If a name or count is wrong, or the space has no q new schedules.
     """
-    _require(method, q, replicates)
+    count = 0 if isinstance(replicates, str) else replicates
+    _require(method, q, count)
     problem = Problem.of(space, objective, surrogate, evidence)
     rng = np.random.default_rng(seed)
     waiting = np.array([problem.encode(s) for s in pending]).reshape(-1, problem.X.shape[1])
@@ -90,14 +91,13 @@ def propose_batch(
     return [problem.decode(row) for row in [*again, *rows]]
 
 
-def _require(method: str, q: int, replicates: int) -> None:
+def _require(method: str, q: int, count: int) -> None:
     if method not in (*_METHODS, "thompson"):
         raise StudyError(
             f"the method of proposing must be one of {sorted([*_METHODS, 'thompson'])}; got "
             f"{method!r}",
             "thompson is the default",
         )
-    count = 0 if replicates == "auto" else replicates
     if q < 1 or not 0 <= count <= q:
         raise StudyError(
             f"a batch needs at least one trial and no more replicates than trials; got {q} trials "
