@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from mixopt.bench import BenchTable, load_table
 from mixopt.bench.tables import PARAMETERS
 from mixopt.space import Fidelity, Layout
-from mixopt.surrogate import SurrogateSettings, fit_scale_surrogate, fit_surrogate
+from mixopt.surrogate import Prediction, SurrogateSettings, fit_scale_surrogate, fit_surrogate
 
 Array = np.ndarray
 
@@ -50,7 +50,8 @@ def at(table: BenchTable, size: float, step: float) -> tuple[Array, Array]:
     return table.X[rows], table.Y[rows]
 
 
-def judge(prediction, Y: Array) -> dict[str, float]:
+def judge(prediction: Prediction, Y: Array) -> dict[str, float]:
+    """Figures of predictions against losses ``n x m``, means over metrics."""
     error = prediction.mean - Y
     ranks = [spearmanr(a, b)[0] for a, b in zip(prediction.mean.T, Y.T, strict=True)]
     unit = Y.std(0)
@@ -63,6 +64,7 @@ def judge(prediction, Y: Array) -> dict[str, float]:
 
 
 def run(task: Task, seed: int) -> list[dict[str, object]]:
+    """Rows of one task and subset, one per method."""
     table = load_table(task.table)
     rng = np.random.default_rng(seed)
     (lowX, lowY), (X, Y) = (at(table, size, task.step) for size in (task.low, task.high))

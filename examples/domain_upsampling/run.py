@@ -20,7 +20,7 @@ from mixopt.report.effects import controls_table
 from mixopt.report.tables import render
 from mixopt.report.tradeoff import trade_off_table, write_trade_off
 from mixopt.space import Schedule
-from mixopt.study.attribute import BASE, SCHEDULE, STATIC, control_schedules, controls
+from mixopt.study.attribute import BASE, SCHEDULE, STATIC, Controls, control_schedules, controls
 from mixopt.study.compare import OBJECTIVE, comparison_values, paired_effects
 from mixopt.study.cost import trained_tokens
 from mixopt.tune import Progress
@@ -45,20 +45,10 @@ def weighted(values: dict[str, float]) -> dict[str, float]:
     return {OBJECTIVE: values[OBJECTIVE], **found}
 
 
-def main() -> None:
-    """Search, confirm beside the fixed endings, and hold the claims to the numbers."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--out", type=Path, default=Path("runs/domain_upsampling"))
-    parser.add_argument("--results", type=Path)
-    given = parser.parse_args()
-    began = time.time()
-    job = Job.open(HERE / "study.yaml", given.out)
-    done = run_job(job, say=print, progress=Progress())
-    searched = done.recommendation.schedule
+def trained(job: Job, searched: Schedule) -> tuple[dict[str, Schedule], dict]:
+    """The controls' schedules; per label every seed's metrics on the confirmation split."""
     study = job.existing_study()
-
-    base = study.space.baseline_schedule
-    made = control_schedules(searched)
+    base, made = study.space.baseline_schedule, control_schedules(searched)
     schedules = {"base": base}
     for fraction in FRACTIONS:
         schedules[f"fixed {fraction:.0%}"] = Schedule.two_phase(
@@ -66,38 +56,63 @@ def main() -> None:
         )
     schedules |= {"searched": searched, "static": made[STATIC]}
     comparison = run_comparison(job, study, schedules, SEEDS, Progress())
-    values = comparison_values(study, comparison)
-    print(f"\nwall time {time.time() - began:.0f} s")
+    return made, comparison_values(study, comparison)
 
-    sums = {label: [weighted(v) for v in runs] for label, runs in values.items()}
-    against = {k: paired_effects(v, sums["base"]) for k, v in sums.items() if k != "base"}
-    print(
-        f"{'against the base':<16}"
-        + "".join(f"{n:>26}" for n in ("objective", "target", "general"))
-    )
+
+def print_effects(against: dict) -> None:
+    """Every ending against the base mixture, one line each."""
+    headings = "".join(f"{n:>26}" for n in ("objective", "target", "general"))
+    print(f"{'against the base':<16}{headings}")
     for label, effects in against.items():
-        print(
-            f"{label:<16}"
-            + "".join(f"{e.mean:+10.4f} [{e.low:+.3f}, {e.high:+.3f}]" for e in effects.values())
-        )
-    fixed = [k for k in against if k.startswith("fixed")]
-    best = min(fixed, key=lambda k: against[k][OBJECTIVE].mean)
-    gap = paired_effects(sums["searched"], sums[best])[OBJECTIVE]
-    trials = study.spent().trials
-    print(
-        f"searched - {best}: {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], "
-        f"{trials} search trials against {len(fixed) * SEEDS + SEEDS} fixed runs"
-    )
+        cells = "".join(f"{e.mean:+10.4f} [{e.low:+.3f}, {e.high:+.3f}]" for e in effects.values())
+        print(f"{label:<16}{cells}")
 
-    cause = controls(
-        made, {SCHEDULE: values["searched"], BASE: values["base"], STATIC: values["static"]}
-    )
-    curve: TradeOff = trade_off_job(job, TARGET, GENERAL, slack=0.1)
+
+def show(job: Job, cause: Controls, curve: TradeOff) -> None:
+    """Tables and figure of what order and exposure do, and of the trade-off."""
     from rich.console import Console
 
     console = Console(width=120)
     console.print(render(controls_table(cause)), render(trade_off_table(curve)))
     print(f"wrote {write_trade_off(curve, job.out)}")
+
+
+def written(path: Path, results: dict) -> None:
+    """Keep the results, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def main() -> None:
+    """Search, confirm beside the fixed endings, and hold the claims to the numbers."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path("runs/domain_upsampling"))
+    parser.add_argument("--results", type=Path)
+    given, began = parser.parse_args(), time.time()
+    job = Job.open(HERE / "study.yaml", given.out)
+    searched = run_job(job, say=print, progress=Progress()).recommendation.schedule
+    made, values = trained(job, searched)
+    print(f"\nwall time {time.time() - began:.0f} s")
+
+    sums = {label: [weighted(v) for v in runs] for label, runs in values.items()}
+    against = {k: paired_effects(v, sums["base"]) for k, v in sums.items() if k != "base"}
+    print_effects(against)
+    fixed = [k for k in against if k.startswith("fixed")]
+    best = min(fixed, key=lambda k: against[k][OBJECTIVE].mean)
+    gap = paired_effects(sums["searched"], sums[best])[OBJECTIVE]
+    study = job.existing_study()
+    trials, runs = study.spent().trials, len(fixed) * SEEDS + SEEDS
+    print(
+        f"searched - {best}: {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], "
+        f"{trials} search trials against {runs} fixed runs"
+    )
+    cause = controls(
+        made, {SCHEDULE: values["searched"], BASE: values["base"], STATIC: values["static"]}
+    )
+    curve = trade_off_job(job, TARGET, GENERAL, slack=0.1)
+    show(job, cause, curve)
     cost = trained_tokens(study)
     print(cost)
     results = {
@@ -107,26 +122,29 @@ def main() -> None:
         "best fixed": best,
         "searched - best fixed": gap.model_dump(),
         "search trials": trials,
-        "fixed runs": len(fixed) * SEEDS + SEEDS,
+        "fixed runs": runs,
+        **_caused(cause, curve),
+        "tokens": {"of the schedules": cost.scheduled, "trained": cost.trained},
+        "values": values,
+    }
+    if given.results:
+        written(given.results, results)
+
+    # What the example is there to show.
+    assert gap.low <= 0, "the searched ending must not be clearly worse than the best fixed one"
+    assert trials < runs
+    assert against["searched"][OBJECTIVE].high < 0, "an ending must beat the base mixture clearly"
+    assert cost.trained < 0.75 * cost.scheduled, "trunks must be shared"
+
+
+def _caused(cause: Controls, curve: TradeOff) -> dict:
+    return {
         "order": _plain({"x": cause.order})["x"],
         "exposure": _plain({"x": cause.exposure})["x"],
         "order share": cause.order_share,
         "trade-off": [c.model_dump(mode="json") for c in curve.levels],
         "chosen at slack 0.1": curve.chosen.model_dump(mode="json"),
-        "tokens": {"of the schedules": cost.scheduled, "trained": cost.trained},
-        "values": values,
     }
-    if given.results:
-        given.results.parent.mkdir(parents=True, exist_ok=True)
-        part = given.results.with_suffix(".part")
-        part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, given.results)
-
-    # What the example is there to show.
-    assert gap.low <= 0, "the searched ending must not be clearly worse than the best fixed one"
-    assert trials < len(fixed) * SEEDS + SEEDS
-    assert against["searched"][OBJECTIVE].high < 0, "an ending must beat the base mixture clearly"
-    assert cost.trained < 0.75 * cost.scheduled, "trunks must be shared"
 
 
 def _plain(effects: dict) -> dict:

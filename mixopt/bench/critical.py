@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixopt.bench.tables import BenchError, BenchTable, load_table
 from mixopt.laws.critical import CriticalShare, critical_share, share_noise
+
+Array = NDArray[np.float64]
 
 
 def critical(
@@ -40,6 +43,36 @@ def critical(
         SurrogateError: If no share keeps the old loss.
     """
     table = load_table(table) if isinstance(table, str) else table
+    base, column = _columns(table, old)
+    if step not in column:
+        steps = list(column)
+        raise BenchError(
+            f"the step must be one of the table's {steps[0]} to {steps[-1]}; got {step}",
+            f"choose among {', '.join(map(str, steps))}",
+        )
+    noise = share_noise([v[0] for v in column.values()], [v[1] for v in column.values()])
+    found = {
+        s: critical_share(*runs, base, noise=noise, level=level, seed=seed)
+        for s, runs in column.items()
+    }
+    answer = found[step]
+    return {
+        "table": table.name,
+        "step": step,
+        **_row(answer),
+        "interval": [answer.low, answer.high],
+        "level": level,
+        "base_loss": base,
+        "law": {"c": answer.law.c, "k": answer.law.k, "b": answer.law.b},
+        "shares": column[step][0].tolist(),
+        "losses": column[step][1].tolist(),
+        "noise_sd": noise,
+        "horizon": [{"step": s, **_row(one)} for s, one in found.items()],
+    }
+
+
+def _columns(table: BenchTable, old: str) -> tuple[float, dict[int, tuple[Array, Array]]]:
+    """The base checkpoint's loss, and per step the old shares and losses of the runs."""
     if old not in table.domains:
         raise BenchError(
             f"the old source must be one of {', '.join(table.domains)}; got {old!r}",
@@ -52,35 +85,11 @@ def critical(
             f"{base.sum()}",
             "use the table continual",
         )
-    steps = sorted({int(s) for s in table.steps[~base]})
-    if step not in steps:
-        raise BenchError(
-            f"the step must be one of the table's {steps[0]} to {steps[-1]}; got {step}",
-            f"choose among {', '.join(map(str, steps))}",
-        )
     share, column = table.X[:, table.domains.index(old)], {}
-    for s in steps:
-        rows = np.flatnonzero((table.steps == s) & ~base)
-        column[s] = (share[rows], loss[rows])
-    noise = share_noise([v[0] for v in column.values()], [v[1] for v in column.values()])
-    base_loss = float(loss[base][0])
-    found = {
-        s: critical_share(*column[s], base_loss, noise=noise, level=level, seed=seed) for s in steps
-    }
-    answer = found[step]
-    return {
-        "table": table.name,
-        "step": step,
-        **_row(answer),
-        "interval": [answer.low, answer.high],
-        "level": level,
-        "base_loss": base_loss,
-        "law": {"c": answer.law.c, "k": answer.law.k, "b": answer.law.b},
-        "shares": column[step][0].tolist(),
-        "losses": column[step][1].tolist(),
-        "noise_sd": noise,
-        "horizon": [{"step": s, **_row(found[s])} for s in steps],
-    }
+    for step in sorted({int(s) for s in table.steps[~base]}):
+        rows = np.flatnonzero((table.steps == step) & ~base)
+        column[step] = (share[rows], loss[rows])
+    return float(loss[base][0]), column
 
 
 def _row(answer: CriticalShare) -> dict[str, float]:

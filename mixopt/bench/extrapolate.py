@@ -118,13 +118,13 @@ def _joint(seen: BenchTable, wanted: BenchTable) -> Forecast:
 
 
 def _target(seen: BenchTable, wanted: BenchTable) -> Forecast:
-    """What a study says of its target: nested laws with tied exponents and a back-tested width."""
+    """What ``predict_target`` says: one process per metric, its width and theirs back-tested."""
     sizes, steps = np.unique(seen.parameters), np.unique(seen.steps)
     losses = np.transpose(_curves(seen, wanted), (1, 3, 0, 2))
     target = float(wanted.parameters[0]), float(wanted.tokens[0])
     got = predict_target(sizes, steps * STEP_TOKENS, losses, target)
-    # Errors of the metrics go together, so their widths add up.
-    return _overall(seen, got.mean), _overall(seen, got.sd)
+    weights = np.array([seen.weights.get(metric, 0.0) for metric in seen.metrics])
+    return got.combined(weights / weights.sum())
 
 
 def _last_seen(seen: BenchTable, wanted: BenchTable) -> Forecast:

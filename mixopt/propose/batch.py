@@ -69,19 +69,8 @@ def propose_batch(
     Raises:
         StudyError: If a name or count is wrong, or the space has no q new schedules.
     """
-    if method not in (*_METHODS, "thompson"):
-        raise StudyError(
-            f"the method of proposing must be one of {sorted([*_METHODS, 'thompson'])}; got "
-            f"{method!r}",
-            "thompson is the default",
-        )
-    count = 0 if replicates == "auto" else replicates
-    if q < 1 or not 0 <= count <= q:
-        raise StudyError(
-            f"a batch needs at least one trial and no more replicates than trials; got {q} trials "
-            f"and {count} replicates",
-            "ask for at least one",
-        )
+    count = 0 if isinstance(replicates, str) else replicates
+    _require(method, q, count)
     problem = Problem.of(space, objective, surrogate, evidence)
     rng = np.random.default_rng(seed)
     waiting = np.array([problem.encode(s) for s in pending]).reshape(-1, problem.X.shape[1])
@@ -100,6 +89,21 @@ def propose_batch(
         repeats, kept = worth_repeating(problem, np.array(rows), pool, seed, q // 2)
         again, rows = list(repeats), [rows[i] for i in kept]
     return [problem.decode(row) for row in [*again, *rows]]
+
+
+def _require(method: str, q: int, count: int) -> None:
+    if method not in (*_METHODS, "thompson"):
+        raise StudyError(
+            f"the method of proposing must be one of {sorted([*_METHODS, 'thompson'])}; got "
+            f"{method!r}",
+            "thompson is the default",
+        )
+    if q < 1 or not 0 <= count <= q:
+        raise StudyError(
+            f"a batch needs at least one trial and no more replicates than trials; got {q} trials "
+            f"and {count} replicates",
+            "ask for at least one",
+        )
 
 
 def _incumbent(problem: Problem) -> Array:
@@ -213,8 +217,11 @@ def _draw_minima(
 
 
 def _paying(problem: Problem, decision: Decision, score: Score, both: list[Array]) -> Array:
-    """The free rows, or those off known trunks where their best has more gain per token."""
-    if not len(both[1]):
+    """The free rows, or those off known trunks where their best has more gain per token.
+
+    The first draw of a batch stays free: endings off known trunks alone can all lie off a bad one.
+    """
+    if decision.first() or not len(both[1]):
         return both[0]
     best = np.array([part[int(np.argmin(evaluate(score, part)))] for part in both])
     worth = decision.gain_per_share(problem, best)

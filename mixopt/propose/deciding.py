@@ -51,6 +51,7 @@ class Decision:
     sharing: Sharing
     trained: Sequence[Schedule]
     seed: int = 0
+    _asked: int = field(default=0, repr=False)
     _paths: Score | None = field(default=None, repr=False)
     _least: Array = field(default_factory=lambda: np.empty(0), repr=False)
 
@@ -60,6 +61,11 @@ class Decision:
             return
         self.trained = [*self.trained, *(problem.decode(row) for row in rows)]
         self._least = np.minimum(self._known(problem), self._drawn(problem, np.array(rows)).min(1))
+
+    def first(self) -> bool:
+        """Whether this is the first choice of the batch."""
+        self._asked += 1
+        return self._asked == 1
 
     def gain_per_share(self, problem: Problem, rows: Array) -> Array:
         """Expected improvement over the share to train, for rows ``n x D``."""

@@ -148,10 +148,12 @@ def _interval(estimate: Any) -> str:
 def _facts(data: ReportData) -> list[tuple[str, str]]:
     objective = " + ".join(f"{w:.3g} {n}" for n, w in data.objective.weights.items() if w)
     facts = [("objective", objective)]
+    differ = data.recommendation.target if data.recommendation else None
     if data.fidelity is not None:
-        facts.append(("trials", _fidelity(data.fidelity)))
-    if data.space.target is not None:
-        facts.append(("target", _fidelity(data.space.target)))
+        facts.append(("trials, at most" if differ else "trials", _fidelity(data.fidelity)))
+    target = differ or data.space.target
+    if target is not None:
+        facts.append(("target", _fidelity(target)))
     if data.stop_reason:
         facts.append(("stopped", data.stop_reason))
     return facts

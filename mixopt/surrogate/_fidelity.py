@@ -72,7 +72,7 @@ class ScalePrior:
     kappa: tuple[float, float] = (0.0, 0.3)
     log_sd: tuple[float, ...] = (0.0, -1.0, -1.0, -2.0, -2.0, -2.0, -1.5, -2.0, -2.0, -2.5, -2.5)
     log_sd_width: tuple[float, ...] = (0.5, 1.0, 0.5, 0.5, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
-    reducible: float = 0.2
+    reducible: float = 0.3
 
     def vectors(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of all hyperparameters."""

@@ -99,7 +99,10 @@ def test_what_cannot_be_extrapolated_is_refused():
 
 
 def test_ours_beats_the_nested_laws_on_redpajama(data):
-    rows = extrapolate(load_table("redpajama", data), methods=["mixopt", "joint", "nested-laws"])
+    table = load_table("redpajama", data)
+    # A third of the steps: the figures of all are those of the benchmarks.
+    few = table.take(np.isin(table.steps, [10_000, 13_000, 16_000, 20_000, 30_000]))
+    rows = extrapolate(few, methods=["mixopt", "joint", "nested-laws"])
     theirs = rows[2]["mae"]
     for ours in rows[:2]:
         assert ours["mixtures"] == 20
