@@ -13,7 +13,7 @@ from mixopt.laws.mixing import (
     LogLinear,
     Power,
 )
-from mixopt.laws.phases import effective_mixture, position_weights
+from mixopt.laws.phases import effective_mixture, position_weights, rate_fractions
 from mixopt.laws.repetition import effective_tokens, effective_weights, worth_per_token
 from mixopt.laws.scaling import PowerFit, PowerPrior, fit_power, nested_prediction
 from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, mass_features, shared_value
@@ -45,6 +45,7 @@ __all__ = [
     "mass_features",
     "nested_prediction",
     "position_weights",
+    "rate_fractions",
     "shared_value",
     "worth_per_token",
 ]

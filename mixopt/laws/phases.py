@@ -4,6 +4,10 @@ A token read at position t in [0, 1] of training counts in proportion to exp(kap
 over [a, b] has weight G(b) - G(a) with G(t) = expm1(kappa t) / expm1(kappa). At kappa = 0 the
 effective mixture is the exposure; a large kappa looks at the end of training only. A phase whose
 fraction is 0 has weight 0 whatever kappa is, so its weights cannot influence anything.
+
+Where the learning rate is not constant, t is not the share of the tokens but that of the rate
+summed over them (:func:`rate_fractions`): a token moves the model in proportion to the rate it is
+read at, and is forgotten in proportion to the rates that follow.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mixopt.laws._arrays import Array, namespace
+from mixopt.space.layout import RateClock
 
 _SERIES_BELOW = 1e-3
 
@@ -79,3 +84,34 @@ def effective_mixture_slope(kappa: Array, W: Array, F: Array) -> Array:
     """Derivative of :func:`effective_mixture` in kappa, same shape."""
     omega = position_weights_slope(kappa[..., None, None], F)
     return np.asarray(np.einsum("...np,npd->...nd", omega, W))
+
+
+def rate_fractions(clock: RateClock | None, F: Any) -> Any:
+    """Each phase's share of the learning rate summed over the run.
+
+    Args:
+        clock: How the rate falls; None to leave the fractions as they are.
+        F: ``... x P`` shares of the training tokens.
+
+    Returns:
+        ``... x P`` shares that sum to 1 (numpy or torch, as given).
+    """
+    if clock is None:
+        return F
+    start, end = _edges(F)
+    xp = namespace(F)
+    table = xp.asarray(clock.table, dtype=F.dtype)
+    shared = _read(table, end) - _read(table, start)
+    follows = xp.asarray([float(own is None) for own in clock.own], dtype=F.dtype)
+    own = xp.asarray([own or 0.0 for own in clock.own], dtype=F.dtype)
+    rates = follows * shared + (1.0 - follows) * own * F
+    return rates / rates.sum(-1)[..., None]
+
+
+def _read(table: Any, t: Any) -> Any:
+    """The table at ``t`` in [0, 1], linear between its entries."""
+    last = len(table) - 1
+    place = t * last
+    below = place.astype(np.int64) if isinstance(t, np.ndarray) else place.long()
+    below = below.clip(0, last - 1)
+    return table[below] + (place - below) * (table[below + 1] - table[below])

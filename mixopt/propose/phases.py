@@ -15,7 +15,7 @@ within what the space allows the phase they came from.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,13 @@ from mixopt.laws import (
     Units,
     effective_weights,
     fit_shared,
+    rate_fractions,
     shared_value,
 )
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.threads import one_thread
-from mixopt.space import Frozen, Objective, PhaseSpace, Polytope, Schedule, SearchSpace
-from mixopt.space.layout import Repetition
+from mixopt.space import Frozen, Layout, Objective, PhaseSpace, Polytope, Schedule, SearchSpace
 from mixopt.space.polytope import stack
 
 Array = NDArray[np.float64]
@@ -394,18 +394,22 @@ def fitted_losses(
     shape = SharedShape(own, len(space.names), classes, W.shape[1])
     repeated = layout.repetition
     seen = W if repeated is None else effective_weights(repeated, W, F, repeated.trials)
+    F = rate_fractions(layout.clock, F)
     fits = fit_shared(shape, seen, F, evidence.Y[:, used], masks=masks, seed=seed)
-    return [_loss(fit, weights, repeated) for fit in fits]
+    return [_loss(fit, weights, layout) for fit in fits]
 
 
-def _loss(fit: SharedFit, weights: Array, repeated: Repetition | None) -> Loss:
+def _loss(fit: SharedFit, weights: Array, layout: Layout) -> Loss:
     theta, share = torch.as_tensor(fit.theta), torch.as_tensor(fit.weights)
     units = Units(torch.as_tensor(fit.scales.low), torch.as_tensor(fit.scales.sd))
     w = torch.as_tensor(weights)
+    # More phases than the space has follow the run's rule: theirs were for other lengths.
+    clock = layout.clock and replace(layout.clock, own=(None,))
 
     def loss(W: Tensor, F: Tensor) -> Tensor:
-        if repeated is not None:
-            W = effective_weights(repeated, W, F, repeated.target)
+        if layout.repetition is not None:
+            W = effective_weights(layout.repetition, W, F, layout.repetition.target)
+        F = rate_fractions(clock, F)
         values = shared_value(fit.shape, units, theta, W, F)
         found: Tensor = torch.einsum("bnm,b,m->n", values, share, w)
         return found

@@ -26,6 +26,21 @@ class Repetition:
 
 
 @dataclass(frozen=True)
+class RateClock:
+    """How far learning has come after a share of the tokens, where the rate is not constant.
+
+    Args:
+        table: The rate over its peak, summed from the start of the run, at equal steps from 0 to 1
+            of the tokens.
+        own: Per phase, the mean rate of a rule of its own over the run's peak; None where it
+            follows the run's.
+    """
+
+    table: tuple[float, ...]
+    own: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Layout:
     """The columns of a design matrix ``X``: ``n x D``.
 
@@ -39,6 +54,7 @@ class Layout:
         rates: For each searched number of a learning-rate rule the phase it belongs to, -1 for the
             whole run.
         repetition: How much repeated tokens are worth; None where a token is a token.
+        clock: How the learning rate falls; None where it is constant, or not known.
 
     Raises:
         SpaceError: If either is below one.
@@ -48,6 +64,7 @@ class Layout:
     phases: int = 1
     rates: tuple[int, ...] = ()
     repetition: Repetition | None = None
+    clock: RateClock | None = None
 
     def trained_on(self, tokens: float) -> Layout:
         """The layout of rows that were trained on so many tokens."""

@@ -16,12 +16,15 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from mixopt.errors import SpaceError
 from mixopt.space.frozen import Frozen
+from mixopt.space.layout import RateClock
 from mixopt.space.mixture import LearningRate
 
 Array = NDArray[np.float64]
 
 #: Significant digits of a decoded rate, so that one that was written and read back is the same.
 DIGITS = 8
+#: Steps in which a rate is summed.
+TICKS = 256
 
 Name = Literal["peak", "warmup"]
 
@@ -216,6 +219,28 @@ def chosen_rule(
         if axis.phase == phase
     }
     return given.rule({str(name): value for name, value in found.items()})
+
+
+def rate_clock(run: LearningRate | None, phases: Sequence[LearningRate | None]) -> RateClock | None:
+    """The clock of a run's rule and its phases' own; None where every rate is the same throughout.
+
+    A rule that names no peak is taken to have the run's.
+    """
+    rule = run or LearningRate()
+    steps = (np.arange(TICKS) + 0.5) / TICKS
+    table = np.concatenate([[0.0], np.cumsum([rule.factor(float(t)) for t in steps]) / TICKS])
+    top = rule.peak
+    own = tuple(
+        None
+        if other is None
+        else float(np.mean([other.factor(float(t)) for t in steps]))
+        * (other.peak / top if other.peak and top else 1.0)
+        for other in phases
+    )
+    constant = np.allclose(np.diff(table) * TICKS, 1.0)
+    if constant and all(value is None or abs(value - 1) < 1e-9 for value in own):
+        return None
+    return RateClock(tuple(float(v) for v in table), own)
 
 
 def _kind(value: Any) -> str:

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from mixopt.errors import SpaceError
 from mixopt.space.constraints import slice_polytope
 from mixopt.space.frozen import Frozen
-from mixopt.space.layout import Layout, Repetition
+from mixopt.space.layout import Layout, RateClock, Repetition
 from mixopt.space.mixture import Domain, LearningRate, Mixture
 from mixopt.space.phase_space import PhaseSpace, Ties, check_phase, require_known
 from mixopt.space.polytope import Polytope
@@ -26,6 +26,7 @@ from mixopt.space.rates import (
     RateChoice,
     chosen_rule,
     draw_rates,
+    rate_clock,
 )
 from mixopt.space.schedule import Fidelity, Phase, Schedule
 from mixopt.space.tree import (
@@ -167,7 +168,13 @@ class SearchSpace(Frozen):
             len(self.phases),
             tuple(axis.phase for axis in self.rate_axes),
             self._repetition,
+            self._clock,
         )
+
+    @cached_property
+    def _clock(self) -> RateClock | None:
+        rules = [chosen_rule(p.learning_rate, self.rate_axes, i) for i, p in enumerate(self.phases)]
+        return rate_clock(self.usual_rule, rules) if len(self.phases) > 1 else None
 
     @cached_property
     def _repetition(self) -> Repetition | None:

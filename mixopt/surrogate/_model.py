@@ -15,7 +15,7 @@ from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNorm
 from linear_operator.operators import RootLinearOperator
 from torch import Tensor
 
-from mixopt.laws import effective_weights
+from mixopt.laws import effective_weights, rate_fractions
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
@@ -127,6 +127,7 @@ class StackModel(Model):
         repeated = self.layout.repetition
         if repeated is not None:
             W = effective_weights(repeated, W, F, repeated.target)
+        F = rate_fractions(self.layout.clock, F)
         rows = W[..., self.order], F, self.layout.rate_part(X)
         return rows, self.gp.kernel.embed(*rows)
 

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mixopt.errors import SurrogateError
-from mixopt.laws import effective_weights
+from mixopt.laws import effective_weights, rate_fractions
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
@@ -219,6 +219,7 @@ def fit_surrogate(
     named = tuple(domains[j] for j in order)
     if layout.repetition is not None:
         W = effective_weights(layout.repetition, W, F, layout.repetition.trials)
+    F = rate_fractions(layout.clock, F)
     data = Data(W[..., order], F, layout.rate_part(X), Y, tuple(metrics), named, seed)
     members = _fit_members(data, _known_noise(Yvar, Y), settings)
     return _assemble(layout, order, data, members, tuple(domains), Yvar)
