@@ -17,7 +17,13 @@ from scipy.stats import spearmanr
 from mixopt.bench import BenchTable, load_table
 from mixopt.bench.tables import PARAMETERS
 from mixopt.space import Fidelity, Layout
-from mixopt.surrogate import Prediction, SurrogateSettings, fit_scale_surrogate, fit_surrogate
+from mixopt.surrogate import (
+    Prediction,
+    SurrogateSettings,
+    fidelity_agreement,
+    fit_scale_surrogate,
+    fit_surrogate,
+)
 
 Array = np.ndarray
 
@@ -38,6 +44,8 @@ class Task:
 TASKS = (
     Task("redpajama", PARAMETERS["70M"], PARAMETERS["305M"], 20_000, 20, 4, 8),
     Task("redpajama", PARAMETERS["70M"], PARAMETERS["305M"], 20_000, 20, 10, 8),
+    Task("pile3", PARAMETERS["160M"], PARAMETERS["410M"], 60_000, 6, 6, 3),
+    Task("pile3", PARAMETERS["160M"], PARAMETERS["410M"], 60_000, 6, 12, 3),
     Task("regmix", 1e6, 6e7, 0, 64, 4, 13),
     Task("regmix", 1e6, 6e7, 0, 64, 16, 13),
 )
@@ -46,7 +54,8 @@ EFFORT = SurrogateSettings(restarts=4, laws=("effective data",))
 
 def at(table: BenchTable, size: float, step: float) -> tuple[Array, Array]:
     """Mixtures and losses of one fidelity."""
-    rows = np.flatnonzero((table.parameters == size) & (table.steps == step))
+    there = (table.parameters == size) & (table.steps == step)
+    rows = np.flatnonzero(there & np.isfinite(table.Y).all(1))
     return table.X[rows], table.Y[rows]
 
 
@@ -73,7 +82,8 @@ def run(task: Task, seed: int) -> list[dict[str, object]]:
     metrics = [table.metrics[i] for i in kept]
     order = rng.permutation(len(X))
     dear, rest = order[: task.dear], order[task.dear :]
-    match = [int(np.abs(lowX - X[i]).sum(1).argmin()) for i in dear]
+    # The nearest mixtures of the small size: the same ones, where a table has them.
+    match = list(dict.fromkeys(int(np.abs(lowX - X[i]).sum(1).argmin()) for i in dear))
     others = [i for i in rng.permutation(len(lowX)) if i not in match]
     cheap = np.array(match + others[: task.cheap - len(match)])
     rows = np.vstack([lowX[cheap], X[dear]])
@@ -105,8 +115,27 @@ def run(task: Task, seed: int) -> list[dict[str, object]]:
     return out
 
 
+def agreement(name: str, step: float) -> list[dict[str, object]]:
+    """Rank agreement of every two sizes of a table at one step."""
+    table = load_table(name)
+    rows = np.flatnonzero((table.steps == step) & np.isfinite(table.Y).all(1))
+    part = table.take(rows)
+    tokens = np.full(len(part), max(step, 1.0) * 1_048_576)
+    return [
+        {
+            "table": name,
+            "method": "rank agreement",
+            "low": found.low.parameters,
+            "high": found.high.parameters,
+            "mixtures": found.mixtures,
+            "spearman": found.spearman,
+        }
+        for found in fidelity_agreement(part.X, part.parameters, tokens, part.Y)
+    ]
+
+
 if __name__ == "__main__":
-    seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
-    print(
-        json.dumps([row for task in TASKS for seed in seeds for row in run(task, seed)], indent=1)
-    )
+    seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    found = [row for task in TASKS for seed in seeds for row in run(task, seed)]
+    found += [*agreement("redpajama", 30_000), *agreement("regmix", 0)]
+    print(json.dumps(found, indent=1))
