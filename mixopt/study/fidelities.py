@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mixopt.study.study import Study
     from mixopt.surrogate import ScaleSurrogate, Surrogate
 
+#: Factor in parameters or tokens beyond the highest trials from which a reader is warned.
+FAR = 4.0
+
 #: A schedule and where it is run.
 Placed = tuple[Schedule, Fidelity]
 
@@ -201,6 +204,12 @@ def _notes(study: Study, surrogate: ScaleSurrogate, top: Fidelity, runs: int) ->
         f"({_named(top)}); the level there is known to {1.96 * level:.3g} (95 %), which moves all "
         "schedules alike"
     ]
+    far = max(surrogate.target.parameters / top.parameters, surrogate.target.tokens / top.tokens)
+    if far > FAR:
+        said.append(
+            f"the target lies a factor of {far:.3g} beyond the highest trials: how mixtures rank "
+            "there is extrapolated too, so confirm at the largest run you can afford"
+        )
     if not surrogate.agreement:
         said.append("no two fidelities share three schedules: their rank agreement is not known")
     worst = min(surrogate.agreement, key=lambda a: a.spearman, default=None)

@@ -98,6 +98,7 @@ def test_a_target_beyond_all_trials(build):
     assert found.target == far
     assert found.predicted.mean < found.best_observed.value
     assert found.predicted.sd > 0.02
+    assert any("the target lies a factor of 10 beyond the highest" in n for n in found.notes)
 
 
 def test_runs_attached_from_elsewhere_keep_their_fidelity(build):
