@@ -34,7 +34,7 @@ def ordered_fidelities(
     """Different fidelities, cheapest first; none where there is only one to choose from.
 
     Raises:
-        StudyError: If one fidelity is given beside several, or a dearer one is not larger.
+        StudyError: If another than the highest is given as the one fidelity beside several.
     """
     found = tuple(sorted(set(fidelities), key=lambda f: (f.flops, f.parameters)))
     if found and fidelity is not None and fidelity != found[-1]:
@@ -138,21 +138,30 @@ def place_proposed(
         study.config.fidelities,
         left=float(left),
     )
-    return paid(study, list(zip(schedules, sizes, strict=False)))
+    return paid(study, list(zip(schedules, sizes, strict=False)), step_down=True)
 
 
-def paid(study: Study, placed: Sequence[Placed]) -> list[Placed]:
-    """Those of the runs, in this order, that the budget still pays for."""
+def paid(study: Study, placed: Sequence[Placed], step_down: bool = False) -> list[Placed]:
+    """Those of the runs, in this order, that the budget still pays for.
+
+    Args:
+        study: Has the budget.
+        placed: The runs wanted.
+        step_down: Whether a run that cannot be paid for is made at a cheaper fidelity.
+    """
     if study.budget is None:
         return list(placed)
     left = study.budget.left(study.spent())
     kept = []
     for schedule, size in placed:
-        cost = {"trials": 1.0, "tokens": float(size.tokens), "flops": size.flops}
-        if any(left[k] * (1 + 1e-9) < cost[k] for k in cost if k in left):
-            continue
-        left |= {k: left[k] - cost[k] for k in cost if k in left}
-        kept.append((schedule, size))
+        below = [f for f in study.config.fidelities[::-1] if f.flops < size.flops and step_down]
+        for choice in (size, *below):
+            cost = {"trials": 1.0, "tokens": float(choice.tokens), "flops": choice.flops}
+            if any(left[k] * (1 + 1e-9) < cost[k] for k in cost if k in left):
+                continue
+            left |= {k: left[k] - cost[k] for k in cost if k in left}
+            kept.append((schedule, choice))
+            break
     return kept
 
 

@@ -89,6 +89,18 @@ def test_the_budget_counts_what_each_trial_costs(build):
     assert "flops is spent" in study.stop_reason
 
 
+def test_a_dear_run_that_the_tokens_do_not_pay_for_is_made_cheaper(build):
+    # Nine runs of the first round, three of them dear, and two cheap ones are left.
+    tokens = 6 * CHEAP.tokens + 3 * DEAR.tokens + 2 * CHEAP.tokens
+    study = build(budget=TrialBudget(tokens=tokens))
+    tell_all(study, study.ask())
+    assert not study.should_stop()
+    last = study.ask()
+    assert [t.fidelity for t in last] == [CHEAP, CHEAP]
+    tell_all(study, last)
+    assert study.should_stop()
+
+
 def test_a_target_beyond_all_trials(build):
     far = Fidelity(parameters=10**8, tokens=10**10)
     space = SearchSpace(domains=NAMES, baseline="uniform", target=far)
