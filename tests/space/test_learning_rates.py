@@ -28,14 +28,15 @@ def make(ending=ENDING, run=None, **extra):
 
 def test_rules_without_anything_to_search_add_no_column_and_stay_rules():
     space = make({"peak": 1e-3, "warmup": 0.01}, {"warmup": 0.05})
-    assert space.layout == Layout(2, 2)
+    assert (space.layout.dim, space.layout.rates) == (Layout(2, 2).dim, ())
     assert isinstance(space.phases[1].learning_rate, LearningRate)
     assert space.phases[1].learning_rate == LearningRate(peak=1e-3, warmup=0.01)
 
 
 def test_searched_numbers_are_columns_the_runs_first():
     space = make(run={"peak": [1e-3, 2e-3, 4e-3]})
-    assert space.layout == Layout(2, 2, (-1, 1, 1))
+    assert space.layout.rates == (-1, 1, 1)
+    assert space.layout.dim == Layout(2, 2).dim + 3
     assert [(a.phase, a.name) for a in space.rate_axes] == [
         (-1, "peak"),
         (1, "peak"),
