@@ -5,7 +5,8 @@ the domains that a metric can use, with noise. The base mixture is free, so a ne
 run; an ending off a known trunk costs its own phase. Regret is that of the schedule with the least
 expected objective, against the best of many drawn schedules improved by gradient.
 
-    python benchmarks/trunks.py [--seeds 6] [--rounds 7] > benchmarks/results/trunks.json
+    python benchmarks/trunks.py [--late 0.5 0.8] > benchmarks/results/trunks_late.json
+    python benchmarks/trunks.py --late 0.2 0.5 > benchmarks/results/trunks_early.json
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
 DOMAINS = ("books", "code", "forum", "math", "web")
 POINTS = (0.7, 0.8, 0.9)
-NOISE = 0.005
+NOISE = 0.002
 QUICK = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
+#: Whole runs of FLOPs after which regrets are compared.
+SPENT = (8, 12, 16, 20, 24)
 METHODS = ("per FLOP", "a third", "never")
 
 
@@ -40,19 +43,19 @@ def make_space() -> SearchSpace:
     return SearchSpace(domains=DOMAINS, phases=(PhaseSpace(), ending), baseline="uniform")
 
 
-def landscape(seed: int) -> Callable[[torch.Tensor], torch.Tensor]:
+def landscape(seed: int, late: tuple[float, float]) -> Callable[[torch.Tensor], torch.Tensor]:
     """Losses ``n x 5`` of weights: 2 + .5 (.05 + use . mixture)^-.4, late tokens counting more."""
     rng = np.random.default_rng([17, seed])
     use = rng.uniform(0.0, 0.25, (5, 5))
     np.fill_diagonal(use, 1.0)
-    table, late = torch.as_tensor(use), float(rng.uniform(0.2, 0.5))
+    table, weight = torch.as_tensor(use), float(rng.uniform(*late))
     layout = make_space().layout
 
     def losses(X: torch.Tensor) -> torch.Tensor:
         W, F = layout.split(X)
         exposure = (W * F[..., None]).sum(-2)
         last = torch.where(F[..., -1:] > 1e-9, W[..., -1, :], W[..., 0, :])
-        z = (1 - late) * exposure + late * last
+        z = (1 - weight) * exposure + weight * last
         return 2 + 0.5 * (0.05 + z @ table.T) ** -0.4
 
     return losses
@@ -81,9 +84,11 @@ def every_third() -> Callable[..., np.ndarray]:
     return paying
 
 
-def run(method: str, seed: int, rounds: int, size: int) -> list[tuple[float, float]]:
+def run(
+    method: str, seed: int, late: tuple[float, float], rounds: int, size: int
+) -> list[tuple[float, float]]:
     """Whole runs' worth of FLOPs trained and regret, after every round."""
-    space, truth = make_space(), landscape(seed)
+    space, truth = make_space(), landscape(seed, late)
     goal = np.random.default_rng([5, seed]).dirichlet(np.ones(5))
     objective = Objective(weights=dict(zip(DOMAINS, (goal / goal.sum()).tolist(), strict=True)))
     w = torch.as_tensor(objective.coefficients(list(DOMAINS)))
@@ -124,12 +129,36 @@ def flops_to(curve: list[tuple[float, float]], regret: float) -> float:
     return float("inf")
 
 
+def log_regret_at(curve: list[tuple[float, float]], spent: float) -> float:
+    """Log of the regret after so many whole runs: that of the last round they paid for."""
+    return float(np.log([max(r, 1e-5) for s, r in curve if s <= spent][-1]))
+
+
+def compared(curves: dict[str, list[list[tuple[float, float]]]]) -> dict[str, dict[str, object]]:
+    """Geometric mean regret at equal FLOPs, and its ratio to ``never``'s, paired by seed."""
+    out: dict[str, dict[str, object]] = {}
+    for name, levels in {**{str(s): (s,) for s in SPENT}, "mean of them": SPENT}.items():
+        at = {
+            m: np.array([np.mean([log_regret_at(c, s) for s in levels]) for c in found])
+            for m, found in curves.items()
+        }
+        for method, values in at.items():
+            gap = values - at["never"]
+            half = 2 * gap.std(ddof=1) / len(gap) ** 0.5
+            out.setdefault(name, {})[method] = {
+                "regret": round(float(np.exp(values.mean())), 5),
+                "ratio": [round(float(np.exp(gap.mean() + k * half)), 3) for k in (0, -1, 1)],
+            }
+    return out
+
+
 def main() -> None:
     """Print the JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batch", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--late", type=float, nargs=2, default=(0.5, 0.8))
     args = parser.parse_args()
     torch.set_num_threads(1)
     paying, curves = batch_module._paying, {}
@@ -137,21 +166,19 @@ def main() -> None:
         curves[method] = []
         for seed in range(args.seeds):
             batch_module._paying = every_third() if method == "a third" else paying
-            curves[method].append(run(method, seed, args.rounds, args.batch))
+            curves[method].append(run(method, seed, tuple(args.late), args.rounds, args.batch))
             print(method, seed, curves[method][-1][-1], file=sys.stderr, flush=True)
-    levels = (0.02, 0.01, 0.005)
+    levels = (0.01, 0.005, 0.0025)
     print(
         json.dumps(
             {
                 "command": f"python benchmarks/trunks.py --seeds {args.seeds} --rounds "
-                f"{args.rounds} --batch {args.batch}",
+                f"{args.rounds} --batch {args.batch} --late {args.late[0]} {args.late[1]}",
                 "whole runs to a regret (median)": {
                     m: {str(v): float(np.median([flops_to(c, v) for c in found])) for v in levels}
                     for m, found in curves.items()
                 },
-                "whole runs and regret per round (mean)": {
-                    m: np.mean(found, axis=0).round(5).tolist() for m, found in curves.items()
-                },
+                "regret after so many whole runs of FLOPs, and ratio to never": compared(curves),
                 "curves": curves,
             },
             indent=1,
