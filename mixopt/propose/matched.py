@@ -20,8 +20,8 @@ def matched_mixture(
     """The mixture whose shares are the objective's weights on the domains its metrics are named by.
 
     If every loss fell with the logarithm of its own domain's share, and by the same amount, this
-    mixture would be the best: minimising ``-sum_k w_k log x_k`` on the simplex gives ``x = w``. What
-    the objective asks of metrics that name no domain goes to the reference.
+    mixture would be the best: minimising ``-sum_k w_k log x_k`` on the simplex gives ``x = w``.
+    What the objective asks of metrics that name no domain goes to the reference.
 
     Args:
         names: Of the domains.

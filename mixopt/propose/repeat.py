@@ -69,7 +69,7 @@ def worth_repeating(
     menu = np.vstack([fresh, known, others])
     mu, _ = problem.expected(menu)
     C = np.cov(evaluate(problem.drawn(DRAWS, seed), menu).T)
-    left, again = list(range(len(fresh))), []
+    left, again = list(range(len(fresh))), list[int]()
     for _ in range(len(fresh)):
         repeats = list(range(len(fresh), len(fresh) + len(known))) if len(again) < most else []
         options = left + repeats
