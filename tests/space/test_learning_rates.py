@@ -53,7 +53,10 @@ def test_a_decoded_row_is_read_back_to_the_same_schedule(seed):
         schedule = space.decode(row)
         again = space.encode(schedule)
         assert space.decode(again) == schedule
-        np.testing.assert_allclose(again, row, atol=1e-6)
+        weights = space.layout.phases * space.layout.domains
+        # A weight under 1e-4 is read back as 0, and what it held goes to the others.
+        np.testing.assert_allclose(again[:weights], row[:weights], atol=2e-4)
+        np.testing.assert_allclose(again[weights:], row[weights:], atol=1e-6)
         assert space.broken(schedule) == []
 
 
