@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mixopt.study import Study
-from mixopt.study.evidence import build_evidence
+from mixopt.study.results.final_values import build_evidence
 from mixopt.surrogate import fit_surrogate
 
 SEEDS = 3

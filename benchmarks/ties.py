@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from mixopt.propose import Evidence, initial_design, propose_batch, recommend
-from mixopt.propose.pool import draws
-from mixopt.propose.refine import refine
+from mixopt.propose.candidates.pool import draws
+from mixopt.propose.candidates.refine import refine
 from mixopt.space import Objective, SearchSpace
 from mixopt.surrogate import fit_surrogate
 

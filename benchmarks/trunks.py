@@ -22,8 +22,8 @@ import torch
 from mixopt.propose import Evidence, Sharing, initial_design, propose_batch
 from mixopt.propose import batch as batch_module
 from mixopt.propose.batch import candidates
+from mixopt.propose.candidates.refine import refine
 from mixopt.propose.problem import Problem, evaluate
-from mixopt.propose.refine import refine
 from mixopt.space import Objective, PhaseSpace, Schedule, SearchSpace
 from mixopt.space.sharing import share_to_train
 from mixopt.surrogate import SurrogateSettings, fit_surrogate

@@ -20,7 +20,7 @@ import numpy as np
 
 from mixopt.bench.tables import BenchTable, load_table
 from mixopt.propose import Estimate, Evidence
-from mixopt.propose.optimism import replay
+from mixopt.propose.assess.winners_curse import replay
 from mixopt.propose.problem import Problem
 from mixopt.propose.recommend import cheap_refit
 from mixopt.space import Domain, Layout, Mixture, Objective, SearchSpace

@@ -6,7 +6,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from mixopt.study.finished import fit_tables
+from mixopt.analysis.from_tables import fit_tables
 
 random.seed(0)
 with tempfile.TemporaryDirectory() as folder:

@@ -14,13 +14,15 @@ ROOMS = [
     "errors",
     "space",
     "laws",
+    "advice",
+    "corpus",
+    "export",
     "surrogate",
     "propose",
-    "study",
-    "corpus",
     "proxy",
+    "study",
+    "analysis",
     "tune",
-    "export",
     "report",
     "bench",
     "service",
@@ -28,9 +30,13 @@ ROOMS = [
 ]
 # Rooms that are side by side although one stands above the other in the list.
 STRANGERS = {
-    "corpus": {"laws", "surrogate", "propose", "study"},
-    "proxy": {"laws", "surrogate", "propose", "study"},
-    "export": {"surrogate", "study", "proxy", "tune", "corpus"},
+    "corpus": {"laws", "advice"},
+    "export": {"laws", "corpus"},
+    "surrogate": {"corpus", "export", "advice"},
+    "propose": {"corpus", "export"},
+    "proxy": {"laws", "surrogate", "propose", "export"},
+    "study": {"corpus", "export", "proxy"},
+    "report": {"corpus", "proxy"},
 }
 HEAVY = ("torch", "ray", "botorch", "pandas", "scipy", "plotly", "pyarrow", "sqlalchemy")
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mixopt.advice import advise
+from mixopt.analysis.critical_share import continual_runs, critical_of, with_old_share
 from mixopt.space import Mixture
-from mixopt.space.advice import advise
-from mixopt.study.compare import Effect, comparison_values
-from mixopt.study.continual import continual_runs, critical_of, with_old_share
+from mixopt.study.comparisons import Effect, comparison_values
 from mixopt.study.cost import trained_tokens
 from mixopt.tune import Progress
+from mixopt.tune.analysis_jobs import run_comparison
 from mixopt.tune.job import Job
-from mixopt.tune.schedules import run_comparison
 
 HERE = Path(__file__).parent
 SHARES = (0.1, 0.3, 0.5, 0.8)

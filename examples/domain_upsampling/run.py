@@ -15,17 +15,24 @@ import os
 import time
 from pathlib import Path
 
-from mixopt.propose.tradeoff import TradeOff
+from mixopt.analysis.attribution import (
+    BASE,
+    SCHEDULE,
+    STATIC,
+    Controls,
+    control_schedules,
+    controls,
+)
+from mixopt.analysis.tradeoff import TradeOff
 from mixopt.report.effects import controls_table
-from mixopt.report.tables import render
-from mixopt.report.tradeoff import trade_off_table, write_trade_off
+from mixopt.report.terminal import render
+from mixopt.report.tradeoff_page import trade_off_table, write_trade_off
 from mixopt.space import Schedule
-from mixopt.study.attribute import BASE, SCHEDULE, STATIC, Controls, control_schedules, controls
-from mixopt.study.compare import OBJECTIVE, comparison_values, paired_effects
+from mixopt.study.comparisons import OBJECTIVE, comparison_values, paired_effects
 from mixopt.study.cost import trained_tokens
 from mixopt.tune import Progress
+from mixopt.tune.analysis_jobs import run_comparison, trade_off_job
 from mixopt.tune.job import Job, run_job
-from mixopt.tune.schedules import run_comparison, trade_off_job
 
 HERE = Path(__file__).parent
 SEEDS = 3

@@ -17,14 +17,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mixopt.advice import advise
 from mixopt.space import LearningRate, Mixture, Phase, Schedule
-from mixopt.space.advice import advise
 from mixopt.study import Study
-from mixopt.study.compare import Comparison, Effect
+from mixopt.study.comparisons import Comparison, Effect
 from mixopt.study.cost import trained_tokens
 from mixopt.tune import Progress
+from mixopt.tune.analysis_jobs import run_comparison
 from mixopt.tune.job import Job
-from mixopt.tune.schedules import run_comparison
 
 HERE = Path(__file__).parent
 SEEDS = 3

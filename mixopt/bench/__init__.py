@@ -1,6 +1,6 @@
 """Leak-free replay of tables of real runs: ours and the peers', on the same rows."""
 
-from mixopt.bench.critical import critical
+from mixopt.bench.critical_replay import critical
 from mixopt.bench.extrapolate import extrapolate
 from mixopt.bench.predict import parse_counts, predict
 from mixopt.bench.search import search

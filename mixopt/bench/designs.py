@@ -48,7 +48,7 @@ def _maxmin(Z: Array, n: int, first: int, rng: np.random.Generator) -> Ints:
 
 
 def _designed(kind: str, d: int, n: int, seed: int) -> Array:
-    from mixopt.propose.design import initial_design
+    from mixopt.propose.design.initial_design import initial_design
     from mixopt.space import Domain, Mixture, SearchSpace
 
     names = [f"d{j}" for j in range(d)]

@@ -260,7 +260,7 @@ def _first_rows(pool: BenchTable, weights: Array, name: str, batch: int, seed: i
     design = "maxmin" if METHODS[name] is _mixopt else "random"
     if name != "mixopt":
         return [int(i) for i in design_rows(design, pool.X, batch, seed)]
-    from mixopt.propose.matched import matched_mixture
+    from mixopt.propose.design.matched_mixture import matched_mixture
 
     prior = dict(zip(pool.domains, pool.X.mean(0).tolist(), strict=True))
     asked = dict(zip(pool.metrics, weights.tolist(), strict=True))

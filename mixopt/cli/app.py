@@ -32,7 +32,7 @@ Storage = Annotated[str | None, Parameter(name="--storage", help="Database URL o
 
 def present(job: Job, recommendation: Any, json: bool) -> None:
     """Print a recommendation as JSON or as tables."""
-    from mixopt.report.tables import as_json, recommendation_table
+    from mixopt.report.terminal import as_json, recommendation_table
 
     if json:
         print(as_json(recommendation))

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from mixopt.errors import CorpusError, SpaceError
-from mixopt.space.frozen import Frozen
+from mixopt.space.model import Frozen
 from mixopt.space.yamlfile import load_yaml, validate_node
 
 Split = Literal["train", "validation", "confirmation"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mixopt.export.plan import PhasePlan, Plan, Provenance, make_plan
-from mixopt.export.run import EXPORTERS, export, export_file, export_files, write_files
+from mixopt.export.export_plan import PhasePlan, Plan, Provenance, make_plan
 from mixopt.export.schedule_file import (
     ScheduleFile,
     read_schedule,
@@ -12,6 +11,7 @@ from mixopt.export.schedule_file import (
     schedule_schema_path,
 )
 from mixopt.export.tokens import token_report
+from mixopt.export.writer import EXPORTERS, export, export_file, export_files, write_files
 
 __all__ = [
     "EXPORTERS",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mixopt.export.plan import PhasePlan, Plan
+from mixopt.export.export_plan import PhasePlan, Plan
 from mixopt.export.tokens import token_report_text
 
 _SCRIPT = '''"""A training mixture in phases for Hugging Face datasets, written by mixopt.

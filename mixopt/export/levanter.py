@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from mixopt.errors import ExportError
-from mixopt.export.plan import Plan
+from mixopt.export.export_plan import Plan
 from mixopt.export.texts import yaml_text
 from mixopt.export.tokens import token_report_text
 from mixopt.space import LearningRate

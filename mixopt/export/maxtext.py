@@ -7,7 +7,7 @@ and left out here. Written to the documented format, not run here.
 
 from __future__ import annotations
 
-from mixopt.export.plan import PhasePlan, Plan
+from mixopt.export.export_plan import PhasePlan, Plan
 from mixopt.export.texts import json_text
 from mixopt.export.tokens import token_report_text
 

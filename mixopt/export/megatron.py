@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from mixopt.export.plan import PhasePlan, Plan
+from mixopt.export.export_plan import PhasePlan, Plan
 from mixopt.export.tokens import token_report_text
 from mixopt.space import LearningRate
 

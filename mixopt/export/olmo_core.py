@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mixopt.export.plan import PhasePlan, Plan
+from mixopt.export.export_plan import PhasePlan, Plan
 from mixopt.export.texts import yaml_text
 from mixopt.export.tokens import token_report_text
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from mixopt.errors import ExportError, MixoptError
-from mixopt.export.plan import Plan, Provenance
+from mixopt.export.export_plan import Plan, Provenance
 from mixopt.export.tokens import token_report
 from mixopt.space import Fidelity, Frozen, LearningRate, Mixture, Phase, Schedule
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mixopt.export.plan import PhasePlan, Plan
+from mixopt.export.export_plan import PhasePlan, Plan
 
 
 def token_report(plan: Plan, trainer: str, notes: tuple[str, ...] = ()) -> dict[str, Any]:

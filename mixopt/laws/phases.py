@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mixopt.laws._arrays import Array, namespace
-from mixopt.space.layout import RateClock
+from mixopt.space.geometry.layout import RateClock
 
 _SERIES_BELOW = 1e-3
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixopt.errors import SurrogateError
 from mixopt.laws._arrays import Array, namespace
-from mixopt.space.layout import Repetition
+from mixopt.space.geometry.layout import Repetition
 
 #: Epochs after which a repeated token has lost most of its worth, fitted on whole-corpus repeats.
 R_STAR = 15.39

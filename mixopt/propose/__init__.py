@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from mixopt.propose.acquisition.trunk_value import Sharing
 from mixopt.propose.batch import propose_batch
-from mixopt.propose.deciding import Sharing
-from mixopt.propose.design import initial_design
-from mixopt.propose.distance import NEAR, schedule_distance
+from mixopt.propose.candidates.distance import NEAR, schedule_distance
+from mixopt.propose.design.initial_design import initial_design
+from mixopt.propose.design.matched_mixture import matched_mixture, matched_schedule
+from mixopt.propose.design.subset_choice import choose_subset
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.fidelity import choose_fidelities
-from mixopt.propose.grids import choose_subset
-from mixopt.propose.matched import matched_mixture, matched_schedule
+from mixopt.propose.fidelity_choice import choose_fidelities
 from mixopt.propose.pareto import ParetoPoint, pareto
 from mixopt.propose.problem import SurrogateLike
 from mixopt.propose.recommend import recommend

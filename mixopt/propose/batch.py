@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
-from mixopt.propose.deciding import Decision, Sharing
-from mixopt.propose.distance import NEAR, Known, schedule_distance
+from mixopt.propose.acquisition.knowledge_gradient import worth_repeating
+from mixopt.propose.acquisition.recipes import climb, olmix, random, regmix
+from mixopt.propose.acquisition.trunk_value import Decision, Sharing
+from mixopt.propose.candidates.distance import NEAR, Known, schedule_distance
+from mixopt.propose.candidates.pool import around, draws, endings, trunks
+from mixopt.propose.candidates.refine import own_path, refine
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.pool import around, draws, endings, trunks
 from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
-from mixopt.propose.recipes import climb, olmix, random, regmix
-from mixopt.propose.refine import own_path, refine
-from mixopt.propose.repeat import worth_repeating
-from mixopt.propose.threads import one_thread
+from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]
@@ -250,7 +250,7 @@ def _next(score: Score, first: Array, pool: Array, known: Known) -> Array:
 
 def _qlognei(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> list[Array]:
     # BoTorch takes seconds to import and the default method does without it.
-    from mixopt.propose.qlognei import qlognei
+    from mixopt.propose.acquisition.qlognei import qlognei
 
     return qlognei(problem, q, rng, known)
 

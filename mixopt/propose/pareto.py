@@ -12,11 +12,11 @@ from torch import Tensor
 
 from mixopt.errors import StudyError
 from mixopt.propose.batch import candidates, spread_best
+from mixopt.propose.candidates.refine import refine
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recommendation import Estimate
-from mixopt.propose.refine import refine
-from mixopt.propose.threads import one_thread
+from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Frozen, Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]

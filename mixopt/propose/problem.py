@@ -17,8 +17,8 @@ from scipy.stats import norm
 from torch import Tensor
 
 from mixopt.errors import StudyError
+from mixopt.propose.candidates.pool import Ints, sorted_space
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.pool import Ints, sorted_space
 from mixopt.space import Guardrail, Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]

@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
+from mixopt.propose.assess.notes import notes
+from mixopt.propose.assess.winners_curse import Optimism, Refit, replay
 from mixopt.propose.batch import candidates, spread_best
-from mixopt.propose.distance import schedule_distance
+from mixopt.propose.candidates.distance import schedule_distance
+from mixopt.propose.candidates.refine import refine
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.notes import notes
-from mixopt.propose.optimism import Optimism, Refit, replay
-from mixopt.propose.prior import cross_validated_strength, divergence
 from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recommendation import (
     Estimate,
@@ -23,8 +24,7 @@ from mixopt.propose.recommendation import (
     Recommendation,
     TradeOffPoint,
 )
-from mixopt.propose.refine import refine
-from mixopt.propose.threads import one_thread
+from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Mixture, Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mixopt.propose.batch import candidates, spread_best
+from mixopt.propose.candidates.refine import own_path, refine
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem, SurrogateLike, evaluate
-from mixopt.propose.refine import own_path, refine
-from mixopt.propose.threads import one_thread
+from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Frozen, Objective, SearchSpace
 
 #: Draws of the objective over which the improvement is averaged.

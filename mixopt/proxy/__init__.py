@@ -1,12 +1,12 @@
 """The small transformer and its training loop: a trial in, loss curves out."""
 
 from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
-from mixopt.proxy.model import Proxy
-from mixopt.proxy.plan import Plan, make_plan, tokens_with_sharing
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape, architecture, flops
 from mixopt.proxy.step import tokens_per_second
+from mixopt.proxy.step_plan import Plan, make_plan, tokens_with_sharing
 from mixopt.proxy.trainer import ProxyTrainer, RunSummary, TokenSource
+from mixopt.proxy.transformer import Proxy
 
 __all__ = [
     "CheckpointStore",

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mixopt.errors import TrialError
-from mixopt.proxy.model import Proxy
+from mixopt.proxy.transformer import Proxy
 
 
 def evaluation_windows(

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixopt.proxy.model import BASE_WIDTH, Proxy
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape
+from mixopt.proxy.transformer import BASE_WIDTH, Proxy
 
 
 def adamw(model: Proxy, settings: ProxySettings) -> torch.optim.AdamW:

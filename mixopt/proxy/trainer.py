@@ -17,11 +17,11 @@ from mixopt.corpus import Split as CorpusSplit
 from mixopt.errors import TrialError
 from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
 from mixopt.proxy.evaluate import evaluation_windows, measure
-from mixopt.proxy.model import Proxy
-from mixopt.proxy.plan import Plan, make_plan
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import architecture
 from mixopt.proxy.step import adamw, autocast, cpu_threads, train_step
+from mixopt.proxy.step_plan import Plan, make_plan
+from mixopt.proxy.transformer import Proxy
 from mixopt.space import Frozen, Observation, Report, Trial
 
 # Part of every checkpoint's key: raise it when the training loop or the model changes.

@@ -1,8 +1,8 @@
-"""Figures, tables and the static HTML report. Terminal tables are in ``mixopt.report.tables``."""
+"""Figures, tables and the static HTML report. Terminal tables are in ``mixopt.report.terminal``."""
 
 from __future__ import annotations
 
-from mixopt.report.data import ReportData, report_data
 from mixopt.report.page import render_report, write_report
+from mixopt.report.report_data import ReportData, report_data
 
 __all__ = ["ReportData", "render_report", "report_data", "write_report"]

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mixopt.report import numbers as fmt
-from mixopt.report.rows import Table
+from mixopt.report.table_rows import Table
 
 if TYPE_CHECKING:
-    from mixopt.propose.phases import DynamicSchedules
-    from mixopt.study.attribute import Attribution, Controls
-    from mixopt.study.compare import Effect
-    from mixopt.study.continual import Critical
-    from mixopt.study.rates import Rates
+    from mixopt.analysis.attribution import Attribution, Controls
+    from mixopt.analysis.critical_share import Critical
+    from mixopt.analysis.dynamic_schedules import DynamicSchedules
+    from mixopt.analysis.rates import Rates
+    from mixopt.study.comparisons import Effect
 
 
 def attribution_table(found: Attribution) -> Table:

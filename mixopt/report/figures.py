@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixopt.report.data import ReportData
-from mixopt.report.rows import phase_title, references
+from mixopt.report.report_data import ReportData
+from mixopt.report.table_rows import phase_title, references
 
 Figure = dict[str, Any]
 

@@ -11,8 +11,8 @@ from typing import Any
 from mixopt.errors import StudyError
 from mixopt.report import figures
 from mixopt.report import numbers as fmt
-from mixopt.report.data import ReportData
-from mixopt.report.rows import (
+from mixopt.report.report_data import ReportData
+from mixopt.report.table_rows import (
     Table,
     confirmation_table,
     cost_table,

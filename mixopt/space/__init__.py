@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mixopt.space.frozen import Frozen
-from mixopt.space.layout import Layout
+from mixopt.space.geometry.layout import Layout
+from mixopt.space.geometry.polytope import Polytope
+from mixopt.space.learning_rate import LearningRateSpace, RateAxis, RateRange
 from mixopt.space.mixture import Domain, LearningRate, Mixture
+from mixopt.space.model import Frozen
 from mixopt.space.objective import Guardrail, Objective
 from mixopt.space.phase_space import FractionGrid, GroupBound, PhaseSpace
-from mixopt.space.polytope import Polytope
-from mixopt.space.rates import LearningRateSpace, RateAxis, RateRange
 from mixopt.space.rounding import largest_remainder
 from mixopt.space.schedule import Fidelity, Phase, Schedule
 from mixopt.space.search_space import SearchSpace

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_core import core_schema
 
 from mixopt.errors import SpaceError
-from mixopt.space.frozen import Frozen
+from mixopt.space.model import Frozen
 
 SUM_TOLERANCE = 1e-6
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from mixopt.errors import SpaceError
-from mixopt.space.frozen import Frozen
+from mixopt.space.model import Frozen
 
 
 class Guardrail(Frozen):

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mixopt.errors import SpaceError
-from mixopt.space.frozen import Frozen
+from mixopt.space.learning_rate import RateChoice
 from mixopt.space.mixture import Mixture
-from mixopt.space.rates import RateChoice
+from mixopt.space.model import Frozen
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Ties = dict[str, Literal["natural"] | dict[str, Share]]

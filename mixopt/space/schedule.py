@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mixopt.errors import SpaceError
-from mixopt.space.frozen import Frozen
 from mixopt.space.mixture import SUM_TOLERANCE, LearningRate, Mixture
+from mixopt.space.model import Frozen
 from mixopt.space.rounding import largest_remainder
 
 

@@ -14,22 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from mixopt.errors import SpaceError
-from mixopt.space.constraints import slice_polytope
-from mixopt.space.frozen import Frozen
-from mixopt.space.layout import Layout, RateClock, Repetition
-from mixopt.space.mixture import Domain, LearningRate, Mixture
-from mixopt.space.phase_space import PhaseSpace, Ties, check_phase, require_known
-from mixopt.space.polytope import Polytope
-from mixopt.space.rates import (
-    LearningRateSpace,
-    RateAxis,
-    RateChoice,
-    chosen_rule,
-    draw_rates,
-    rate_clock,
-)
-from mixopt.space.schedule import Fidelity, Phase, Schedule
-from mixopt.space.tree import (
+from mixopt.space.geometry.constraints import slice_polytope
+from mixopt.space.geometry.layout import Layout, RateClock, Repetition
+from mixopt.space.geometry.polytope import Polytope
+from mixopt.space.geometry.tree import (
     blocks,
     flattened,
     inner_nodes,
@@ -38,6 +26,18 @@ from mixopt.space.tree import (
     tie_rows,
     tree_table,
 )
+from mixopt.space.learning_rate import (
+    LearningRateSpace,
+    RateAxis,
+    RateChoice,
+    chosen_rule,
+    draw_rates,
+    rate_clock,
+)
+from mixopt.space.mixture import Domain, LearningRate, Mixture
+from mixopt.space.model import Frozen
+from mixopt.space.phase_space import PhaseSpace, Ties, check_phase, require_known
+from mixopt.space.schedule import Fidelity, Phase, Schedule
 from mixopt.space.yamlfile import validate_yaml
 
 Array = NDArray[np.float64]

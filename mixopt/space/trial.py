@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from mixopt.space.frozen import Frozen
+from mixopt.space.model import Frozen
 from mixopt.space.schedule import Fidelity, Schedule
 
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mixopt.errors import SpaceError
-from mixopt.space.frozen import as_space_error
+from mixopt.space.model import as_space_error
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from mixopt.advice import Advice, advise_space, log_warnings
 from mixopt.errors import StudyError
 from mixopt.space import (
     Fidelity,
@@ -17,7 +18,6 @@ from mixopt.space import (
     Trainer,
     Trial,
 )
-from mixopt.space.advice import Advice, advise_space, log_warnings
 from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.config import (
     DEFAULT_FIDELITY,
@@ -28,12 +28,12 @@ from mixopt.study.config import (
     require_same,
 )
 from mixopt.study.confirm import confirmation_trials, confirmed, search_rounds
-from mixopt.study.evidence import build_evidence, final_values
-from mixopt.study.fidelities import at_target, fit_evidence, ordered_fidelities
-from mixopt.study.inherit import Inherited, inherit
-from mixopt.study.proposing import next_round, no_gain
-from mixopt.study.storage import State, Storage, TrialRecord, unknown_trial
-from mixopt.study.telling import attach_run, require_last_metrics, told_rows
+from mixopt.study.fidelity_placement import at_target, fit_evidence, ordered_fidelities
+from mixopt.study.results.final_values import build_evidence, final_values
+from mixopt.study.results.recording import attach_run, require_last_metrics, told_rows
+from mixopt.study.rounds import next_round, no_gain
+from mixopt.study.storage.storage import State, Storage, TrialRecord, unknown_trial
+from mixopt.study.transfer import Inherited, inherit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,13 +204,13 @@ class Study:
 
     def trials(self) -> pd.DataFrame:
         """One row per trial: state, objective, metrics at the last rung, weights, cost."""
-        from mixopt.study.frames import trials_frame
+        from mixopt.study.results.frames import trials_frame
 
         return trials_frame(self.objective, self.records(), self.final_values())
 
     def observations(self) -> pd.DataFrame:
         """One row per stored number: trial, tokens, metric, value, split."""
-        from mixopt.study.frames import observations_frame
+        from mixopt.study.results.frames import observations_frame
 
         return observations_frame(self.store.observations(self.id))
 
@@ -376,7 +376,7 @@ class Study:
     def inherit(
         self, old: Study, *, split: Mapping[str, Mapping[str, float]] | None = None
     ) -> Inherited:
-        """Attach the finished trials of a study over other domains; see ``mixopt.study.inherit``.
+        """Attach the finished trials of a study over other domains; see ``mixopt.study.transfer``.
 
         Args:
             old: The study whose domains were added to, removed or split.
@@ -468,7 +468,7 @@ class Study:
 
     def confirmations(self) -> pd.DataFrame:
         """One row per confirmed schedule, with its paired difference from the baseline."""
-        from mixopt.study.frames import confirmations_frame
+        from mixopt.study.results.frames import confirmations_frame
 
         return confirmations_frame(confirmed(self))
 
@@ -491,6 +491,6 @@ class Study:
         Raises:
             StudyError: If the study never stops learning from failures alone.
         """
-        from mixopt.study.run import optimize
+        from mixopt.study.optimize import optimize
 
         return optimize(self, trainer, confirm=confirm, progress=progress)

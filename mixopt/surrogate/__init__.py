@@ -1,17 +1,21 @@
 """Surrogates: how losses respond to schedules, with intervals one can trust."""
 
-from mixopt.surrogate.fidelities import (
+from mixopt.surrogate.ensemble.surrogate import (
+    Prediction,
+    Surrogate,
+    SurrogateSettings,
+    fit_surrogate,
+)
+from mixopt.surrogate.multifidelity.scale_surrogate import (
     Agreement,
     ScaleSurrogate,
     fidelity_agreement,
     fit_scale_surrogate,
 )
-from mixopt.surrogate.scale import TargetPrediction, predict_target, rank_agreement
-from mixopt.surrogate.surrogate import (
-    Prediction,
-    Surrogate,
-    SurrogateSettings,
-    fit_surrogate,
+from mixopt.surrogate.multifidelity.target_prediction import (
+    TargetPrediction,
+    predict_target,
+    rank_agreement,
 )
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune import Callback
 
 from mixopt.study import Study
-from mixopt.study.run import trial_objective
+from mixopt.study.optimize import trial_objective
 from mixopt.tune.progress import Progress
 from mixopt.tune.trainable import TRIAL
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mixopt.advice import advise_space
 from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import StudyError
 from mixopt.proxy import (
@@ -29,10 +30,9 @@ from mixopt.space import (
     Trainer,
     Trial,
 )
-from mixopt.space.advice import advise_space
 from mixopt.study import CallableTrainer, CommandTrainer, Study
 from mixopt.tune.progress import Progress
-from mixopt.tune.rounds import RunSummary, run_rounds, trunks_first
+from mixopt.tune.runner import RunSummary, run_rounds, trunks_first
 from mixopt.tune.study_file import CallableChoice, CommandChoice, ProxyChoice, StudyFile
 
 Say = Callable[[str], None]

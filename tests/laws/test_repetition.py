@@ -5,7 +5,7 @@ import torch
 from mixopt.errors import SpaceError
 from mixopt.laws import effective_weights, worth_per_token
 from mixopt.space import Fidelity, SearchSpace
-from mixopt.space.layout import Repetition
+from mixopt.space.geometry.layout import Repetition
 
 
 def make(**more):

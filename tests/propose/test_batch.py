@@ -2,17 +2,16 @@ import sys
 
 import numpy as np
 import pytest
+from standin import Landscape, Standin, make_space
 
 from mixopt.errors import StudyError
 from mixopt.propose import Evidence, Sharing, initial_design, propose_batch, schedule_distance
-from mixopt.propose.deciding import Decision
-from mixopt.propose.distance import NEAR
-from mixopt.propose.pool import draws, endings
+from mixopt.propose.acquisition.trunk_value import Decision
+from mixopt.propose.candidates.distance import NEAR
+from mixopt.propose.candidates.pool import draws, endings
 from mixopt.propose.problem import Problem, evaluate
 from mixopt.space import Guardrail, Objective, PhaseSpace, SearchSpace
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
-
-from .standin import Landscape, Standin, make_space
 
 METHODS = ["thompson", "random", "qlognei", "regmix", "climb", "olmix"]
 QUICK = SurrogateSettings(restarts=1, iterations=30, gp_iterations=20, laws=())
@@ -263,7 +262,7 @@ def test_an_impossible_guardrail_gives_the_least_broken():
 def test_rises_over_the_baseline_are_drawn_with_it():
     import torch
 
-    from mixopt.propose.qlognei import _WithRises
+    from mixopt.propose.acquisition.qlognei import _WithRises
 
     space, _, seen, _ = setting(3, n=12)
     fitted = real(space, seen)

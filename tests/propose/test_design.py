@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from standin import TOKENS, make_space
 
 from mixopt.errors import StudyError
 from mixopt.propose import choose_subset, initial_design, schedule_distance
 from mixopt.space import Mixture, PhaseSpace, Schedule, SearchSpace
-
-from .standin import TOKENS, make_space
 
 KINDS = ["maxmin", "dirichlet", "halving", "doptimal", "uniform"]
 

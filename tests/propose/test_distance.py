@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from standin import make_space
 
 from mixopt.propose import schedule_distance
-from mixopt.propose.distance import design_features, farthest
+from mixopt.propose.candidates.distance import design_features, farthest
 from mixopt.space import Layout, Mixture, Schedule
-
-from .standin import make_space
 
 SPACE = make_space(3, 2)
 

@@ -1,13 +1,12 @@
 """Notes: what is known beforehand, held against the recommendation."""
 
 import numpy as np
+from standin import Exact, Landscape
 
-from mixopt.propose.notes import notes
-from mixopt.propose.optimism import Optimism
+from mixopt.propose.assess.notes import notes
+from mixopt.propose.assess.winners_curse import Optimism
 from mixopt.propose.problem import Problem
 from mixopt.space import Objective, SearchSpace
-
-from .standin import Exact, Landscape
 
 
 def test_notes_hold_the_advice_against_a_schedule_that_breaks_it():

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mixopt.propose import initial_design
-from mixopt.propose.pool import around, draws, endings, trunks
-from mixopt.propose.refine import refine
+from mixopt.propose.candidates.pool import around, draws, endings, trunks
+from mixopt.propose.candidates.refine import refine
 from mixopt.space import Fidelity, Objective, SearchSpace
 from mixopt.study import Study
 

@@ -3,15 +3,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from standin import Exact, Landscape, Standin, make_space, refitter
 
 from mixopt.errors import StudyError
 from mixopt.propose import Evidence, Recommendation, initial_design, pareto, recommend
-from mixopt.propose.optimism import replay
-from mixopt.propose.prior import cross_validated_strength, divergence
+from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
+from mixopt.propose.assess.winners_curse import replay
 from mixopt.propose.problem import Problem
 from mixopt.space import Guardrail, Objective
-
-from .standin import Exact, Landscape, Standin, make_space, refitter
 
 
 def study(d=4, phases=1, n=24, noise=0.01, seed=0, recency=0.3, epochs=4.0, **objective):

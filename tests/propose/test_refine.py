@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from standin import make_space
 
-from mixopt.propose.pool import Projector
-from mixopt.propose.refine import own_path, refine
+from mixopt.propose.candidates.pool import Projector
+from mixopt.propose.candidates.refine import own_path, refine
 from mixopt.space import GroupBound, PhaseSpace, SearchSpace
-
-from .standin import make_space
 
 
 def quadratic(target):

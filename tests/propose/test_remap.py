@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
+from standin import Landscape, make_space
 
 from mixopt.errors import StudyError
 from mixopt.propose import initial_design, remap
 from mixopt.space import Schedule
-
-from .standin import Landscape, make_space
 
 
 def seen_in(space):

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
+from standin import Landscape, Standin, make_space
 
 from mixopt.propose import Evidence, expected_improvement, initial_design, should_stop
 from mixopt.space import Objective
-
-from .standin import Landscape, Standin, make_space
 
 
 def ask(noise, n, landscape_noise=None, **extra):

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+from standin import Standin
 
 from mixopt.propose import Evidence, initial_design, propose_batch, recommend
-from mixopt.propose.pool import Projector, draws
+from mixopt.propose.candidates.pool import Projector, draws
 from mixopt.space import Fidelity, Objective, PhaseSpace, SearchSpace
-
-from .standin import Standin
 
 TREE = {f"s{i}/{q}": {"tokens": 50_000 * (i + k)} for i in (1, 2, 3) for k, q in enumerate("hl")}
 

@@ -2,11 +2,11 @@
 
 import pytest
 
+from mixopt.analysis.attribution import attribution_schedules, control_schedules, controls
 from mixopt.proxy import ProxyTrainer, tokens_with_sharing
 from mixopt.space import Fidelity, Schedule, SearchSpace
 from mixopt.study import Study, run_trial
-from mixopt.study.attribute import attribution_schedules, control_schedules, controls
-from mixopt.study.compare import comparison_values, open_runs, set_up_comparison
+from mixopt.study.comparisons import comparison_values, open_runs, set_up_comparison
 from mixopt.study.cost import trained_tokens
 
 BASE = {"up": 0.6, "down": 0.3, "odd": 0.1}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mixopt.errors import InfeasibleError, SpaceError
 from mixopt.space import Mixture, Schedule, SearchSpace
-from mixopt.space.tree import outline
+from mixopt.space.geometry.tree import outline
 
 NESTED = """\
 name: tree

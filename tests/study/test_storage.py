@@ -11,7 +11,7 @@ from sqlalchemy.schema import CreateTable
 from mixopt.errors import StudyError
 from mixopt.space import Observation
 from mixopt.study import Storage
-from mixopt.study.schema import SCHEMA_VERSION, metadata
+from mixopt.study.storage.schema import SCHEMA_VERSION, metadata
 
 
 def test_a_missing_directory_is_named(tmp_path):

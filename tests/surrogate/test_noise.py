@@ -5,8 +5,8 @@ import pytest
 
 from mixopt.space import Layout
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
-from mixopt.surrogate._data import Data
-from mixopt.surrogate._noise import concentration, learn_noise, replicates
+from mixopt.surrogate.ensemble.data import Data
+from mixopt.surrogate.ensemble.noise import concentration, learn_noise, replicates
 
 QUICK = SurrogateSettings(restarts=2, iterations=80, laws=(), gp_iterations=40)
 DOMAINS = ("a", "b", "c", "d")
@@ -147,8 +147,8 @@ def test_concentration_is_one_at_a_vertex():
 
 
 def test_rows_with_more_noise_weigh_less():
-    from mixopt.surrogate._kernel import Prior
-    from mixopt.surrogate._members import GPSetting, warped_member, with_noise
+    from mixopt.surrogate.ensemble.kernel import Prior
+    from mixopt.surrogate.ensemble.members import GPSetting, warped_member, with_noise
 
     X, _, Y = simulated(6, groups=0, singles=20, base=1e-4)
     Y[3] += 0.5

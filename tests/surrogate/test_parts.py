@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from mixopt.surrogate._gp import Kernel
-from mixopt.surrogate._kernel import UNSEEN, GPObjective, Prior, fit_hyperparameters, matern52
-from mixopt.surrogate._kernel import squared_distance as distance
-from mixopt.surrogate._stack import _simplex_quadratic, calibrate, fold_masks, stack_weights
+from mixopt.surrogate.ensemble.gp import Kernel
+from mixopt.surrogate.ensemble.kernel import (
+    UNSEEN,
+    GPObjective,
+    Prior,
+    fit_hyperparameters,
+    matern52,
+)
+from mixopt.surrogate.ensemble.kernel import squared_distance as distance
+from mixopt.surrogate.ensemble.stack import _simplex_quadratic, calibrate, fold_masks, stack_weights
 
 
 def gp_problem(law, seed=0):

@@ -103,8 +103,8 @@ MEMBERS = ["M4", "effective data", "shared law", "warped GP", "law GP"]
 
 def only(monkeypatch, name):
     """Let one member alone carry the stack."""
-    monkeypatch.setattr("mixopt.surrogate.surrogate.DEFAULT_WEIGHTS", {name: 1.0})
-    monkeypatch.setattr("mixopt.surrogate._stack._SURE", np.inf)
+    monkeypatch.setattr("mixopt.surrogate.ensemble.surrogate.DEFAULT_WEIGHTS", {name: 1.0})
+    monkeypatch.setattr("mixopt.surrogate.ensemble.stack._SURE", np.inf)
 
 
 @pytest.mark.parametrize("landscape_name", LANDSCAPES)

@@ -12,7 +12,7 @@ from mixopt.propose import Evidence
 from mixopt.propose.problem import Problem
 from mixopt.space import Domain, Layout, Mixture, Objective, SearchSpace
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
-from mixopt.surrogate._stack import error_correlation
+from mixopt.surrogate.ensemble.stack import error_correlation
 
 QUICK = SurrogateSettings(restarts=2, iterations=60, gp_iterations=40)
 METRICS = ["d0", "d1", "d2", "d3"]

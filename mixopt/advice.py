@@ -1,0 +1,330 @@
+"""What is known about switching data and learning rates, held against a schedule.
+
+Sources: Gupta et al., arXiv 2308.04014 (re-warming); Ibrahim et al., arXiv 2403.08763 (replay,
+infinite schedules); Blakeney et al., arXiv 2406.03476 (upsampling at the end).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mixopt.space.mixture import Mixture
+from mixopt.space.model import Frozen
+from mixopt.space.schedule import Phase, Schedule
+
+if TYPE_CHECKING:
+    from mixopt.space.search_space import SearchSpace
+
+SAME = 0.02
+STRONG = 0.5
+LOW_RATE = 0.5
+SMALL_BUDGET = 0.05
+REPLAY = {"weak": 0.05, "strong": 0.25}
+#: A change of the rate by more than this share of the peak counts.
+JUMP = 0.1
+
+Shift = Literal["same", "weak", "strong"]
+
+
+class Advice(Frozen):
+    """One sentence about a schedule.
+
+    Attributes:
+        level: ``warning`` where the schedule goes against what was measured, else ``note``.
+        phase: The phase it is about.
+        message: What, with the figure behind it.
+        source: Where the figure comes from.
+    """
+
+    level: Literal["warning", "note"]
+    phase: str
+    message: str
+    source: str
+
+    def __str__(self) -> str:
+        head = "Warning: " if self.level == "warning" else ""
+        text = f"{head}{self.message} ({self.source})."
+        return text[0].upper() + text[1:]
+
+
+@dataclass(frozen=True)
+class _Switch:
+    """What a phase does to the rate and the data; rates over the peak of the run.
+
+    Args:
+        phase: That starts.
+        before: What was trained on until then.
+        level: Rate at which that ended.
+        first: Rate at which the phase starts; None where it follows the run's rule, so that there
+            is nothing to say of its own.
+        highest: Its highest rate, or None.
+        share: Its tokens over all before it; None where that is not known.
+    """
+
+    phase: Phase
+    before: Mixture
+    level: float
+    first: float | None
+    highest: float | None
+    share: float | None
+
+    @property
+    def shift(self) -> Shift:
+        return shift_between(self.before, self.phase.mixture)
+
+    @property
+    def rewarms(self) -> bool:
+        return self.highest is not None and self.highest > self.level + JUMP
+
+
+def distance(one: Mixture, other: Mixture) -> float:
+    """Total variation, 0 to 1: the share of tokens that would have to change domain."""
+    names = {*one, *other}
+    return 0.5 * sum(abs(one.get(n, 0.0) - other.get(n, 0.0)) for n in names)
+
+
+def shift_between(old: Mixture, new: Mixture) -> Shift:
+    """How far training moves: by total variation, under .02 the same, over .5 strong."""
+    moved = distance(old, new)
+    return "same" if moved < SAME else "strong" if moved > STRONG else "weak"
+
+
+def advise(
+    schedule: Schedule,
+    *,
+    pretrained_on: Mixture | None = None,
+    pretrained_tokens: int | None = None,
+    tokens: int | None = None,
+) -> tuple[Advice, ...]:
+    """Hold a schedule against what is known; nothing is changed.
+
+    Args:
+        schedule: The schedule.
+        pretrained_on: What the base checkpoint saw last, for continual pretraining.
+        pretrained_tokens: How many tokens it saw.
+        tokens: How many the schedule has.
+
+    Returns:
+        Warnings first, then notes.
+    """
+    found: list[Advice] = []
+    rates = _phase_rates(schedule)
+    peak = max(max(r) for r in rates)
+    # A base checkpoint is taken to have ended at the usual tenth of its peak.
+    before, level, seen = pretrained_on, 0.1, 0.0
+    for phase, run in zip(schedule.phases, rates, strict=True):
+        if before is not None:
+            own = phase.learning_rate is not None
+            switch = _Switch(
+                phase=phase,
+                before=before,
+                level=level,
+                first=run[0] / peak if own else None,
+                highest=max(run) / peak if own else None,
+                share=phase.fraction / seen if seen else None,
+            )
+            for check in (_same_distribution, _resumed, _shifted, _small_rewarming, _replay):
+                found.extend(check(switch))
+        before, level, seen = phase.mixture, run[-1] / peak, seen + phase.fraction
+    found.extend(_length(schedule))
+    if pretrained_tokens and tokens:
+        found.extend(_small_budget(schedule, tokens / pretrained_tokens))
+    return tuple(sorted(found, key=lambda a: a.level != "warning"))
+
+
+def _phase_rates(schedule: Schedule) -> list[list[float]]:
+    """Rates over each phase; rules that name no peak are taken to have the run's, or the highest.
+
+    The last of a phase is the rate it ends with.
+    """
+    rules = [schedule.learning_rate, *(p.learning_rate for p in schedule.phases)]
+    named = [r.peak for r in rules if r is not None and r.peak is not None]
+    peak = named[0] if schedule.learning_rate and named else max(named, default=1.0)
+    out, start = [], 0.0
+    for phase in schedule.phases:
+        steps = [start + phase.fraction * min(i / 50, 1 - 1e-9) for i in range(51)]
+        found = [schedule.rate_factor(at) for at in steps]
+        out.append([factor * (own or peak) for factor, own in found])
+        start += phase.fraction
+    return out
+
+
+def _same_distribution(switch: _Switch) -> Iterator[Advice]:
+    name = switch.phase.name
+    if switch.rewarms and switch.shift == "same":
+        yield Advice(
+            level="warning",
+            phase=name,
+            message=f"phase {name!r} re-warms the learning rate on the distribution it was "
+            "already trained on; that cost .1 to .4 nats at the peak and was never recovered: "
+            "resume the rate and its decay exactly",
+            source="Gupta et al., arXiv 2308.04014",
+        )
+
+
+def _resumed(switch: _Switch) -> Iterator[Advice]:
+    name, first = switch.phase.name, switch.first
+    if first is None or switch.rewarms or switch.shift != "same":
+        return
+    if abs(first - switch.level) > JUMP:
+        yield Advice(
+            level="warning",
+            phase=name,
+            message=f"phase {name!r} goes on with the same distribution at {first:.0%} of the peak "
+            f"rate where it stopped at {switch.level:.0%}; a rate that was set anew on the same "
+            "data cost .1 to .4 nats: after a break resume its value and its decay exactly",
+            source="Gupta et al., arXiv 2308.04014",
+        )
+
+
+def _shifted(switch: _Switch) -> Iterator[Advice]:
+    name, shift = switch.phase.name, switch.shift
+    if shift == "same" or switch.highest is None:
+        return
+    if switch.rewarms:
+        yield Advice(
+            level="note",
+            phase=name,
+            message=f"phase {name!r} re-warms on a {shift} shift; warm-ups of 0, .5, 1 and "
+            "2 % of the steps ended alike, and early on the longer ones were better on old and new",
+            source="Gupta et al., arXiv 2308.04014",
+        )
+    elif switch.level < LOW_RATE:
+        yield Advice(
+            level="warning",
+            phase=name,
+            message=f"phase {name!r} meets a {shift} shift at {switch.highest:.0%} of the peak "
+            "rate without re-warming; a higher peak is better on the new data and worse on the old",
+            source="Gupta et al., arXiv 2308.04014",
+        )
+
+
+def _small_rewarming(switch: _Switch) -> Iterator[Advice]:
+    """A short phase that re-warms all the way, or at once."""
+    rule, share, top = switch.phase.learning_rate, switch.share, switch.highest
+    if rule is None or top is None or share is None or share >= SMALL_BUDGET:
+        return
+    if switch.rewarms and switch.shift != "same" and (top > 1 - JUMP or rule.warmup < 0.01):
+        yield Advice(
+            level="warning",
+            phase=switch.phase.name,
+            message=f"phase {switch.phase.name!r} re-warms to {top:.0%} of the peak over "
+            f"{rule.warmup:.1%} of a phase that has {share:.1%} of the tokens before it; on a "
+            "small budget a lower peak and a longer warm-up (2 % rather than 0 or .5 %) were "
+            "better on old and new data",
+            source="Gupta et al., arXiv 2308.04014",
+        )
+
+
+def _replay(switch: _Switch) -> Iterator[Advice]:
+    phase, before = switch.phase, switch.before
+    new = [n for n in phase.mixture if phase.mixture[n] > 0 and before.get(n, 0.0) == 0]
+    if not new:
+        return
+    replay = 1 - sum(phase.mixture[n] for n in new)
+    shift = "strong" if 1 - replay > STRONG else "weak"
+    if replay < REPLAY[shift] - 1e-9:
+        figure = (
+            "5 % replay took the old loss from 2.44 to 2.23 for .01 on the new"
+            if shift == "weak"
+            else "25 % replay took the old loss from 3.56 to 2.33 for .05 on the new"
+        )
+        yield Advice(
+            level="warning",
+            phase=phase.name,
+            message=f"phase {phase.name!r} replays {replay:.1%} of old data on a {shift} shift; "
+            f"{REPLAY[shift]:.0%} is a start until measured: {figure}",
+            source="Ibrahim et al., arXiv 2403.08763",
+        )
+
+
+def _length(schedule: Schedule) -> Iterator[Advice]:
+    fraction = schedule.upsample_fraction
+    if fraction > 0.3 + 1e-9 or 0 < fraction < 0.05 - 1e-9:
+        yield Advice(
+            level="note",
+            phase=schedule.phases[-1].name,
+            message=f"the last phase takes {fraction:.0%} of the tokens; 5 to 30 % was swept at 7B "
+            "and 1T tokens, and 10 to 20 % was usually best (core average 39.32 at 20 %)",
+            source="Blakeney et al., arXiv 2406.03476",
+        )
+
+
+def _small_budget(schedule: Schedule, share: float) -> Iterator[Advice]:
+    for phase in schedule.phases:
+        rule = phase.learning_rate or schedule.learning_rate
+        if share < SMALL_BUDGET and rule is not None and 0 < rule.warmup < 0.01:
+            yield Advice(
+                level="warning",
+                phase=phase.name,
+                message=f"phase {phase.name!r} warms up over {rule.warmup:.1%} of a budget that is "
+                f"{share:.1%} of the pretraining; on a small budget a lower peak and a longer "
+                "warm-up were better on old and new data",
+                source="Gupta et al., arXiv 2308.04014",
+            )
+
+
+def log_warnings(found: Iterable[Advice]) -> None:
+    """Log the warnings; Python shows them on stderr unless told otherwise."""
+    for advice in found:
+        if advice.level == "warning":
+            logging.getLogger("mixopt.advice").warning(str(advice))
+
+
+def advise_space(space: SearchSpace) -> tuple[Advice, ...]:
+    """Hold a space against what is known before anything is trained.
+
+    The baseline, the middle of the space at every choice of fractions, and the ends of every
+    searched learning rate there are looked at. One sentence is kept of each kind and phase: that of
+    the first schedule it is true of, and of how many it is.
+
+    Args:
+        space: What can be chosen.
+
+    Returns:
+        Warnings first, then notes.
+
+    Raises:
+        InfeasibleError: If nothing can be chosen.
+    """
+    schedules = list(_typical(space))
+    found: dict[tuple[str, str, str], list[Advice]] = {}
+    for schedule in schedules:
+        for advice in advise(schedule):
+            # What stands after the last semicolon is the same for every schedule.
+            kind = advice.message.split("; ")[-1]
+            found.setdefault((advice.level, advice.phase, kind), []).append(advice)
+    out = [_counted(some, len(schedules)) for some in found.values()]
+    return tuple(sorted(out, key=lambda a: a.level != "warning"))
+
+
+def _counted(some: list[Advice], of: int) -> Advice:
+    first = some[0]
+    often = f"; true of {len(some)} of {of} schedules across the space"
+    return first.model_copy(update={"message": first.message + often})
+
+
+def _typical(space: SearchSpace) -> Iterable[Schedule]:
+    """The baseline, and the middle of every choice of fractions with its rates' ends."""
+    yield space.baseline_schedule
+    rng = np.random.default_rng(0)
+    for fractions in space.fraction_choices:
+        middle = space.polytope(fractions).sample(64, rng).mean(0)[None]
+        places = np.full((1, len(space.rate_axes)), 0.5)
+        rows = [places]
+        for column, _ in enumerate(space.rate_axes):
+            for end in (0.0, 1.0):
+                rows.append(places.copy())
+                rows[-1][0, column] = end
+        seen: set[str] = set()
+        for rates in rows:
+            schedule = space.decode(space.rows(fractions, middle, rates)[0])
+            text = schedule.model_dump_json()
+            if text not in seen:
+                seen.add(text)
+                yield schedule

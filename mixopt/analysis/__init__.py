@@ -1,0 +1,1 @@
+"""Questions asked of a study or of finished runs."""

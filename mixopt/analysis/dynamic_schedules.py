@@ -1,0 +1,439 @@
+"""Many short phases as the limit: schedules of 1, 2, 3, ... phases, and when more stop paying.
+
+Ye et al. (arXiv 2403.16952) name dynamic schedules as the outlook of their laws. A law of phases
+(:mod:`mixopt.laws.phases`) sees a schedule through the recency-weighted mixture of each metric, so
+one that was fitted to two phases predicts any number. The number grows greedily: each phase in turn
+is split in two, the split that pays most is kept, and then all weights and all boundaries move
+together, with a penalty on jumps. So more phases are never worse under the law that is optimised.
+Whether they are better is judged by laws that were fitted without some of the trials.
+
+The first number is one phase under the rules of the space's first; then come the space's own
+phases. A phase that is split passes its rules on to both halves, whose fractions together stay
+within what the space allows the phase they came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import Tensor
+
+from mixopt.errors import StudyError
+from mixopt.laws import (
+    SharedFit,
+    SharedShape,
+    Units,
+    effective_weights,
+    fit_shared,
+    rate_fractions,
+    shared_value,
+)
+from mixopt.propose.evidence import Evidence
+from mixopt.propose.recommendation import Estimate
+from mixopt.propose.torch_threads import one_thread
+from mixopt.space import Frozen, Layout, Objective, PhaseSpace, Polytope, Schedule, SearchSpace
+from mixopt.space.geometry.polytope import stack
+
+Array = NDArray[np.float64]
+
+#: Predicted objective ``n`` of weights ``n x P x d`` and fractions ``n x P``, for any P.
+Loss = Callable[[Any, Any], Any]
+Score2 = Callable[[Tensor, Tensor], Tensor]
+
+#: Random starts beside the split one.
+STARTS = 6
+#: Iterations of a whole optimisation, and of a split that is tried.
+STEPS, TRY_STEPS = 100, 15
+#: Least fraction of a phase.
+LEAST = 0.02
+#: What a gain of nothing may come to (nats/token).
+ROUNDING = 1e-6
+
+
+class PhaseCount(Frozen):
+    """The best schedule of so many phases.
+
+    Attributes:
+        phases: Their number.
+        schedule: The best found; its fractions are free.
+        rules: Per phase, the space's phase whose rules it keeps.
+        predicted: Its objective under the law that was optimised (nats/token).
+        gain: Objective with the last smaller number that pays minus this one, under laws fitted
+            without some of the trials; its interval is theirs. Zero for the first.
+        pays: Whether the gain is clear of 0 and at least what is asked for.
+    """
+
+    phases: int
+    schedule: Schedule
+    rules: tuple[str, ...]
+    predicted: float
+    gain: Estimate
+    pays: bool
+
+
+class DynamicSchedules(Frozen):
+    """Schedules of more and more phases.
+
+    Attributes:
+        smoothness: Price of jumps that was used.
+        worth: Least gain that counts (nats/token).
+        counts: In rising number of phases.
+        enough: The last number that pays.
+    """
+
+    smoothness: float
+    worth: float
+    counts: tuple[PhaseCount, ...]
+    enough: int
+
+
+@one_thread
+def dynamic_schedules(
+    space: SearchSpace,
+    losses: Sequence[Loss],
+    *,
+    most: int = 6,
+    smoothness: float = 0.0,
+    worth: float = 0.0,
+    seed: int = 0,
+) -> DynamicSchedules:
+    """Optimise schedules of 1, then of the space's phases, then of one more each time.
+
+    Args:
+        space: Its domains, the rules of its phases (mixtures that are fixed or tied are set free),
+            the fractions they may take together, epoch caps over the whole run.
+        losses: The law to optimise, then two or more that judge the gains.
+        most: Number of phases to stop at.
+        smoothness: Price per squared change of the weights between neighbours (nats/token).
+        worth: Least gain that counts; the noise of an observation is a good one.
+        seed: Of the random starts.
+
+    Raises:
+        StudyError: If there are no judges, or a number is negative.
+        InfeasibleError: If the space allows no static mixture.
+    """
+    if len(losses) < 3 or most < 1 or smoothness < 0 or worth < 0:
+        raise StudyError(
+            f"dynamic schedules need a law and two judges, one phase at least, and numbers that "
+            f"are not negative; got {len(losses)} laws, {most} phases, smoothness {smoothness:g} "
+            f"and worth {worth:g}",
+            "judges are laws fitted without some of the trials",
+        )
+    rng = np.random.default_rng(seed)
+    score = _scored(losses[0], smoothness)
+    plans: list[_Plan] = []
+    while len(plans) == 0 or plans[-1].phases < most:
+        plan = _grown(space, plans[-1] if plans else None, score, most, rng)
+        if plan is None:
+            break
+        plans.append(plan)
+    counts: list[PhaseCount] = []
+    paid: _Plan | None = None
+    for plan in plans:
+        counts.append(_counted(space, plan, paid, losses, worth))
+        paid = plan if counts[-1].pays else paid
+    assert paid is not None, "the first always counts as paying"
+    return DynamicSchedules(
+        smoothness=smoothness, worth=worth, counts=tuple(counts), enough=paid.phases
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A schedule as the share of all tokens per phase and domain, ``P x d``; and whose rules.
+
+    In these numbers fractions (sums over domains), weights (shares of those sums), bounds, caps on
+    epochs and ranges of fractions are all linear, which they are not in weights and fractions.
+    """
+
+    owners: tuple[int, ...]
+    tokens: Array
+
+    @property
+    def phases(self) -> int:
+        return len(self.owners)
+
+    @property
+    def F(self) -> Array:
+        return np.asarray(self.tokens.sum(-1))
+
+    @property
+    def W(self) -> Array:
+        return np.asarray(self.tokens / self.tokens.sum(-1, keepdims=True))
+
+    def split(self, at: int) -> _Plan:
+        """The same schedule with one phase cut in half."""
+        tokens = np.insert(self.tokens, at, self.tokens[at], axis=0)
+        tokens[at : at + 2] /= 2
+        return _Plan((*self.owners[: at + 1], *self.owners[at:]), tokens)
+
+
+def phase_space(space: SearchSpace, owners: Sequence[int], *, capped: bool = True) -> SearchSpace:
+    """The space with so many phases, each with the rules of the space's phase given for it.
+
+    Args:
+        space: The one to change.
+        owners: Per new phase, the number of the phase whose rules it keeps.
+        capped: Whether to keep the caps on epochs.
+    """
+    made = tuple(
+        PhaseSpace(
+            name=f"phase {i + 1}",
+            fraction=1 / len(owners),
+            domains=space.phases[p].domains,
+            bounds=space.phases[p].bounds,
+            groups=space.phases[p].groups,
+            ties=space.phases[p].ties,
+        )
+        for i, p in enumerate(owners)
+    )
+    # Made anew: a copy would keep the polytopes of the old phases.
+    known = {name: getattr(space, name) for name in SearchSpace.model_fields}
+    plain: dict[str, Any] = {
+        "phases": made,
+        "baseline": "uniform",
+        "learning_rate": space.usual_rule,
+    }
+    if not capped:
+        bare = tuple(d.model_copy(update={"max_epochs": None}) for d in space.domains)
+        plain |= {"domains": bare, "max_epochs": None}
+    return SearchSpace(**{**known, **plain})
+
+
+def _ranges(space: SearchSpace) -> list[tuple[float, float]]:
+    """Least and greatest fraction of each phase of the space, where it exists."""
+    choices = np.array(space.fraction_choices)
+    out = []
+    for column in choices.T:
+        there = column[column > 1e-9]
+        out.append((float(there.min()), float(there.max())) if len(there) else (0.0, 0.0))
+    return out
+
+
+def _polytope(space: SearchSpace, owners: Sequence[int]) -> Polytope:
+    """What the rules say about tokens per phase and domain, ``P * d`` coordinates."""
+    n, d = len(owners), len(space.names)
+    per_phase = np.repeat(np.eye(n), d, axis=1)
+    # A rule on the weights of a phase, a.w <= b, is a.t <= b sum(t) in its tokens t.
+    free = phase_space(space, owners, capped=False).polytope((1 / n,) * n)
+    rows = [
+        (_homogeneous(a, b, per_phase), 0.0, "a rule") for a, b in zip(free.A, free.b, strict=True)
+    ]
+    equal = [
+        (_homogeneous(a, b, per_phase), 0.0, "a rule") for a, b in zip(free.E, free.e, strict=True)
+    ]
+    equal = [row for row in equal if np.abs(row[0]).max() > 1e-12]
+    rows += [(-row, -LEAST, "a phase lasts") for row in per_phase]
+    if len(set(owners)) > 1:
+        for p, (low, high) in enumerate(_ranges(space)):
+            inside = np.array([float(owner == p) for owner in owners])
+            least = LEAST * inside.sum()
+            rows.append((inside @ per_phase, max(high, least), "a phase is at most so long"))
+            rows.append((-inside @ per_phase, -low, "a phase is at least so long"))
+    for name, limit in space.epoch_limits().items():
+        if limit < 1:
+            one = np.array([float(other == name) for other in space.names])
+            rows.append((np.tile(one, n), limit, f"epoch cap {name}"))
+    return stack(rows, [*equal, (np.ones(n * d), 1.0, "all tokens")], n * d)
+
+
+def _homogeneous(a: Array, b: float, per_phase: Array) -> Array:
+    """``a.w <= b`` on the weights of one phase, as ``row.t <= 0`` on its tokens."""
+    phase = int(np.argmax(np.abs(per_phase * a).sum(1)))
+    return np.asarray(a - b * per_phase[phase])
+
+
+def _grown(
+    space: SearchSpace, before: _Plan | None, score: Score2, most: int, rng: np.random.Generator
+) -> _Plan | None:
+    """The best schedule of the next number of phases; None where no phase can be split."""
+    if before is None:
+        return _from_random(space, (0,), score, rng, None)
+    every = tuple(range(len(space.phases)))
+    if before.phases == 1 and 1 < len(every) <= most:
+        return _from_random(space, every, score, rng, before)
+    splits = [before.split(i) for i in range(before.phases) if before.F[i] >= 2 * LEAST]
+    if not splits:
+        return None
+    found = []
+    for owners in sorted({split.owners for split in splits}):
+        starts = np.array([s.tokens for s in splits if s.owners == owners])
+        tokens, values = _optimised(_polytope(space, owners), starts, score, TRY_STEPS)
+        best = int(np.argmin(values))
+        found.append((values[best], owners, tokens[best]))
+    _, owners, tokens = min(found, key=lambda one: one[0])
+    end, _ = _optimised(_polytope(space, owners), tokens[None], score, STEPS)
+    return _Plan(owners, end[0])
+
+
+def _from_random(
+    space: SearchSpace,
+    owners: tuple[int, ...],
+    score: Score2,
+    rng: np.random.Generator,
+    before: _Plan | None,
+) -> _Plan:
+    """The best of optimisations from random schedules, and from the static one."""
+    polytope = _polytope(space, owners)
+    polytope.require_feasible(f"the space {space.name!r}")
+    starts = polytope.sample(STARTS, rng).reshape(STARTS, len(owners), -1)
+    if before is not None:
+        share = starts.mean(0).sum(-1, keepdims=True)
+        starts = np.concatenate([starts, (share * before.W)[None]])
+    tokens, values = _optimised(polytope, starts, score, STEPS)
+    return _Plan(owners, tokens[int(np.argmin(values))])
+
+
+def _scored(loss: Loss, smoothness: float) -> Score2:
+    def score(W: Tensor, F: Tensor) -> Tensor:
+        jumps = ((W[:, 1:] - W[:, :-1]) ** 2).sum((1, 2))
+        value: Tensor = loss(W, F) + smoothness * jumps
+        return value
+
+    return score
+
+
+def _optimised(polytope: Polytope, starts: Array, score: Score2, steps: int) -> tuple[Array, Array]:
+    """Descend from ``n x P x d`` tokens: points no worse than the starts, and their scores."""
+    inside = polytope.project(starts.reshape(len(starts), -1))
+    found = [_descended(polytope, x, starts.shape[1:], score, steps) for x in inside]
+    tokens = np.array([x for x, _ in found]).reshape(starts.shape)
+    return tokens, np.array([value for _, value in found])
+
+
+def _descended(
+    polytope: Polytope, start: Array, shape: tuple[int, ...], score: Score2, steps: int
+) -> tuple[Array, float]:
+    """Sequential quadratic programming in the directions that the equalities leave."""
+    tangent = polytope.tangent
+    A, room = polytope.A @ tangent, polytope.b - polytope.A @ start
+
+    def value(u: Array) -> tuple[float, Array]:
+        tokens = torch.tensor((start + tangent @ u).reshape(1, *shape), requires_grad=True)
+        # A line search may step out a little; weights stay weights, and their slopes are kept.
+        positive = tokens + (tokens.clamp_min(0.0) - tokens).detach()
+        F = positive.sum(-1)
+        at = score(positive / F[..., None], F)
+        torch.autograd.backward(at.sum())
+        assert tokens.grad is not None, "the score depends on the tokens"
+        slope = np.nan_to_num(tokens.grad.numpy().reshape(-1), posinf=1e6, neginf=-1e6)
+        return float(at.detach()[0]), slope @ tangent
+
+    limits: Any = {"type": "ineq", "fun": lambda u: room - A @ u, "jac": lambda _: -A}
+    zero = np.zeros(tangent.shape[1])
+    options: Any = {"maxiter": steps, "ftol": 1e-9}
+    descend: Any = minimize
+    end = descend(value, zero, jac=True, method="SLSQP", constraints=[limits], options=options)
+    good = np.isfinite(end.x).all()
+    moved = polytope.project((start + tangent @ end.x)[None])[0] if good else start
+    both = [(start, value(zero)[0]), (moved, value((moved - start) @ tangent)[0])]
+    return min(both, key=lambda one: one[1])
+
+
+def _counted(
+    space: SearchSpace, plan: _Plan, before: _Plan | None, losses: Sequence[Loss], worth: float
+) -> PhaseCount:
+    gain = Estimate.of(0.0, 0.0) if before is None else _gain(losses[1:], before, plan)
+    return PhaseCount(
+        phases=plan.phases,
+        schedule=_schedule(space, plan),
+        rules=tuple(space.phases[p].name for p in plan.owners),
+        predicted=_value(losses[0], plan),
+        gain=gain,
+        pays=before is None or (gain.low > ROUNDING and gain.mean >= worth),
+    )
+
+
+def fitted_losses(
+    space: SearchSpace,
+    objective: Objective,
+    evidence: Evidence,
+    *,
+    trained: float = 0.0,
+    folds: int = 5,
+    seed: int = 0,
+) -> list[Loss]:
+    """The shared law of phases fitted to every trial, then without each fold of them.
+
+    Args:
+        space: What was searched.
+        objective: Whose metrics are modelled.
+        evidence: Finished trials.
+        trained: Tokens of the trials, where the space says what repeated ones are worth.
+        folds: Laws that judge.
+        seed: Of folds and starts.
+
+    Raises:
+        StudyError: If no trial has two phases, or there are fewer than two trials per fold.
+    """
+    layout = space.layout.trained_on(trained)
+    W, F = layout.split(evidence.X)
+    if W.shape[1] < 2 or not ((F > 1e-9).sum(1) > 1).any():
+        raise StudyError(
+            "what late tokens are worth is learned from trials of two phases; the study has none",
+            "add a phase to the space: `phases: [{name: base}, {name: ending, fraction: [0.2]}]`",
+        )
+    if len(evidence) < 2 * folds:
+        raise StudyError(
+            f"judging more phases needs {2 * folds} finished trials; got {len(evidence)}",
+            "run more trials",
+        )
+    used = [i for i, name in enumerate(evidence.metrics) if objective.weights.get(name, 0.0) > 0]
+    weights = evidence.coefficients(objective)[used]
+    names = [evidence.metrics[i] for i in used]
+    own = tuple(space.names.index(n) if n in space.names else -1 for n in names)
+    fold = np.random.default_rng(seed).permutation(len(evidence)) % folds
+    masks = np.vstack([np.ones(len(fold)), *(fold != k for k in range(folds))]).astype(float)
+    classes = max(8, 2 * len(space.names))
+    shape = SharedShape(own, len(space.names), classes, W.shape[1])
+    repeated = layout.repetition
+    seen = W if repeated is None else effective_weights(repeated, W, F, repeated.trials)
+    F = rate_fractions(layout.clock, F)
+    fits = fit_shared(shape, seen, F, evidence.Y[:, used], masks=masks, seed=seed)
+    return [_loss(fit, weights, layout) for fit in fits]
+
+
+def _loss(fit: SharedFit, weights: Array, layout: Layout) -> Loss:
+    theta, share = torch.as_tensor(fit.theta), torch.as_tensor(fit.weights)
+    units = Units(torch.as_tensor(fit.scales.low), torch.as_tensor(fit.scales.sd))
+    w = torch.as_tensor(weights)
+    # More phases than the space has follow the run's rule: theirs were for other lengths.
+    clock = layout.clock and replace(layout.clock, own=(None,))
+
+    def loss(W: Tensor, F: Tensor) -> Tensor:
+        if layout.repetition is not None:
+            W = effective_weights(layout.repetition, W, F, layout.repetition.target)
+        F = rate_fractions(clock, F)
+        values = shared_value(fit.shape, units, theta, W, F)
+        found: Tensor = torch.einsum("bnm,b,m->n", values, share, w)
+        return found
+
+    return loss
+
+
+def _value(loss: Loss, plan: _Plan) -> float:
+    with torch.no_grad():
+        found = loss(torch.as_tensor(plan.W[None]), torch.as_tensor(plan.F[None]))
+    return float(found[0])
+
+
+def _gain(judges: Sequence[Loss], before: _Plan, plan: _Plan) -> Estimate:
+    """Mean gain over the judges, and a jackknife interval."""
+    gains = np.array([_value(j, before) - _value(j, plan) for j in judges])
+    n = len(gains)
+    # Judges share most of their trials, which the jackknife's factor makes up for.
+    sd = float(np.sqrt((n - 1) / n * ((gains - gains.mean()) ** 2).sum()))
+    return Estimate.of(float(gains.mean()), sd)
+
+
+def _schedule(space: SearchSpace, plan: _Plan) -> Schedule:
+    spread = phase_space(space, plan.owners)
+    F = np.round(plan.F, 6)
+    F[-1] = 1 - F[:-1].sum()
+    return spread.decode(spread.rows(F.tolist(), plan.W.reshape(1, -1))[0])

@@ -1,0 +1,1 @@
+"""How far a recommendation can be believed."""

@@ -1,0 +1,1 @@
+"""Candidate schedules: drawn, moved downhill, and kept apart."""

@@ -1,0 +1,96 @@
+"""Tables for the terminal, as rich renderables, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from mixopt.report import numbers as fmt
+from mixopt.report.table_rows import (
+    Table,
+    confirmation_table,
+    guardrail_table,
+    metric_table,
+    mixture_table,
+    outcome_table,
+)
+from mixopt.space import Objective, SearchSpace
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from mixopt.propose import Recommendation
+
+
+def render(table: Table) -> RichTable:
+    """One table as rich draws it."""
+    out = RichTable(title=table.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for index, heading in enumerate(table.columns):
+        words = index == 0 or index in table.text
+        out.add_column(heading, justify="left" if words else "right", no_wrap=not words)
+    for index, row in enumerate(table.rows):
+        out.add_row(*row, style="bold" if index in table.strong else None)
+    out.caption = table.note or None
+    out.caption_justify = "left"
+    return out
+
+
+def recommendation_table(
+    rec: Recommendation, space: SearchSpace, objective: Objective | None = None
+) -> RenderableType:
+    """What to train on and what to expect of it.
+
+    Args:
+        rec: The recommendation.
+        space: What was searched; gives baseline and caps.
+        objective: Adds the table of metrics.
+    """
+    parts: list[Table | None] = [mixture_table(rec, space), outcome_table(rec)]
+    parts.append(confirmation_table(rec))
+    if objective is not None:
+        parts.append(metric_table(rec, objective.weights))
+    parts.append(guardrail_table(rec))
+    shown: list[RenderableType] = [render(part) for part in parts if part is not None]
+    shown += [Text(f"note: {note}") for note in rec.notes]
+    return Group(*shown)
+
+
+def plan_table(plan: Any) -> RenderableType:
+    """What a run would cost at most: trials, tokens, FLOPs, time.
+
+    Args:
+        plan: A value with ``trials``, ``confirmations``, ``tokens``, ``flops``,
+            ``first_round`` and ``first_round_flops`` with their ``..._shared``, ``slots`` and
+            ``seconds`` (None where unknown).
+    """
+    rows = (
+        ("search trials", str(plan.trials)),
+        ("confirmation runs", str(plan.confirmations)),
+        ("training tokens", fmt.count(plan.tokens)),
+        ("training FLOPs", fmt.flops(plan.flops)),
+        ("first round's tokens", fmt.count(plan.first_round)),
+        ("those trained, trunks shared", fmt.count(plan.first_round_shared)),
+        ("first round's FLOPs", fmt.flops(plan.first_round_flops)),
+        ("those spent, trunks shared", fmt.flops(plan.first_round_flops_shared)),
+        ("trials at a time", str(plan.slots)),
+        ("estimated time", fmt.duration(plan.seconds)),
+    )
+    return render(Table("At most", ("what", "how much"), rows))
+
+
+def as_json(value: BaseModel) -> str:
+    """A recommendation, or any such value, as JSON; not-a-number and infinities become null."""
+    return json.dumps(fmt.plain(value.model_dump()), indent=2, ensure_ascii=False, default=_default)
+
+
+def _default(x: Any) -> Any:
+    if hasattr(x, "model_dump"):
+        return fmt.plain(x.model_dump())
+    if hasattr(x, "items"):
+        return {str(k): fmt.plain(v) for k, v in x.items()}
+    return x.item() if hasattr(x, "item") else str(x)

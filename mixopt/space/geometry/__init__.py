@@ -1,0 +1,1 @@
+"""What follows from a search space: polytopes, the tree of domains, rows of a design matrix."""

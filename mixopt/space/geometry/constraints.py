@@ -1,0 +1,119 @@
+"""The rows of the polytope: what each bound and cap says about the weights of all phases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixopt.space.geometry.polytope import Polytope, stack
+
+if TYPE_CHECKING:
+    from mixopt.space.phase_space import PhaseSpace
+    from mixopt.space.search_space import SearchSpace
+
+Array = NDArray[np.float64]
+Row = tuple[Array, float, str]
+
+
+def slice_polytope(space: SearchSpace, fractions: Sequence[float]) -> Polytope:
+    """Allowed weights at given fractions, ``P * d`` coordinates, phase after phase.
+
+    With the fractions given every limit is linear in the weights, the epoch caps over the whole
+    schedule included.
+    """
+    rows: list[Row] = []
+    equal: list[Row] = []
+    for index, phase in enumerate(space.phases):
+        equal.append((_spread(space, index, np.ones(len(space.names))), 1.0, _sum_label(phase)))
+        rows.extend(_not_negative(space, index))
+        if fractions[index] <= 1e-9 and index > 0:
+            equal.extend(_same_as(space, index, index - 1))
+        else:
+            rows.extend(_limits(space, index))
+            equal.extend(_pins(space, index))
+            equal.extend(
+                (_spread(space, index, row), 0.0, f"{label} in phase {phase.name!r}")
+                for row, label in space.tie_rows(index)
+            )
+    rows.extend(_epoch_caps(space, fractions))
+    return stack(rows, equal, len(space.phases) * len(space.names))
+
+
+def _spread(space: SearchSpace, phase: int, values: Array) -> Array:
+    d = len(space.names)
+    row = np.zeros(len(space.phases) * d)
+    row[phase * d : (phase + 1) * d] = values
+    return row
+
+
+def _one(space: SearchSpace, phase: int, names: Sequence[str]) -> Array:
+    """The summed weight of domains, and of all domains under inner nodes."""
+    names = [leaf for name in names for leaf in space.leaves(name)]
+    return _spread(space, phase, np.array([float(n in names) for n in space.names]))
+
+
+def _sum_label(phase: PhaseSpace) -> str:
+    return f"the weights of phase {phase.name!r} sum to 1"
+
+
+def _not_negative(space: SearchSpace, phase: int) -> Iterator[Row]:
+    for name in space.names:
+        label = f"weight of {name} in phase {space.phases[phase].name!r} at least 0"
+        yield -_one(space, phase, [name]), 0.0, label
+
+
+def _limits(space: SearchSpace, index: int) -> Iterator[Row]:
+    phase = space.phases[index]
+    if phase.fixed is not None or phase.tied is not None:
+        return
+    for name, (low, high) in phase.bounds.items():
+        if high < 1:
+            label = f"bound {name} <= {high:g} in phase {phase.name!r}"
+            yield _one(space, index, [name]), high, label
+        if low > 0:
+            label = f"bound {name} >= {low:g} in phase {phase.name!r}"
+            yield -_one(space, index, [name]), -low, label
+    for group in phase.groups:
+        title = group.name or "+".join(group.domains)
+        if group.max < 1:
+            label = f"group {title} <= {group.max:g} in phase {phase.name!r}"
+            yield _one(space, index, group.domains), group.max, label
+        if group.min > 0:
+            label = f"group {title} >= {group.min:g} in phase {phase.name!r}"
+            yield -_one(space, index, group.domains), -group.min, label
+
+
+def _pins(space: SearchSpace, index: int) -> Iterator[Row]:
+    phase = space.phases[index]
+    if phase.fixed is not None:
+        for name in space.names[:-1]:
+            label = f"phase {phase.name!r} fixed"
+            yield _one(space, index, [name]), phase.fixed.get(name, 0.0), label
+    elif phase.tied is not None:
+        tied = [p.name for p in space.phases].index(phase.tied)
+        yield from _same_as(space, index, tied)
+    elif phase.domains is not None:
+        allowed = [leaf for name in phase.domains for leaf in space.leaves(name)]
+        for name in space.names:
+            if name not in allowed:
+                yield _one(space, index, [name]), 0.0, f"{name} is not in phase {phase.name!r}"
+
+
+def _same_as(space: SearchSpace, index: int, other: int) -> Iterator[Row]:
+    for name in space.names[:-1]:
+        difference = _one(space, index, [name]) - _one(space, other, [name])
+        label = f"phase {space.phases[index].name!r} as {space.phases[other].name!r}"
+        yield difference, 0.0, label
+
+
+def _epoch_caps(space: SearchSpace, fractions: Sequence[float]) -> Iterator[Row]:
+    for name, limit in space.epoch_limits().items():
+        # A share of all tokens never exceeds 1, and an idle row would only slow the sampler.
+        if limit >= 1:
+            continue
+        parts = [f * _one(space, p, [name]) for p, f in enumerate(fractions)]
+        label = f"epoch cap {name} <= {limit:.4g} of the target's tokens"
+        yield np.sum(parts, axis=0), limit, label

@@ -1,0 +1,135 @@
+"""Running trials and keeping what they report: one trial, or a whole study in one process."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mixopt.errors import MixoptError, StudyError, TrialError
+from mixopt.space import Observation, Trainer, Trial
+from mixopt.study.cost import record_cost
+from mixopt.study.results.final_values import last_values
+from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.trainers import CallableTrainer, require_finite
+
+if TYPE_CHECKING:
+    from mixopt.propose import Recommendation
+    from mixopt.study.study import Study
+
+Progress = Callable[[TrialRecord, float | None], None]
+
+
+def run_trial(study: Study, trainer: Trainer, trial: Trial, owner: str | None = None) -> bool:
+    """Run one trial and store all of it; a trial that is over already is left alone.
+
+    A failure of the trainer is stored as the trial's reason and does not raise.
+
+    Args:
+        study: Where results go, rung by rung.
+        trainer: Runs it.
+        trial: What is run.
+        owner: Token of the run; results are refused once another run has taken over.
+
+    Returns:
+        Whether it was run (else it was over already).
+
+    Raises:
+        StudyError: If another run has taken over the study.
+    """
+    if not study.store.start(study.id, trial.id, owner):
+        return False
+
+    def report(observations: Sequence[Observation]) -> None:
+        require_finite(observations)
+        study.record(trial.id, observations, owner=owner)
+
+    try:
+        trainer.run(trial, report)
+        study.finish(trial.id, owner=owner)
+        record_cost(study, trial, trainer)
+    except TrialError as error:
+        study.fail(trial.id, error.message, owner=owner)
+    except MixoptError as error:
+        study.fail(trial.id, f"{type(error).__name__}: {error.message}", owner=owner)
+    except Exception as error:
+        study.fail(trial.id, _described(error), owner=owner)
+    return True
+
+
+def _described(error: Exception) -> str:
+    """What went wrong in somebody else's trainer, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+
+
+def require_progress(study: Study) -> None:
+    """Stop a study whose every trial fails: the next ones would too.
+
+    Raises:
+        StudyError: If the last complete round has no finished trial.
+    """
+    records = [r for r in study.records() if r.search]
+    last = max((r.trial.round for r in records), default=None)
+    failed = [r for r in records if r.trial.round == last]
+    if failed and all(r.state == State.failed for r in failed):
+        raise StudyError(
+            f"every one of the {len(failed)} trials of round {last} failed; the first, "
+            f"{failed[0].trial.id}: {failed[0].reason}",
+            "mend the trainer, then let them run again: mixopt run --retry-failed, or "
+            "study.requeue()",
+        )
+
+
+def trial_objective(study: Study, trial: Trial) -> float | None:
+    """The objective of a finished trial at its last rung; None while it has none."""
+    values = last_values(study.store.observations(study.id, trial.id), trial.split)
+    if any(name not in values for name in study.objective.weights):
+        return None
+    return study.objective.value(values)
+
+
+def optimize(
+    study: Study,
+    trainer: Trainer | Callable[..., Any],
+    *,
+    confirm: bool = False,
+    progress: Progress | None = None,
+) -> Recommendation:
+    """See ``Study.optimize``."""
+    if not hasattr(trainer, "run"):
+        trainer = CallableTrainer(trainer)
+    token = study.store.claim(study.id)
+    try:
+        if not search_open(study):
+            require_progress(study)
+        while not study.should_stop():
+            _run_all(study, trainer, study.ask(), token, progress)
+            require_progress(study)
+        recommendation = study.recommend()
+        if confirm:
+            trials = study.confirmation_trials(recommendation)
+            _run_all(study, trainer, trials, token, progress)
+            recommendation = study.with_confirmations(recommendation)
+    finally:
+        study.store.release(study.id, token)
+    return recommendation
+
+
+def search_open(study: Study) -> bool:
+    """Whether trials of the search still have to be run."""
+    return any(r.open and r.search for r in study.records())
+
+
+def _run_all(
+    study: Study,
+    trainer: Trainer,
+    trials: Sequence[Trial],
+    token: str,
+    progress: Progress | None,
+) -> None:
+    for trial in trials:
+        run_trial(study, trainer, trial, token)
+        record = study.store.trial(study.id, trial.id)
+        if progress is not None and record is not None:
+            progress(record, trial_objective(study, trial))

@@ -1,0 +1,1 @@
+"""Results of trials: checked, stored, and read as values and tables."""

@@ -1,0 +1,1 @@
+"""The surrogate of one fidelity: laws and Gaussian processes, stacked and calibrated."""

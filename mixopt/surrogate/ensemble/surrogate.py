@@ -1,0 +1,402 @@
+"""Fitting and asking the surrogate: the one place where its parts meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from mixopt.errors import SurrogateError
+from mixopt.laws import effective_weights, rate_fractions
+from mixopt.laws._arrays import Array
+from mixopt.laws._lbfgs import Ints
+from mixopt.space import Layout
+from mixopt.surrogate.ensemble.data import Data
+from mixopt.surrogate.ensemble.kernel import Prior
+from mixopt.surrogate.ensemble.members import (
+    GPSetting,
+    Member,
+    fit_shared_members,
+    law_gp_member,
+    law_member,
+    prior_member,
+    shared_member,
+    warped_member,
+    with_noise,
+)
+from mixopt.surrogate.ensemble.noise import learn_noise
+from mixopt.surrogate.ensemble.row_checks import canonical_order, check_rows, check_weights
+from mixopt.surrogate.ensemble.stack import (
+    calibrate,
+    calibrate_beside,
+    error_correlation,
+    fold_masks,
+    stack_weights,
+)
+from mixopt.surrogate.ensemble.stack_model import Inflation, SamplePaths, StackModel
+
+#: Weights of the members before the rows speak; a member not named here starts at 0.
+DEFAULT_WEIGHTS = {"shared law": 0.45, "warped GP": 0.2, "law GP": 0.35}
+#: The same where learning rates are searched: laws see none, and would shrink what they do.
+RATE_WEIGHTS = {"warped GP": 0.35, "law GP": 0.65}
+
+
+@dataclass(frozen=True)
+class SurrogateSettings:
+    """How much work a fit does.
+
+    Args:
+        classes: Latent token classes K of the shared law; None chooses by the number of domains.
+        restarts: Starts of the shared law, averaged.
+        iterations: L-BFGS steps of the shared law.
+        folds: Folds for judging the members out of fold; 0 takes the default weights and leaves
+            the intervals uncalibrated, for refits that are many and need only the mean.
+        laws: Single-metric laws in the stack, by name.
+        gp_iterations: L-BFGS steps of the GP's hyperparameters.
+        least_rows: Distinct schedules below which laws are left out and the GP keeps its prior.
+        prior: Priors of the GP's hyperparameters.
+    """
+
+    classes: int | None = None
+    restarts: int = 8
+    iterations: int = 300
+    folds: int = 5
+    laws: tuple[str, ...] = ("M4", "effective data")
+    gp_iterations: int = 100
+    least_rows: int = 3
+    prior: Prior = field(default_factory=Prior)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted losses in nats/token, each ``n x m``.
+
+    Args:
+        mean: Of the loss.
+        sd: Of the latent, noise-free loss.
+        observation_sd: Of one new observation, noise included.
+    """
+
+    mean: Array
+    sd: Array
+    observation_sd: Array
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A fitted surrogate of all metrics; make one with :func:`fit_surrogate`.
+
+    Args:
+        metrics: Names of the m metrics.
+        domains: Names of the d domains.
+        model: The BoTorch model behind it.
+        noise_sd: ``m`` standard deviations of the observation noise (nats/token).
+        rows: The report's rows.
+        out_of_fold: ``n x m`` predictions of the training rows by fits that did not see them; None
+            where the members were not judged.
+    """
+
+    metrics: tuple[str, ...]
+    domains: tuple[str, ...]
+    model: StackModel
+    noise_sd: Array
+    rows: tuple[dict[str, Any], ...]
+    out_of_fold: Prediction | None = None
+
+    def predict(self, X: Array) -> Prediction:
+        """Predict schedules.
+
+        Args:
+            X: ``n x D`` rows.
+
+        Raises:
+            SurrogateError: If a row is no schedule.
+        """
+        X = np.atleast_2d(np.asarray(X, dtype=float))
+        check_weights(self.model.layout, X, self.domains)
+        with torch.no_grad():
+            parts, x = self.model.embed(torch.as_tensor(X))
+            K = self.model.gp.cross(x)
+            mean = self.model.mean(parts, K)
+            inflate = self.model.inflation(mean).numpy()
+            sd = np.sqrt(self.model.gp.variance(K).numpy()) * inflate
+            noise = np.sqrt(self.model.noise_var.numpy()) * inflate
+            if self.model.noise is not None:
+                noise = np.sqrt(self.model.observation_variance(parts, mean).numpy())
+        return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
+
+    @property
+    def correlation(self) -> Array:
+        """``m x m`` correlation of the metrics' errors, from what was seen out of fold."""
+        return np.asarray(self.model.correlation.numpy())
+
+    def only(self, metrics: Sequence[str]) -> Surrogate:
+        """The surrogate of some of its metrics, in the order given.
+
+        What the other metrics have taught it stays.
+
+        Raises:
+            SurrogateError: If a metric is unknown.
+        """
+        unknown = [name for name in metrics if name not in self.metrics]
+        if unknown:
+            raise SurrogateError(
+                f"the surrogate must know the metrics asked for; it does not know {unknown}",
+                f"it knows {', '.join(self.metrics)}",
+            )
+        which = [self.metrics.index(name) for name in metrics]
+        seen = self.out_of_fold
+        return Surrogate(
+            tuple(metrics),
+            self.domains,
+            self.model.only(which),
+            self.noise_sd[which],
+            tuple(self.rows[i] for i in which) if self.rows else (),
+            seen
+            and Prediction(seen.mean[:, which], seen.sd[:, which], seen.observation_sd[:, which]),
+        )
+
+    def posterior(self, X: Tensor, **kwargs: Any) -> Any:
+        """BoTorch posterior over the m metrics at ``batch_shape x q x D``; see the model."""
+        return self.model.posterior(X, **kwargs)
+
+    def sample_paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
+        """``num`` posterior draws as functions ``batch x D -> num x batch x m``."""
+        return SamplePaths(self.model, num, seed)
+
+    def report(self) -> list[dict[str, Any]]:
+        """One row per metric: stack weights, out-of-fold figures, and why it fell back if it did.
+
+        ``weights`` are those of the members, ``notes`` what laws say of their own assumptions,
+        ``spearman`` and ``rmse`` (nats/token) are out of fold, ``coverage`` is that of the 95 %
+        intervals out of fold, ``fallback`` is '' or a reason.
+        """
+        return [dict(row) for row in self.rows]
+
+
+def fit_surrogate(
+    layout: Layout,
+    X: Array,
+    Y: Array,
+    metrics: Sequence[str],
+    domains: Sequence[str],
+    *,
+    seed: int = 0,
+    Yvar: Array | None = None,
+    settings: SurrogateSettings | None = None,
+) -> Surrogate:
+    """Learn how the metrics' losses respond to schedules.
+
+    Rows with the same schedule are taken as replicates. Where the layout says what repeated tokens
+    are worth, laws and Gaussian processes learn from what the trials' tokens were worth, and
+    predictions are of what a schedule's tokens are worth at the target's length. Permuting the
+    domains (columns and names) permutes the answer exactly, since random starts follow an order
+    given by the data.
+
+    Args:
+        layout: Meaning of the columns of X.
+        X: ``n x D`` schedules.
+        Y: ``n x m`` losses (nats/token).
+        metrics: m names; a metric named like a domain is taken as that domain's validation loss.
+        domains: d names.
+        seed: Of random starts and folds.
+        Yvar: ``n x m`` known observation variances (squared nats/token), if any.
+        settings: Effort and priors.
+
+    Raises:
+        SurrogateError: If a row is not finite or no schedule, or shapes and names disagree.
+    """
+    settings = settings or SurrogateSettings()
+    X, Y = check_rows(layout, X, Y, metrics, domains)
+    W, F = layout.split(X)
+    order = canonical_order(W, F, domains)
+    named = tuple(domains[j] for j in order)
+    if layout.repetition is not None:
+        W = effective_weights(layout.repetition, W, F, layout.repetition.trials)
+    F = rate_fractions(layout.clock, F)
+    data = Data(W[..., order], F, layout.rate_part(X), Y, tuple(metrics), named, seed)
+    members = _fit_members(data, _known_noise(Yvar, Y), settings)
+    return _assemble(layout, order, data, members, tuple(domains), Yvar)
+
+
+def _known_noise(Yvar: Array | None, Y: Array) -> Array:
+    if Yvar is None:
+        return np.zeros_like(Y)
+    Yvar = np.asarray(Yvar, dtype=float)
+    if Yvar.shape != Y.shape or not np.isfinite(Yvar).all() or (Yvar < 0).any():
+        raise SurrogateError(
+            f"Yvar must hold one non-negative variance per loss ({Y.shape}); got {Yvar.shape}",
+            "pass squared standard errors, or None to have the noise estimated",
+        )
+    return Yvar
+
+
+def _fit_members(data: Data, known: Array, settings: SurrogateSettings) -> list[Member]:
+    """All members, the one that gives the covariance last."""
+    fixed = known / data.scale**2
+    if data.distinct < settings.least_rows:
+        return [prior_member(data, fixed, settings.prior)]
+    masks, fold = fold_masks(data.groups, settings.folds, data.seed)
+    classes = settings.classes or int(np.clip(3 * len(data.domains), 12, 48))
+    setting = GPSetting(fold, fixed, settings.prior, settings.gp_iterations)
+
+    def alone() -> tuple[list[Member], Member]:
+        laws = [law_member(data, name, masks, fold) for name in settings.laws]
+        return laws, warped_member(data, setting)
+
+    # The shared law and its GP depend on each other and on nothing else: numpy's linear algebra
+    # lets go of the interpreter, so two threads take little more than half the time.
+    with ThreadPoolExecutor(1) as beside:
+        others = beside.submit(alone)
+        shared = fit_shared_members(data, masks, classes, settings.restarts, settings.iterations)
+        law_gp = law_gp_member(data, setting, shared)
+        laws, warped = others.result()
+    return [*laws, shared_member(data, shared, fold), warped, law_gp]
+
+
+def _assemble(
+    layout: Layout,
+    order: Ints,
+    data: Data,
+    members: list[Member],
+    domains: tuple[str, ...],
+    given: Array | None,
+) -> Surrogate:
+    """Weigh the members, calibrate, and put the model together."""
+    stack = _stacked(data, members)
+    noise = _typical_noise(data, members)
+    learned = None
+    if given is None and members[-1].judged:
+        learned = learn_noise(data, noise * stack.factor**2, stack.trend)
+    if learned is not None:
+        relative = learned.relative(stack.predicted, data.W, data.F)
+        members = [with_noise(data, member, relative) for member in members]
+        stack = _stacked(data, members)
+    weights, predicted, factor, trend = stack.weights, stack.predicted, stack.factor, stack.trend
+    last, level, judged = members[-1], stack.level, stack.judged
+    assert last.gp is not None
+    assert last.variance is not None
+    if learned is not None:
+        at = learned.at(predicted, data.W, data.F)
+        latent = last.variance if last.latent is None else last.latent
+        if judged:
+            size = factor * np.exp(trend * level)
+            grown = calibrate_beside(data.Y - predicted, latent, at, size)
+            factor = np.where(data.constant, factor, factor * grown)
+    inflation = Inflation(*(torch.as_tensor(v) for v in (factor, trend, data.offset, data.scale)))
+    size = factor * np.exp(trend * level)
+    if learned is not None:
+        noise_sd, unseen_sd = np.sqrt(learned.base.numpy()), np.sqrt(latent) * size
+        sd = np.sqrt(unseen_sd**2 + at)
+    else:
+        noise_sd = np.sqrt(noise) * factor
+        sd = np.sqrt(last.variance) * factor * np.exp(trend * level)
+        unseen_sd = np.sqrt(np.maximum(sd**2 - noise * size**2, 0.0))
+    R = error_correlation((data.Y - predicted) / sd) if judged else np.eye(len(factor))
+    means = [k.mean for k in members[:-1]]
+    model = StackModel(layout, order, means, weights, last.gp, inflation, noise, R, learned)
+    if not last.judged:
+        return Surrogate(data.metrics, domains, model, noise_sd, ())
+    rows = [_report_row(data, members, weights, predicted, sd, i) for i in range(len(data.metrics))]
+    unseen = Prediction(predicted, unseen_sd, sd)
+    return Surrogate(data.metrics, domains, model, noise_sd, tuple(rows), unseen)
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    """Members weighed and calibrated out of fold.
+
+    Args:
+        weights: ``k x m``.
+        predicted: ``n x m`` out of fold.
+        level: ``n x m`` standardised, cut.
+        factor: ``m`` factors on the claimed sds.
+        trend: ``m`` trends of that in the level.
+        judged: Whether there was anything to calibrate by.
+    """
+
+    weights: Array
+    predicted: Array
+    level: Array
+    factor: Array
+    trend: Array
+    judged: bool
+
+
+def _stacked(data: Data, members: list[Member]) -> _Stacked:
+    last = members[-1]
+    assert last.variance is not None
+    oof = np.stack([member.out_of_fold for member in members])
+    weights = _weights(data, members, oof)
+    predicted = np.einsum("km,knm->nm", weights, oof)
+    factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
+    level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
+    judged = len(members) > 1 and last.judged
+    if judged:
+        factor, trend = calibrate(data.Y - predicted, last.variance, level)
+        factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
+    return _Stacked(weights, predicted, level, factor, trend, judged)
+
+
+def _typical_noise(data: Data, members: list[Member]) -> Array:
+    """``m`` noise variances that the last member's hyperparameters say."""
+    gp = members[-1].gp
+    assert gp is not None
+    return np.asarray(gp.noise.mean(1).numpy() * data.scale**2)
+
+
+def _default_weights(data: Data, members: list[Member]) -> Array:
+    weights = RATE_WEIGHTS if data.R.shape[1] else DEFAULT_WEIGHTS
+    return np.array([weights.get(member.name, 0.0) for member in members])
+
+
+def _weights(data: Data, members: list[Member], oof: Array) -> Array:
+    """``k x m`` stack weights; the last member alone where there is nothing to weigh."""
+    default = _default_weights(data, members)
+    alone = np.eye(len(members))[-1]
+    return np.stack(
+        [
+            alone
+            if len(members) == 1 or data.constant[i]
+            else stack_weights(oof[:, :, i], data.Y[:, i], default)
+            if members[-1].judged
+            else default
+            for i in range(len(data.metrics))
+        ],
+        axis=1,
+    )
+
+
+def _report_row(
+    data: Data, members: list[Member], weights: Array, predicted: Array, sd: Array, i: int
+) -> dict[str, Any]:
+    y, p = data.Y[:, i], predicted[:, i]
+    ranked = len(y) > 2 and np.ptp(y) > 0 and np.ptp(p) > 0
+    return {
+        "metric": data.metrics[i],
+        "weights": {m.name: float(w) for m, w in zip(members, weights[:, i], strict=True)},
+        "spearman": float(spearmanr(y, p)[0]) if ranked else float("nan"),
+        "rmse": float(np.sqrt(((y - p) ** 2).mean())),
+        "coverage": float((np.abs(y - p) <= 1.96 * sd[:, i]).mean()),
+        "fallback": _fallback(data, members, weights, i),
+        "notes": {m.name: m.notes[i] for m in members if m.notes and m.notes[i]},
+    }
+
+
+def _fallback(data: Data, members: list[Member], weights: Array, i: int) -> str:
+    """Why the metric is not predicted by the usual stack, or ''."""
+    if len(members) == 1:
+        return f"only {data.distinct} different schedules: prior mean and prior width"
+    if data.constant[i]:
+        return "the metric never changes: predicted by its constant"
+    default = _default_weights(data, members)
+    if np.allclose(weights[:, i], default):
+        return ""
+    best = members[int(weights[:, i].argmax())].name
+    return f"out of fold the default weights are clearly worse than weights led by the {best}"

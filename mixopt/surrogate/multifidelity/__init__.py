@@ -1,0 +1,1 @@
+"""Trials of several sizes and lengths, extrapolated to a target."""

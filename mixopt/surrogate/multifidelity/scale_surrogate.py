@@ -1,0 +1,332 @@
+"""One surrogate from trials of any size and length, speaking of the target alone.
+
+Every observation is carried to the target: a Gaussian process over mixture, size and length
+(``scale_gp.py``) says by how much the loss of its mixture will change on the way,
+without having seen the observation itself, and how surely. The carried losses, with that much more
+variance each, train the usual surrogate; what all of them share, the level of the target, widens
+every prediction alike and says nothing about which mixture is best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from mixopt.errors import SurrogateError
+from mixopt.laws._arrays import Array
+from mixopt.laws._lbfgs import Ints
+from mixopt.space import Fidelity, Layout
+from mixopt.surrogate.ensemble.gp import features
+from mixopt.surrogate.ensemble.row_checks import check_rows
+from mixopt.surrogate.ensemble.surrogate import (
+    Prediction,
+    Surrogate,
+    SurrogateSettings,
+    fit_surrogate,
+)
+from mixopt.surrogate.multifidelity.scale_gp import (
+    FidelityRows,
+    ScaleGP,
+    ScalePrior,
+    fidelity_groups,
+    fit_scale_gp,
+)
+
+#: Correlation over metrics of the target's level: one law's error and one step's luck move them
+#: together, as far as the back-tests on RedPajama go (.14 to .44).
+_LEVEL_CORRELATION = 0.5
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the ranking of mixtures at one fidelity holds at another.
+
+    Args:
+        low: The cheaper fidelity.
+        high: The dearer one.
+        mixtures: Run at both.
+        spearman: Rank correlation over them, mean over metrics.
+    """
+
+    low: Fidelity
+    high: Fidelity
+    mixtures: int
+    spearman: float
+
+
+@dataclass(frozen=True)
+class ScaleSurrogate:
+    """A surrogate of the losses at a target; make one with :func:`fit_scale_surrogate`.
+
+    Args:
+        base: Of the carried losses; knows nothing of the target's level being uncertain.
+        target: The fidelity it speaks of.
+        carried: ``n x m`` observations carried to the target (nats/token).
+        carried_var: ``n x m`` variances of the carrying (squared nats/token), the part apart that
+            all rows share.
+        level: ``m x m`` covariance of the part that all rows share.
+        agreement: Rank agreement between the fidelities.
+        gp: The process over fidelities.
+    """
+
+    base: Surrogate
+    target: Fidelity
+    carried: Array
+    carried_var: Array
+    level: Array
+    agreement: tuple[Agreement, ...]
+    gp: ScaleGP
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the m metrics."""
+        return self.base.metrics
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the d domains."""
+        return self.base.domains
+
+    @property
+    def layout(self) -> Layout:
+        """Meaning of the columns of a row."""
+        return self.base.model.layout
+
+    @property
+    def noise_sd(self) -> Array:
+        """``m`` standard deviations of one observation (nats/token)."""
+        return self.base.noise_sd
+
+    @property
+    def correlation(self) -> Array:
+        """``m x m`` correlation of the metrics' errors, the level left out."""
+        return self.base.correlation
+
+    @property
+    def out_of_fold(self) -> Prediction | None:
+        """Predictions of the carried losses by fits that did not see them; level left out."""
+        return self.base.out_of_fold
+
+    def predict(self, X: Array) -> Prediction:
+        """Predict schedules ``n x D`` at the target; the level's uncertainty is in the sd."""
+        got = self.base.predict(X)
+        level = np.diagonal(self.level)
+        return Prediction(
+            got.mean, np.sqrt(got.sd**2 + level), np.sqrt(got.observation_sd**2 + level)
+        )
+
+    def posterior(self, X: Tensor, **kwargs: Any) -> Any:
+        """BoTorch posterior at ``batch_shape x q x D``, the level's uncertainty included."""
+        # BoTorch takes seconds to import; who asks for a posterior has it.
+        from botorch.posteriors.gpytorch import GPyTorchPosterior
+        from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNormal
+
+        transform = kwargs.pop("posterior_transform", None)
+        found = self.base.posterior(X, **kwargs).distribution
+        which = kwargs.get("output_indices") or list(range(len(self.level)))
+        level = torch.as_tensor(self.level[np.ix_(which, which)])
+        q = X.shape[-2]
+        cov = found.covariance_matrix + torch.kron(torch.ones(q, q, dtype=level.dtype), level)
+        many = isinstance(found, MultitaskMultivariateNormal)
+        kind = MultitaskMultivariateNormal if many else MultivariateNormal
+        posterior = GPyTorchPosterior(kind(found.mean, cov))
+        return posterior if transform is None else transform(posterior)
+
+    def sample_paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
+        """Posterior draws as functions ``batch x D -> num x batch x m``, each at its own level."""
+        paths = self.base.sample_paths(num, seed)
+        rng = np.random.default_rng([seed, 1])
+        root = np.linalg.cholesky(self.level + 1e-15 * np.eye(len(self.level)))
+        shift = torch.as_tensor(rng.standard_normal((num, 1, len(root))) @ root.T)
+        return lambda X: paths(X) + shift
+
+    def only(self, metrics: Sequence[str]) -> ScaleSurrogate:
+        """The surrogate of some of its metrics, in the order given."""
+        base = self.base.only(metrics)
+        which = [self.metrics.index(name) for name in metrics]
+        return replace(
+            self,
+            base=base,
+            carried=self.carried[:, which],
+            carried_var=self.carried_var[:, which],
+            level=self.level[np.ix_(which, which)],
+            gp=self.gp.only(which),
+        )
+
+    def information(
+        self, X: Array, fidelities: Sequence[Fidelity], against: Array, weights: Array
+    ) -> Array:
+        """What one run of each schedule at each fidelity would tell of it at the target.
+
+        Args:
+            X: ``q x D`` schedules.
+            fidelities: F of them.
+            against: ``D`` schedule; only differences from it count, since the target's level says
+                nothing about which schedule is best.
+            weights: ``m`` of the objective.
+
+        Returns:
+            ``q x F`` expected fall of the variance of the objective's difference at the target
+            (squared nats/token).
+        """
+        q, (N, D) = len(X), self.gp.target
+        U = schedule_features(self.layout, np.vstack([X, against]))
+        places = [(np.arange(q + 1), N, D)]
+        places += [(np.arange(q), f.parameters, f.tokens) for f in fidelities]
+        rows = FidelityRows(
+            np.vstack([U[at] for at, _, _ in places]),
+            np.concatenate([np.full(len(at), float(n)) for at, n, _ in places]),
+            np.concatenate([np.full(len(at), float(d)) for at, _, d in places]),
+            np.full((q + 1) + q * len(fidelities), -1),
+        )
+        _, cov = self.gp.moments([(1.0, rows)])
+        luck = self.gp.run_sd[:, None] ** 2
+        out = np.empty((q, len(fidelities)))
+        at, seen = np.arange(q), q + 1
+        for k in range(len(fidelities)):
+            run = seen + k * q + at
+            told = (cov[:, at, run] - cov[:, q, run]) ** 2 / (cov[:, run, run] + luck)
+            out[:, k] = weights**2 @ told
+        return out
+
+    def report(self) -> list[dict[str, Any]]:
+        """The base's rows; ``level_sd`` (nats/token) is that of the target's level."""
+        sd = np.sqrt(np.diagonal(self.level))
+        rows = zip(self.base.report(), sd, strict=False)
+        return [{**row, "level_sd": float(s)} for row, s in rows]
+
+
+def fit_scale_surrogate(
+    layout: Layout,
+    X: Array,
+    parameters: Array,
+    tokens: Array,
+    Y: Array,
+    metrics: Sequence[str],
+    domains: Sequence[str],
+    *,
+    target: Fidelity,
+    seed: int = 0,
+    runs: Ints | None = None,
+    settings: SurrogateSettings | None = None,
+    prior: ScalePrior | None = None,
+) -> ScaleSurrogate:
+    """Learn how losses at the target respond to schedules, from trials of any fidelity.
+
+    Any mixture may have been run at any fidelity: no grid is needed, though mixtures run at two
+    fidelities say most about how one goes over into the other.
+
+    Args:
+        layout: Meaning of the columns of X.
+        X: ``n x D`` schedules.
+        parameters: ``n`` non-embedding parameters.
+        tokens: ``n`` training tokens.
+        Y: ``n x m`` losses (nats/token).
+        metrics: m names.
+        domains: d names.
+        target: The fidelity to speak of; it need not have been run.
+        seed: Of random starts and folds.
+        runs: ``n`` numbers of training runs, equal for rungs of one run; None where every row is a
+            run of its own.
+        settings: Effort and priors of the surrogate.
+        prior: Priors of the process over fidelities.
+
+    Raises:
+        SurrogateError: As for :func:`mixopt.surrogate.fit_surrogate`, and if sizes or lengths are
+            not positive or not one per row.
+    """
+    X, Y = check_rows(layout, X, Y, metrics, domains)
+    rows = _rows(layout, X, parameters, tokens, runs)
+    goal = float(target.parameters), float(target.tokens)
+    gp = fit_scale_gp(rows, Y, goal, prior=prior)
+    carried, variance, level = _carried(gp, rows, Y, goal)
+    base = fit_surrogate(
+        layout, X, carried, metrics, domains, seed=seed, Yvar=variance, settings=settings
+    )
+    agreement = fidelity_agreement(X, rows.N, rows.D, Y)
+    return ScaleSurrogate(base, target, carried, variance, level, agreement, gp)
+
+
+def _rows(
+    layout: Layout, X: Array, parameters: Array, tokens: Array, runs: Ints | None
+) -> FidelityRows:
+    N, D = (np.asarray(v, dtype=float) for v in (parameters, tokens))
+    if N.shape != (len(X),) or D.shape != (len(X),):
+        raise SurrogateError(
+            f"{len(X)} rows need as many parameters and tokens; got {N.shape} and {D.shape}",
+            "give the fidelity of every row",
+        )
+    run = np.full(len(X), -1) if runs is None else np.asarray(runs, dtype=np.int64)
+    return FidelityRows(schedule_features(layout, X), N, D, run)
+
+
+def schedule_features(layout: Layout, X: Array) -> Array:
+    """``n x f`` features of schedules ``n x D`` that the process over fidelities sees."""
+    W, F = layout.split(X)
+    return np.asarray(features(W, F, layout.rate_part(X)))
+
+
+def _carried(
+    gp: ScaleGP, rows: FidelityRows, Y: Array, goal: tuple[float, float]
+) -> tuple[Array, Array, Array]:
+    """Losses at the target, their own variances ``n x m``, and the level's ``m x m`` covariance."""
+    away = np.hypot(np.log(rows.N / goal[0]), np.log(rows.D / goal[1])) > 1e-9
+    if not away.any():
+        return Y, np.zeros_like(Y), np.zeros((Y.shape[1], Y.shape[1]))
+    change, cov = gp.moments([(1.0, rows.at(goal)), (-1.0, rows)], leave_own=True)
+    total = np.diagonal(cov, axis1=1, axis2=2).T
+    pairs = away[:, None] & away & (~np.eye(len(Y), dtype=bool) | (away.sum() == 1))
+    shared = np.maximum(cov[:, pairs].mean(1), 0.0)
+    own = np.where(away[:, None], np.maximum(total - shared, 0.0), 0.0)
+    change = np.where(away[:, None], change, 0.0)
+    sd = np.sqrt(shared)
+    mix = _LEVEL_CORRELATION + (1.0 - _LEVEL_CORRELATION) * np.eye(len(sd))
+    return Y + change, own, mix * sd[:, None] * sd
+
+
+def fidelity_agreement(
+    X: Array, parameters: Array, tokens: Array, Y: Array
+) -> tuple[Agreement, ...]:
+    """Rank agreement of every two fidelities that share at least 3 mixtures; no grid is needed.
+
+    Args:
+        X: ``n x D`` schedules; rows within 1e-6 of each other are one mixture.
+        parameters: ``n``.
+        tokens: ``n``.
+        Y: ``n x m`` losses; several runs of one mixture at one fidelity are averaged.
+    """
+    N, D = np.asarray(parameters, dtype=float), np.asarray(tokens, dtype=float)
+    rows = FidelityRows(X, N, D, np.full(len(X), -1))
+    group = fidelity_groups(rows)
+    mixture = np.unique(np.round(X / _SAME), axis=0, return_inverse=True)[1].ravel()
+    means = [_means(Y, mixture, group == k) for k in range(int(group.max()) + 1)]
+    sizes = [
+        Fidelity(parameters=int(N[group == k][0]), tokens=int(D[group == k][0]))
+        for k in range(len(means))
+    ]
+    out = []
+    for high in range(len(means)):
+        for low in range(high):
+            both = sorted(set(means[low]) & set(means[high]))
+            if len(both) < 3:
+                continue
+            a, b = (np.array([means[k][i] for i in both]) for k in (low, high))
+            found = [
+                spearmanr(p, q)[0]
+                for p, q in zip(a.T, b.T, strict=True)
+                if np.ptp(p) > 0 and np.ptp(q) > 0
+            ]
+            if found:
+                out.append(Agreement(sizes[low], sizes[high], len(both), float(np.mean(found))))
+    return tuple(out)
+
+
+def _means(Y: Array, mixture: Ints, kept: Any) -> dict[int, Array]:
+    return {int(i): Y[kept & (mixture == i)].mean(0) for i in np.unique(mixture[kept])}

@@ -1,0 +1,3 @@
+from small_study import make, space, train
+
+__all__ = ["make", "space", "train"]

@@ -1,0 +1,146 @@
+"""One Ray session: failures, dying workers, and what the summary says of them."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import ray
+
+from mixopt.errors import StudyError, TrialError
+from mixopt.space import Fidelity, Kind, Mixture, Schedule, SearchSpace, Trial
+from mixopt.study import CallableTrainer, State, Study, TrialBudget
+from mixopt.tune import Progress, run_rounds
+from mixopt.tune.runner import covered, runnable_first, trunk_of, trunks_first
+
+NAMES = ("web", "code", "books")
+
+
+class Unlucky:
+    """Fails one trial, kills the worker of another once, and of a third each time."""
+
+    def __init__(self, folder, seeds):
+        self.folder, self.seeds = str(folder), dict(seeds)
+
+    def __call__(self, schedule, _fidelity, seed):
+        fate = self.seeds.get(seed)
+        log = Path(self.folder, f"starts-{seed}")
+        with log.open("a") as file:
+            file.write("x")
+        if fate == "error":
+            raise TrialError("the shard of web is missing", "build the corpus")
+        if fate == "dies" or (fate == "dies once" and log.read_text() == "x"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        gap = schedule.exposure().to_array(NAMES) - [0.6, 0.3, 0.1]
+        return {"loss": 2 + float(gap @ gap)}
+
+    def count(self, seed):
+        return len(Path(self.folder, f"starts-{seed}").read_text())
+
+
+class Heard(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def ended(self, record, objective):
+        self.lines.append((record.trial.id, str(record.state), objective))
+
+
+@pytest.fixture
+def study(tmp_path):
+    space = SearchSpace(domains=NAMES, baseline="uniform")
+    return Study(
+        "unlucky",
+        space,
+        {"loss": 1.0},
+        storage=tmp_path / "study.db",
+        budget=TrialBudget(trials=6),
+        initial=6,
+        confirm_seeds=1,
+    )
+
+
+@pytest.mark.slow
+def test_failures_and_dying_workers_do_not_end_a_study(study, tmp_path, capfd):
+    trials = study.ask()
+    fates = dict(zip([t.seed for t in trials[1:]], ("error", "dies once", "dies"), strict=False))
+    study.tell(trials[5].id, {"loss": 2.2})
+    train = Unlucky(tmp_path, fates)
+    heard = Heard()
+    summary = run_rounds(study, CallableTrainer(train), out=tmp_path, progress=heard)
+
+    states = [(r.state, r.reason) for r in study.records() if r.search]
+    assert states[0] == (State.finished, "")
+    assert states[1] == (State.failed, "the shard of web is missing")
+    assert states[2] == (State.finished, "")
+    assert states[3][0] == State.failed
+    assert states[3][1].startswith("its worker died 2 times; the last time: ")
+    counts = [train.count(t.seed) for t in trials[:5]]
+    # Errors are not retried, deaths are once, with the same weights and seed.
+    assert counts == [1, 1, 2, 2, 1]
+    # What was told before the run is never trained.
+    assert not Path(train.folder, f"starts-{trials[5].seed}").exists()
+
+    assert summary.stop_reason == "the budget of 6 trials is spent"
+    assert {c.label for c in summary.recommendation.confirmations} >= {"recommendation", "baseline"}
+    assert summary.failed == 2
+    assert 0 < summary.outside_share <= 1
+    assert sum(summary.parts.values()) <= summary.wall_seconds
+    assert (trials[0].id, "finished", pytest.approx(2.12, abs=0.01)) in heard.lines
+    assert not ray.is_initialized()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    # The study is free for the next run.
+    study.store.release(study.id, study.store.claim(study.id))
+
+
+def test_a_study_in_memory_is_refused(tmp_path):
+    space = SearchSpace(domains=NAMES, baseline="uniform")
+    study = Study("memory", space, {"loss": 1.0}, storage=None)
+    with pytest.raises(StudyError, match="is in memory, where Ray's workers cannot reach it"):
+        run_rounds(study, CallableTrainer(dict), out=tmp_path)
+
+
+def ending(index, mixture, fraction, seed=1):
+    schedule = Schedule.two_phase(mixture, {"code": 1.0}, fraction)
+    size = Fidelity(parameters=1, tokens=1000)
+    return Trial(id=str(index), kind=Kind.proposed, schedule=schedule, fidelity=size, seed=seed)
+
+
+EVEN, WEB = Mixture({"web": 0.5, "code": 0.5}), Mixture({"web": 1.0})
+
+
+def test_the_trial_that_leaves_its_trunk_first_runs_first():
+    trials = [ending(0, EVEN, 0.1), ending(1, EVEN, 0.3), ending(2, WEB, 0.2), ending(3, EVEN, 0)]
+    # Then each that leaves later, and the one that never leaves.
+    assert [t.id for t in trunks_first(trials)] == ["1", "2", "0", "3"]
+
+
+def test_trials_wait_for_a_trunk_only_where_slots_would_train_it_twice():
+    trials = [ending(0, EVEN, 0.1), ending(1, EVEN, 0.3), ending(2, WEB, 0.2), ending(3, EVEN, 0)]
+
+    def ids(trained, slots):
+        return {t.id for t in runnable_first(trials, trained, slots)}
+
+    assert ids([], 4) == {"1", "2"}
+    assert ids([], 3) == {"1", "2"}
+    # Both slots have a trunk of their own to train.
+    assert ids([], 2) == {"0", "1", "2", "3"}
+    # The trunk is there already.
+    assert ids([trunk_of(trials[0])], 4) == {"0", "1", "2", "3"}
+    # Another seed is another trunk.
+    more = [*trials, ending(4, EVEN, 0.2, seed=2)]
+    assert {t.id for t in runnable_first(more, [], 4)} == {"1", "2", "4"}
+    assert [t.id for t in runnable_first(trials[:1], [], 8)] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("spans", "length"),
+    [([], 0), ([(0, 2), (1, 3)], 3), ([(0, 5), (1, 2), (6, 7)], 6)],
+)
+def test_overlapping_trials_are_counted_once(spans, length):
+    assert covered(spans) == length
