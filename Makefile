@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # One thread per process: trials and tests run side by side instead.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test check format clean
+.PHONY: install demo test test-cpus check format clean
 
 install: $(STAMP)
 
@@ -21,6 +21,15 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Numbers must hold whatever instructions the machine has: the last bits differ between them.
+NUMERIC := tests/space tests/laws tests/surrogate tests/propose tests/proxy
+test-cpus: $(STAMP)
+	ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=HASWELL \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERIC)
+	if grep -q avx512f /proc/cpuinfo; then OPENBLAS_CORETYPE=SKYLAKEX \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERIC); \
+	else echo "skipped: this machine has no AVX-512"; fi
 
 check: $(STAMP)
 	$(BIN)/ruff check .
