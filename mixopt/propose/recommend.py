@@ -16,7 +16,7 @@ from mixopt.propose.batch import candidates, spread_best
 from mixopt.propose.candidates.distance import schedule_distance
 from mixopt.propose.candidates.refine import refine
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
+from mixopt.propose.problem import KEPT, Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recommendation import (
     Estimate,
     GuardrailCheck,
@@ -28,9 +28,6 @@ from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Mixture, Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]
-
-#: A chance constraint counts as kept when broken by less than this (nats/token).
-KEPT = 1e-4
 
 
 @one_thread
