@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mixopt.errors import MixoptError, StudyError, TrialError
+from mixopt.errors import MixoptError, StudyError
 from mixopt.space import Observation, Trainer, Trial
 from mixopt.study.cost import record_cost
 from mixopt.study.results.final_values import last_values
 from mixopt.study.storage import Lease, State, TrialRecord, this_worker
-from mixopt.study.trainers import CallableTrainer, require_finite
+from mixopt.study.trainers import CallableTrainer, require_finite, run_trainer
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
@@ -50,16 +49,15 @@ def run_trial(study: Study, trainer: Trainer, trial: Trial, lease: Lease | None 
         require_finite(observations)
         study.record(trial.id, observations, lease=lease)
 
-    try:
-        trainer.run(trial, report)
-        study.finish(trial.id, lease=lease)
-        record_cost(study, trial, trainer)
-    except TrialError as error:
-        study.fail(trial.id, error.message, lease=lease)
-    except MixoptError as error:
-        study.fail(trial.id, f"{type(error).__name__}: {error.message}", lease=lease)
-    except Exception as error:
-        study.fail(trial.id, _described(error), lease=lease)
+    reason = run_trainer(trainer, trial, report)
+    if not reason:
+        try:
+            study.finish(trial.id, lease=lease)
+            record_cost(study, trial, trainer)
+            return True
+        except MixoptError as error:
+            reason = error.message
+    study.fail(trial.id, reason, lease=lease)
     return True
 
 
@@ -69,12 +67,6 @@ def lease_trials(study: Study, trials: Sequence[Trial]) -> dict[str, Lease]:
         study.id, worker=this_worker(), seconds=LEASE_SECONDS, trials=[t.id for t in trials]
     )
     return {record.trial.id: lease for record, lease in found}
-
-
-def _described(error: Exception) -> str:
-    """What went wrong in somebody else's trainer, and where."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
 
 def require_progress(study: Study) -> None:
