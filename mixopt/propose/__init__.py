@@ -13,6 +13,7 @@ from mixopt.propose.problem import SurrogateLike
 from mixopt.propose.recommend import recommend
 from mixopt.propose.recommendation import (
     Confirmation,
+    Differences,
     Estimate,
     GuardrailCheck,
     Observed,
@@ -26,6 +27,7 @@ from mixopt.propose.stopping import StopDecision, expected_improvement, should_s
 __all__ = [
     "NEAR",
     "Confirmation",
+    "Differences",
     "Estimate",
     "Evidence",
     "GuardrailCheck",

@@ -8,7 +8,7 @@ from mixopt.propose.acquisition.trunk_value import Decision
 from mixopt.propose.candidates.distance import NEAR
 from mixopt.propose.candidates.pool import draws, endings
 from mixopt.propose.problem import Problem
-from mixopt.space import Guardrail, Objective, PhaseSpace, SearchSpace
+from mixopt.space import Guardrail, Objective, PhaseSpace, SearchSpace, geometry_of
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
 QUICK = SurrogateSettings(restarts=1, iterations=30, gp_iterations=20, laws=())
@@ -23,14 +23,16 @@ def setting(d=4, phases=1, n=14, order=None, noise=0.01, **extra):
 
 
 def real(space, seen):
-    return fit_surrogate(space.layout, seen.X, seen.Y, seen.metrics, space.names, settings=QUICK)
+    return fit_surrogate(
+        geometry_of(space).layout, seen.X, seen.Y, seen.metrics, space.names, settings=QUICK
+    )
 
 
 def distances(space, schedules, others):
-    X = np.array([space.encode(s) for s in schedules])
-    own = schedule_distance(space.layout, X, X)
+    X = np.array([geometry_of(space).encode(s) for s in schedules])
+    own = schedule_distance(geometry_of(space).layout, X, X)
     np.fill_diagonal(own, np.inf)
-    return min(own.min(), schedule_distance(space.layout, X, others).min())
+    return min(own.min(), schedule_distance(geometry_of(space).layout, X, others).min())
 
 
 @pytest.mark.parametrize("phases", [1, 2])
@@ -40,8 +42,8 @@ def test_a_batch_holds_new_feasible_schedules(phases):
     pending = initial_design(space, 3, seed=9)
     batch = propose_batch(space, objective, surrogate, seen, 4, pending=pending, seed=1)
     assert len(batch) == 4
-    assert all(not space.broken(s, 1e-6) for s in batch)
-    known = np.vstack([seen.X, *(space.encode(s)[None] for s in pending)])
+    assert all(not geometry_of(space).broken(s, 1e-6) for s in batch)
+    known = np.vstack([seen.X, *(geometry_of(space).encode(s)[None] for s in pending)])
     assert distances(space, batch, known) >= 0.9 * NEAR
 
 
@@ -72,7 +74,7 @@ def test_the_real_surrogate_proposes_better_than_what_was_seen():
     space, land, seen, objective = setting(5, 2, 20)
     batch = propose_batch(space, objective, real(space, seen), seen, 6, seed=0)
     w = np.full(5, 0.2)
-    true = [float(land(space.encode(s))[0] @ w) for s in batch]
+    true = [float(land(geometry_of(space).encode(s))[0] @ w) for s in batch]
     assert min(true) < (land(seen.X) @ w).min()
     assert np.median(true) < np.quantile(land(seen.X) @ w, 0.3)
 
@@ -84,11 +86,14 @@ def rounds(propose, seed, space, land, objective):
         seen = land.evidence(schedules, seed)
         surrogate = Standin(space, seen, land.noise, seed=turn)
         schedules = schedules + propose(space, objective, surrogate, seen, 5, seed=9 * seed + turn)
-    return min(float(land(space.encode(s))[0] @ w) for s in schedules)
+    return min(float(land(geometry_of(space).encode(s))[0] @ w) for s in schedules)
 
 
 def at_random(space, _objective, _surrogate, _seen, q, seed):
-    return [space.decode(row) for row in draws(space, q, np.random.default_rng(seed))]
+    return [
+        geometry_of(space).decode(row)
+        for row in draws(geometry_of(space), q, np.random.default_rng(seed))
+    ]
 
 
 def test_three_rounds_reach_clearly_lower_regret_than_random_ones():
@@ -96,7 +101,9 @@ def test_three_rounds_reach_clearly_lower_regret_than_random_ones():
     land = Landscape(space, 0.005)
     objective = Objective(weights={"a": 0.6, "d": 0.4})
     w = objective.coefficients(list(land.metrics))
-    best = (land(space.sample(20_000, np.random.default_rng(0), vertices=0.02)) @ w).min()
+    best = (
+        land(geometry_of(space).sample(20_000, np.random.default_rng(0), vertices=0.02)) @ w
+    ).min()
     ours = np.mean([rounds(propose_batch, s, space, land, objective) - best for s in range(2)])
     random = np.mean([rounds(at_random, s, space, land, objective) - best for s in range(2)])
     assert ours < 0.5 * random
@@ -105,13 +112,13 @@ def test_three_rounds_reach_clearly_lower_regret_than_random_ones():
 def test_guardrails_keep_proposals_where_they_hold():
     space, land, seen, _ = setting(4, 1, 20, epochs=50)
     free = Objective(weights={"a": 1.0})
-    limit = float(land(space.encode(space.baseline_schedule))[0, 1]) + 0.03
+    limit = float(land(geometry_of(space).encode(space.baseline_schedule))[0, 1]) + 0.03
     rail = Objective(weights={"a": 1.0}, guardrails=(Guardrail(metric="b", bound=limit),))
     surrogate = Standin(space, seen, 0.01)
 
     def over(objective):
         batch = propose_batch(space, objective, surrogate, seen, 6, seed=0)
-        return np.array([land(space.encode(s))[0, 1] - limit for s in batch])
+        return np.array([land(geometry_of(space).encode(s))[0, 1] - limit for s in batch])
 
     assert np.median(over(free)) > 0.05
     assert np.median(over(rail)) < 0.01
@@ -120,7 +127,7 @@ def test_guardrails_keep_proposals_where_they_hold():
 def off_known_trunks(space, seen, batch):
     """Rounded trunks of the evidence that endings of the batch branch off."""
     trunks = {tuple(np.round(row[:4], 6)) for row in seen.X}
-    rows = [space.encode(s) for s in batch if s.upsample_fraction > 0]
+    rows = [geometry_of(space).encode(s) for s in batch if s.upsample_fraction > 0]
     return [row for row in rows if tuple(np.round(row[:4], 6)) in trunks]
 
 
@@ -139,16 +146,16 @@ def test_a_trunk_is_taken_for_its_worth_per_token_trained():
     space, _, seen, objective = setting(4, 2, 16)
     problem = Problem.of(space, objective, Standin(space, seen, 0.01), seen)
     rng = np.random.default_rng(0)
-    base = problem.X[space.layout.split(problem.X)[1][:, -1] > 0][0]
-    off = endings(problem.space, base, 64, rng)
-    free = draws(problem.space, 64, rng)
+    base = problem.X[geometry_of(space).layout.split(problem.X)[1][:, -1] > 0][0]
+    off = endings(problem.geometry, base, 64, rng)
+    free = draws(problem.geometry, 64, rng)
     worth = {}
     for possible in (True, False):
         trained = [problem.decode(row) for row in problem.X] if possible else []
         decision = Decision(Sharing(branch_points=(0.7, 0.8, 0.9)), trained)
         worth[possible] = decision.gain_per_share(problem, np.vstack([off, free]))
     # The gain is the same; the cost of an ending off the trunk is its own fraction.
-    fraction = space.layout.split(off)[1][:, -1]
+    fraction = geometry_of(space).layout.split(off)[1][:, -1]
     np.testing.assert_allclose(
         worth[True][: len(off)] * fraction, worth[False][: len(off)], rtol=1e-6
     )
@@ -158,7 +165,7 @@ def test_a_trunk_is_taken_for_its_worth_per_token_trained():
 def test_what_was_chosen_is_no_gain_again():
     space, _, seen, objective = setting(4, 2, 16)
     problem = Problem.of(space, objective, Standin(space, seen, 0.01), seen)
-    rows = draws(problem.space, 200, np.random.default_rng(1))
+    rows = draws(problem.geometry, 200, np.random.default_rng(1))
     decision = Decision(Sharing(), [])
     before = decision.gain_per_share(problem, rows)
     best = int(np.argmax(before))
@@ -175,7 +182,7 @@ def test_replicates_repeat_the_incumbent():
     batch = propose_batch(space, objective, surrogate, seen, 3, seed=0, replicates=2)
     assert batch[0] == batch[1]
     best = int(np.argmin(surrogate.predict(seen.X).mean.mean(1)))
-    assert space.encode(batch[0]) == pytest.approx(seen.X[best], abs=1e-3)
+    assert geometry_of(space).encode(batch[0]) == pytest.approx(seen.X[best], abs=1e-3)
 
 
 def test_errors_say_what_was_given():

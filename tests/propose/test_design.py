@@ -6,12 +6,12 @@ from standin import TOKENS, make_space
 
 from mixopt.errors import StudyError
 from mixopt.propose import initial_design, schedule_distance
-from mixopt.space import Mixture, PhaseSpace, Schedule, SearchSpace
+from mixopt.space import Mixture, PhaseSpace, Schedule, SearchSpace, geometry_of
 
 
 def gaps(space, schedules):
-    X = np.array([space.encode(s) for s in schedules])
-    far = schedule_distance(space.layout, X, X)
+    X = np.array([geometry_of(space).encode(s) for s in schedules])
+    far = schedule_distance(geometry_of(space).layout, X, X)
     np.fill_diagonal(far, np.inf)
     return far.min(1)
 
@@ -25,7 +25,7 @@ def test_designs_are_feasible_different_and_begin_with_what_is_included(phases, 
     design = initial_design(space, 10, seed=seed, include=include)
     assert len(design) == 10
     assert design[0] == include[0]
-    assert all(not space.broken(s, 1e-6) for s in design)
+    assert all(not geometry_of(space).broken(s, 1e-6) for s in design)
     for schedule in design:
         for phase in schedule.phases:
             assert sum(phase.mixture.values()) == pytest.approx(1, abs=1e-12)
@@ -53,7 +53,10 @@ def test_permuting_the_domains_permutes_the_design(phases):
 def test_maxmin_spreads_farther_than_chance_and_reaches_faces():
     space = make_space(5, 1, epochs=50)
     design = initial_design(space, 16, seed=0)
-    chance = [space.decode(row) for row in space.sample(16, np.random.default_rng(0))]
+    chance = [
+        geometry_of(space).decode(row)
+        for row in geometry_of(space).sample(16, np.random.default_rng(0))
+    ]
     assert gaps(space, design).min() > 2 * gaps(space, chance).min()
     assert sum(min(s.base.values()) == 0 for s in design) >= 8
 
@@ -78,7 +81,7 @@ def test_a_space_without_a_static_level_and_with_a_fixed_base_works():
         phases=[PhaseSpace(fixed=Mixture(natural)), PhaseSpace(name="end", fraction=(0.1, 0.3))],
     )
     design = initial_design(space, 8, seed=0)
-    assert all(not space.broken(s, 1e-6) for s in design)
+    assert all(not geometry_of(space).broken(s, 1e-6) for s in design)
     assert {s.upsample_fraction for s in design} == {0.1, 0.3}
 
 
@@ -99,4 +102,4 @@ def test_include_is_kept_as_given_even_outside_the_space():
     outside = Schedule.static({"a": 1.0, "b": 0.0, "c": 0.0})
     design = initial_design(space, 5, seed=0, include=[outside])
     assert design[0] == outside
-    assert all(not space.broken(s, 1e-6) for s in design[1:])
+    assert all(not geometry_of(space).broken(s, 1e-6) for s in design[1:])
