@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 
 def render(table: Table) -> RichTable:
-    """One table as rich draws it; nothing in it is read as markup."""
-    out = RichTable(
-        title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
-    )
+    """One table as rich draws it."""
+    # Names and reasons come from outside: as text, their brackets are no markup.
+    title = Text(table.title, style="table.title")
+    out = RichTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for index, heading in enumerate(table.columns):
         words = index == 0 or index in table.text
         out.add_column(Text(heading), justify="left" if words else "right", no_wrap=not words)
     for index, row in enumerate(table.rows):
         out.add_row(*map(Text, row), style="bold" if index in table.strong else None)
-    out.caption = Text(table.note) if table.note else None
+    out.caption = Text(table.note, style="table.caption") if table.note else None
     out.caption_justify = "left"
     return out
 

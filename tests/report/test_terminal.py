@@ -195,3 +195,10 @@ def test_inner_nodes_of_a_tree_show_their_sums():
     assert [row[0] for row in table.rows] == ["web (2 domains)", "web/a", "web/b", "code"]
     assert table.rows[0][1:5] == ("50.0 %", "30.0 %", "60.0 %", "× 2.00")
     assert table.strong == {0}
+
+
+def test_brackets_in_a_table_are_no_markup():
+    table = Table("[/b] title", ("what", "[red]"), (("[/INST]", "[rank0]"),), note="[bold")
+    found = shown(render(table))
+    for part in ("[/b] title", "[red]", "[/INST]", "[rank0]", "[bold"):
+        assert part in found
