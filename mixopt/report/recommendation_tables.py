@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mixopt.report import numbers as fmt
 from mixopt.report.components import Table
-from mixopt.space import Schedule, SearchSpace
-from mixopt.space.geometry.tree import outline
+from mixopt.space import Schedule, SearchSpace, geometry_of
+from mixopt.space.domain_tree import outline
 from mixopt.study.results.estimates import (
     BASELINE,
     RECOMMENDATION,
@@ -72,7 +72,7 @@ def _searched_rates(schedule: Schedule, space: SearchSpace) -> list[str]:
     """The chosen peaks and warm-ups, where they were searched."""
     rules = {"": schedule.learning_rate} | {p.name: p.learning_rate for p in schedule.phases}
     out = []
-    for axis in space.rate_axes:
+    for axis in geometry_of(space).rate_axes:
         name = space.phases[axis.phase].name if axis.phase >= 0 else ""
         rule = rules.get(name)
         if rule is not None:

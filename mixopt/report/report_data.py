@@ -15,7 +15,7 @@ from mixopt.analysis.token_worth import TokenWorth, study_token_worth
 from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Objective, SearchSpace
 from mixopt.study.results.estimates import Answer, answer_of, of_observations
-from mixopt.study.storage.storage import State
+from mixopt.study.storage import State
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence, Recommendation
