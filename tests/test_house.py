@@ -45,7 +45,7 @@ LIBRARIES = {
     "gpytorch": {"surrogate", "propose", "bench"},
     "botorch": {"surrogate", "propose", "bench"},
     "ray": {"tune"},
-    "sqlalchemy": {"study"},
+    "sqlalchemy": {"study", "tune"},
     "alembic": {"study"},
     "plotly": {"report"},
     "fastapi": {"service"},
