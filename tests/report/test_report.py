@@ -62,7 +62,7 @@ def test_the_page_says_what_to_do_and_what_to_expect(html):
         "0.1033 ± 0.0143 nats/token below the baseline",
         "Train 80 % on the base mixture, then 20 % on the ending mixture.",
         "−0.1040",
-        "best observed (r02-t03)",
+        "trial r02-t03",
         "3.2810",
         "the budget of 22 trials is spent",
         "Confirmation runs",
