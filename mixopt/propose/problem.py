@@ -24,8 +24,8 @@ from mixopt.space import Geometry, Guardrail, Layout, Objective, Schedule, Searc
 Array = NDArray[np.float64]
 Score = Callable[[Tensor], Tensor]
 
-#: Paths with which guardrails and expected improvement are judged.
-JUDGES = 64
+#: Posterior draws behind the moments of a guardrail.
+GUARDRAIL_DRAWS = 64
 
 #: Price of breaking a guardrail, in objective per unit of the metric.
 PENALTY = 100.0
@@ -263,7 +263,7 @@ class Problem:
         rails = self.objective.guardrails
         if not rails:
             return lambda X: torch.zeros(len(X), dtype=X.dtype)
-        path = self.paths(JUDGES, seed)
+        path = self.paths(GUARDRAIL_DRAWS, seed)
         with torch.no_grad():
             at_baseline = path(torch.as_tensor(self.baseline[None]))
 

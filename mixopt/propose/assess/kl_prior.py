@@ -66,7 +66,7 @@ def _out_of_fold(problem: Problem, refit: Refit, fold: NDArray[np.int64], seed: 
     seen = problem.evidence
     known = getattr(problem.surrogate, "out_of_fold", None)
     if known is not None:
-        # The surrogate has judged itself on rows it did not see: no need to fit again.
+        # The surrogate was cross-validated: no need to fit again.
         return np.asarray(known.mean @ problem.weights)
     out = np.empty(len(seen))
     for k in range(FOLDS):

@@ -114,7 +114,7 @@ def out_of_fold_gap(problem: Problem, caution: float, rng: np.random.Generator) 
     shows, which no draw from its posterior knows of; but the choice is among few.
 
     Returns:
-        The mean over random halves; None where the surrogate was not judged out of fold.
+        The mean over random halves; None where the surrogate was not cross-validated.
     """
     unseen = getattr(problem.surrogate, "out_of_fold", None)
     if unseen is None:
