@@ -16,6 +16,7 @@ from torch import Tensor
 from mixopt.laws._arrays import Array
 from mixopt.laws.phases import effective_mixture
 from mixopt.surrogate.ensemble.kernel import CONSTANT, JITTER, TINY
+from mixopt.surrogate.factorise import factorise
 
 #: Recencies of the effective mixtures on which the kernel acts when there are several phases.
 RECENCIES = (0.0, 6.0)
@@ -141,6 +142,7 @@ class GP:
         noise: ``m x n`` observation variances, standardised.
         offset: ``m`` means of the losses.
         scale: ``m`` sds of the losses.
+        added: ``m`` variances, standardised, without which the covariance had no factor.
     """
 
     kernel: Kernel
@@ -150,6 +152,7 @@ class GP:
     noise: Tensor
     offset: Tensor
     scale: Tensor
+    added: Tensor
 
     @classmethod
     def condition(
@@ -165,10 +168,11 @@ class GP:
         data = kernel.embed(*(torch.as_tensor(part) for part in rows))
         noise = kernel.noise[:, None] + torch.as_tensor(fixed).T
         K = kernel.covariance(data, data) + torch.diag_embed(noise)
-        inv = torch.cholesky_inverse(torch.linalg.cholesky(K))
+        factor = factorise(K)
+        inv = torch.cholesky_inverse(factor.root)
         alpha = (inv @ torch.as_tensor(Z).T[..., None])[..., 0]
         units = torch.as_tensor(offset), torch.as_tensor(scale)
-        return cls(kernel, data, inv, alpha, noise, *units)
+        return cls(kernel, data, inv, alpha, noise, *units, factor.added)
 
     def only(self, which: list[int]) -> GP:
         """The GPs of some of the metrics."""
@@ -180,6 +184,7 @@ class GP:
             noise=self.noise[which],
             offset=self.offset[which],
             scale=self.scale[which],
+            added=self.added[which],
         )
 
     def cross(self, x: Embedded) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mixopt.laws import LAWS, SharedFit, SharedShape, Units, fit_law, fit_shared, shared_value
+from mixopt.laws import LAWS, SharedFit, SharedShape, fit_law, fit_shared
 from mixopt.laws._arrays import Array, namespace
 from mixopt.laws._lbfgs import Ints
 from mixopt.laws.shared import mass_features
@@ -20,8 +20,6 @@ from mixopt.surrogate.ensemble.kernel import UNSEEN, Prior, fit_hyperparameters,
 #: ``(W: n x P x d, F: n x P, R: n x r) -> n x m``, numpy or torch. Laws do without the rates R.
 Mean = Callable[[Any, Any, Any], Any]
 
-#: Objective units over which restarts share their weight (one unit = one log posterior).
-_TEMPERATURE = 100.0
 #: Fits of the shared law whose class masses go into the kernel.
 _KERNEL_FITS = 3
 _LAW_ITERATIONS = 80
@@ -99,25 +97,12 @@ def fit_shared_members(
     return SharedMembers(full[0], parts)
 
 
-def _shared_mean(fit: SharedFit) -> Mean:
-    weights = np.exp(-(fit.value - fit.value.min()) / _TEMPERATURE)
-    weights /= weights.sum()
-
-    def mean(W: Any, F: Any, _: Any) -> Any:
-        cast = namespace(W).asarray
-        units = Units(cast(fit.scales.low), cast(fit.scales.sd))
-        values = shared_value(fit.shape, units, cast(fit.theta), W, F)
-        return (values * cast(weights)[:, None, None]).sum(0)
-
-    return mean
-
-
 def shared_member(data: Data, shared: SharedMembers, fold: Ints) -> Member:
     """The shared law as a member of its own."""
     out = np.zeros_like(data.Y)
     for k, part in enumerate(shared.parts):
-        out[fold == k] = _shared_mean(part)(data.W[fold == k], data.F[fold == k], None)
-    return Member("shared law", _shared_mean(shared.full), out)
+        out[fold == k] = part.predict(data.W[fold == k], data.F[fold == k])
+    return Member("shared law", lambda W, F, _: shared.full.predict(W, F), out)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,13 @@ from mixopt.space import Layout
 from mixopt.surrogate.ensemble.gp import GP, Embedded
 from mixopt.surrogate.ensemble.kernel import CONSTANT
 from mixopt.surrogate.ensemble.noise import Noise
+from mixopt.surrogate.factorise import factorise
 
 _FREQUENCIES = 256
 #: Levels are cut here, in sds of the seen losses, so that no corner gets an absurd interval.
 _LEVEL_LIMIT = 2.0
+#: Of the posterior (squared nats/token): GPyTorch warns of anything below 1e-10.
+_LEAST_VARIANCE = 1.01e-10
 
 #: ``(W: n x P x d, F: n x P, R: n x r) -> n x m``
 Mean = Callable[[Any, Any, Any], Any]
@@ -172,7 +175,7 @@ class StackModel(Model):
         inflate = self.inflation(mean).transpose(-1, -2)
         cov = self.gp.covariance(x, K) * inflate[..., :, None] * inflate[..., None, :]
         eye = torch.eye(X.shape[-2], dtype=cov.dtype)
-        cov = cov + (1e-9 * self.gp.scale**2)[:, None, None] * eye
+        cov = cov + (1e-9 * self.gp.scale**2).clamp_min(_LEAST_VARIANCE)[:, None, None] * eye
         if isinstance(observation_noise, Tensor):
             cov = cov + observation_noise.transpose(-1, -2)[..., None] * eye
         elif observation_noise:
@@ -193,10 +196,12 @@ def _columns(mean: Mean, which: list[int]) -> Mean:
 def _as_posterior(mean: Tensor, cov: Tensor, R: Tensor) -> GPyTorchPosterior:
     """Means ``batch x m x q``, covariances ``batch x m x q x q`` and correlation ``m x m``."""
     m, q = mean.shape[-2:]
+    # Given by its root, a covariance need not be factorised again to draw from it.
+    own = factorise(cov).root
     if m == 1:
-        return GPyTorchPosterior(MultivariateNormal(mean[..., 0, :], cov[..., 0, :, :]))
-    # Given by its root, the joint covariance need not be factorised again to draw from it.
-    root = torch.einsum("ij,...iab->...aibj", _root(R), torch.linalg.cholesky(cov))
+        joint = RootLinearOperator(own[..., 0, :, :])
+        return GPyTorchPosterior(MultivariateNormal(mean[..., 0, :], joint))
+    root = torch.einsum("ij,...iab->...aibj", _root(R), own)
     joint = RootLinearOperator(root.reshape(*root.shape[:-4], m * q, m * q))
     return GPyTorchPosterior(MultitaskMultivariateNormal(mean.transpose(-1, -2), joint))
 

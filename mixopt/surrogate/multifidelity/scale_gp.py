@@ -30,6 +30,7 @@ from torch import Tensor
 from mixopt.errors import SurrogateError
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints, minimise
+from mixopt.surrogate.factorise import factorise
 
 #: Parts of the loss whose standard deviations are learned, in the order of the hyperparameters.
 TERMS = ("f0", "f1", "f2", "r0", "r1", "r2", "run", "order", "step", "cell", "noise")
@@ -316,13 +317,19 @@ def _law_mean(theta: Tensor, pair: _Pair, level: Tensor) -> Tensor:
 
 def _whitened(theta: Tensor, pair: _Pair, Z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """Cholesky factor of the data's covariance, and the whitened data."""
+    L = factorise(_observed(theta, pair, Z, level)).root
+    return L, _white(theta, pair, Z, level, L)
+
+
+def _observed(theta: Tensor, pair: _Pair, Z: Tensor, level: Tensor) -> Tensor:
+    """``m x n x n`` covariance of the data, run-to-run noise included."""
     noise = torch.exp(2 * theta[:, -1, None]) + _JITTER
-    K = covariance(theta, pair, level, luck=True) + torch.diag_embed(noise.expand(Z.shape))
-    L, info = torch.linalg.cholesky_ex(K)
-    # A trial step too far out: an infinite value sends the line search back.
-    L = torch.where((info > 0)[:, None, None], torch.full_like(L, torch.nan), L)
+    return covariance(theta, pair, level, luck=True) + torch.diag_embed(noise.expand(Z.shape))
+
+
+def _white(theta: Tensor, pair: _Pair, Z: Tensor, level: Tensor, L: Tensor) -> Tensor:
     rest = (Z - _law_mean(theta, pair, level))[..., None]
-    return L, torch.linalg.solve_triangular(L, rest, upper=False)
+    return torch.linalg.solve_triangular(L, rest, upper=False)
 
 
 def _log_posterior(theta: Tensor, L: Tensor, white: Tensor, prior: ScalePrior) -> Tensor:
@@ -373,7 +380,11 @@ def fit_scale_gp(
 
     def objective(theta: Array, which: Ints) -> tuple[Array, Array]:
         t = torch.tensor(theta, requires_grad=True)
-        value = -_log_posterior(t, *_whitened(t, pair, Z[which], level[which]), prior)
+        L, info = torch.linalg.cholesky_ex(_observed(t, pair, Z[which], level[which]))
+        # A trial step too far out: a value that is no number sends the line search back.
+        L = torch.where((info > 0)[:, None, None], torch.full_like(L, torch.nan), L)
+        white = _white(t, pair, Z[which], level[which], L)
+        value = -_log_posterior(t, L, white, prior)
         value.sum().backward()  # type: ignore[no-untyped-call]
         assert t.grad is not None
         return value.detach().numpy(), t.grad.numpy()

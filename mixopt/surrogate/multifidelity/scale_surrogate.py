@@ -30,6 +30,7 @@ from mixopt.surrogate.ensemble.surrogate import (
     SurrogateSettings,
     fit_surrogate,
 )
+from mixopt.surrogate.factorise import factorise
 from mixopt.surrogate.multifidelity.scale_gp import (
     FidelityRows,
     ScaleGP,
@@ -127,6 +128,7 @@ class ScaleSurrogate:
         # BoTorch takes seconds to import; who asks for a posterior has it.
         from botorch.posteriors.gpytorch import GPyTorchPosterior
         from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNormal
+        from linear_operator.operators import RootLinearOperator
 
         transform = kwargs.pop("posterior_transform", None)
         found = self.base.posterior(X, **kwargs).distribution
@@ -136,14 +138,15 @@ class ScaleSurrogate:
         cov = found.covariance_matrix + torch.kron(torch.ones(q, q, dtype=level.dtype), level)
         many = isinstance(found, MultitaskMultivariateNormal)
         kind = MultitaskMultivariateNormal if many else MultivariateNormal
-        posterior = GPyTorchPosterior(kind(found.mean, cov))
+        joint = RootLinearOperator(factorise(cov).root)
+        posterior = GPyTorchPosterior(kind(found.mean, joint))
         return posterior if transform is None else transform(posterior)
 
     def sample_paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
         """Posterior draws as functions ``batch x D -> num x batch x m``, each at its own level."""
         paths = self.base.sample_paths(num, seed)
         rng = np.random.default_rng([seed, 1])
-        root = np.linalg.cholesky(self.level + 1e-15 * np.eye(len(self.level)))
+        root = factorise(torch.as_tensor(self.level)).root.numpy()
         shift = torch.as_tensor(rng.standard_normal((num, 1, len(root))) @ root.T)
         return lambda X: paths(X) + shift
 
