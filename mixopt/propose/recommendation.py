@@ -37,6 +37,22 @@ class Estimate(Frozen):
         )
 
 
+class Differences(Frozen):
+    """Predicted objectives minus the baseline's, from the same posterior draws.
+
+    Attributes:
+        predicted: Difference of the recommendation (nats/token); negative is better.
+        corrected: The same difference with the winner's curse removed.
+        natural: Difference of the natural mixture, where it is known and allowed.
+        uniform: Difference of the uniform mixture.
+    """
+
+    predicted: Estimate
+    corrected: Estimate
+    natural: Estimate | None = None
+    uniform: Estimate | None = None
+
+
 class Observed(Frozen):
     """A finished trial.
 
@@ -135,7 +151,10 @@ class Recommendation(Frozen):
         corrected: The same with the winner's curse removed.
         best_observed: The best finished trial.
         baseline: The baseline's predicted objective.
-        baseline_observed: Mean of the finished trials of the baseline, if any.
+        differences: The predicted objectives minus the baseline's.
+        noise_sd: Standard deviation of one run's objective (run-to-run noise, nats/token).
+        baseline_observed: Mean objective of the finished trials of the baseline, if any.
+        baseline_runs: Number of those trials.
         natural: Predicted objective of the natural mixture, where it is known and allowed.
         uniform: Predicted objective of the uniform mixture.
         metrics: Predicted metrics.
@@ -160,7 +179,10 @@ class Recommendation(Frozen):
     corrected: Estimate
     best_observed: Observed
     baseline: Estimate
+    differences: Differences
+    noise_sd: float
     baseline_observed: float | None = None
+    baseline_runs: int = 0
     natural: Estimate | None = None
     uniform: Estimate | None = None
     metrics: dict[str, Estimate]

@@ -198,6 +198,7 @@ def at_target(
                 trial=best, value=values[best], schedule=chosen.schedule, fidelity=top
             ),
             "baseline_observed": float(np.mean(same)) if same else None,
+            "baseline_runs": len(same),
             "notes": (*recommendation.notes, *_notes(study, surrogate, top, len(values))),
         }
     )

@@ -27,7 +27,7 @@ def test_notes_hold_the_advice_against_a_schedule_that_breaks_it():
     land = Landscape(space)
     evidence = land.evidence([space.decode(space.sample(1, np.random.default_rng(0))[0])] * 3)
     problem = Problem.of(space, Objective(weights={"a": 1.0}), Exact(land), evidence)
-    found = notes(problem, problem.X[0], {}, (), found=True, optimism=Optimism(0.0, 0.0, 0))
+    found = notes(problem, problem.X[0], {}, (), found=True, optimism=Optimism(0.0, 0.0, 0.0, 0))
     (said,) = [n for n in found if n.startswith("Warning: ")]
     assert "re-warms the learning rate on the distribution it was already trained on" in said
     assert ".1 to .4 nats" in said

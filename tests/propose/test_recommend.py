@@ -52,6 +52,22 @@ def test_it_is_feasible_better_than_the_baseline_and_complete(phases):
     assert len(got.trade_off) == (1 if phases == 1 else 4)
 
 
+def test_differences_leave_out_what_the_baseline_shares():
+    space, _, objective, surrogate, seen = found = study(4)
+    got = asked(*found)
+    gap = got.differences.predicted
+    assert gap.mean == pytest.approx(got.predicted.mean - got.baseline.mean)
+    rows = np.vstack([space.encode(got.schedule), space.encode(space.baseline_schedule)])
+    w = objective.coefficients(list(seen.metrics))
+    draws = surrogate.sample_paths(4000, 1)(torch.as_tensor(rows)).numpy() @ w
+    assert gap.sd == pytest.approx((draws[:, 0] - draws[:, 1]).std(), rel=0.2)
+    assert got.differences.corrected.mean - gap.mean == pytest.approx(
+        got.corrected.mean - got.predicted.mean
+    )
+    assert got.differences.corrected.sd >= gap.sd
+    assert got.differences.natural.sd == 0.0  # The baseline itself.
+
+
 def test_it_can_be_stored_and_read_back():
     got = asked(*study(3, 2))
     text = got.model_dump_json()

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from standin import make_space
 
-from mixopt.propose.candidates.pool import Projector
+from mixopt.propose.candidates.pool import Projector, draws, endings
 from mixopt.propose.candidates.refine import own_path, refine
 from mixopt.space import GroupBound, PhaseSpace, SearchSpace
 
@@ -43,12 +45,28 @@ def test_rows_keep_their_fractions_and_trunks():
     kept = np.array([True, False] * 3)
     X, value = refine(space, starts, quadratic(np.full(8, 0.25)), keep_trunk=kept)
     assert np.array_equal(X[:, 8:], starts[:, 8:])
-    assert np.abs(X[kept, :4] - starts[kept, :4]).max() < 1e-3
+    assert np.array_equal(X[kept, :4], starts[kept, :4])
     before = quadratic(np.full(8, 0.25))(torch.as_tensor(starts)).numpy()
     assert (value <= before + 1e-9).all()
     W, F = space.layout.split(X)
     for w, f in zip(W, F, strict=True):
         assert space.polytope(tuple(f)).violation(w.reshape(-1)) < 1e-6
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), ulps=st.lists(st.integers(-2, 2), min_size=4, max_size=4))
+def test_a_kept_trunk_is_kept_to_the_bit_whatever_its_rounding(seed, ulps):
+    space, rng = make_space(4, 2, epochs=50), np.random.default_rng(seed)
+    trunk = draws(space, 1, rng)[0]
+    # A weight small enough to be set to 0, and sums that miss 1 by a few units in the last place.
+    trunk[:4] = [trunk[0] + trunk[1] - 3e-5, 3e-5, *trunk[2:4]]
+    trunk[:4] += np.spacing(trunk[:4]) * ulps
+    starts = endings(space, trunk, 8, rng)
+    assert len(starts)
+    assert np.array_equal(starts[:, :4], np.tile(trunk[:4], (len(starts), 1)))
+    everywhere = np.ones(len(starts), dtype=bool)
+    X, _ = refine(space, starts, quadratic(np.eye(8)[5]), steps=10, keep_trunk=everywhere)
+    assert np.array_equal(X[:, :4], starts[:, :4])
 
 
 def test_each_row_follows_its_own_path():
