@@ -1,4 +1,4 @@
-"""Step and size laws, and their nesting: cheap runs predict the dear one.
+"""Step and size laws, and their nesting: low-fidelity runs predict the high-fidelity one.
 
 Both laws have one form, L(x) = exp(c) + exp(s - alpha log(x / x0)), in training tokens or in
 non-embedding parameters (Ye et al., arXiv 2403.16952, section 4). Each series (a mixture and a

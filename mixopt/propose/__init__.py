@@ -11,7 +11,6 @@ from mixopt.propose.design.subset_choice import choose_subset
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.fidelity_choice import choose_fidelities
 from mixopt.propose.pareto import ParetoPoint, pareto
-from mixopt.propose.problem import SurrogateLike
 from mixopt.propose.recommend import recommend
 from mixopt.propose.recommendation import (
     Confirmation,
@@ -39,7 +38,6 @@ __all__ = [
     "Recommendation",
     "Sharing",
     "StopDecision",
-    "SurrogateLike",
     "TradeOffPoint",
     "choose_fidelities",
     "choose_subset",

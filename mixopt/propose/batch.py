@@ -16,9 +16,10 @@ from mixopt.propose.candidates.distance import NEAR, Known, schedule_distance
 from mixopt.propose.candidates.pool import around, draws, endings, trunks
 from mixopt.propose.candidates.refine import own_path, refine
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
+from mixopt.propose.problem import Problem, Score, evaluate
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Objective, Schedule, SearchSpace
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 Method = Callable[[Problem, int, np.random.Generator, Known], list[Array]]
@@ -32,7 +33,7 @@ STEPS = 40
 def propose_batch(
     space: SearchSpace,
     objective: Objective,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     q: int,
     *,

@@ -14,10 +14,11 @@ from mixopt.errors import StudyError
 from mixopt.propose.batch import candidates, spread_best
 from mixopt.propose.candidates.refine import refine
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
+from mixopt.propose.problem import Problem, Score, evaluate
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Frozen, Objective, Schedule, SearchSpace
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 
@@ -38,7 +39,7 @@ class ParetoPoint(Frozen):
 def pareto(
     space: SearchSpace,
     objectives: Sequence[Objective],
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     *,
     seed: int,

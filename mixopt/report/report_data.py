@@ -89,7 +89,7 @@ def _predictions(
     evidence: Evidence, surrogate: Surrogate | ScaleSurrogate, objective: Objective
 ) -> tuple[pd.DataFrame, str]:
     """The objective's mean and interval per trial; the metrics' errors are taken as independent."""
-    found: Any = getattr(surrogate, "out_of_fold", None)
+    found: Any = surrogate.out_of_fold
     how = "in sample" if found is None else "out of fold"
     found = surrogate.predict(evidence.X) if found is None else found
     weights = objective.coefficients(list(evidence.metrics))

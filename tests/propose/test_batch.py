@@ -192,8 +192,6 @@ def test_errors_say_what_was_given(monkeypatch):
         propose_batch(space, objective, surrogate, seen, 0, seed=0)
     with pytest.raises(StudyError, match=r"needs the metrics \['zz'\], which no trial measured"):
         propose_batch(space, Objective(weights={"zz": 1.0}), surrogate, seen, 1, seed=0)
-    with pytest.raises(StudyError, match="needs a surrogate with a BoTorch model"):
-        propose_batch(space, objective, surrogate, seen, 1, seed=0, method="qlognei")
     with pytest.raises(StudyError, match="the space's 8 columns; got 3"):
         propose_batch(make_space(3, 2), objective, surrogate, seen, 1, seed=0)
     for module, method in {"lightgbm": "regmix", "cvxpy": "olmix"}.items():

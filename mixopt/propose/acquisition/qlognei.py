@@ -12,15 +12,16 @@ from botorch.models.model import Model
 from botorch.posteriors.gpytorch import GPyTorchPosterior
 from botorch.sampling.normal import SobolQMCNormalSampler
 from gpytorch.distributions import MultitaskMultivariateNormal
+from linear_operator.operators import RootLinearOperator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixopt.errors import StudyError
 from mixopt.propose.acquisition.recipes import kept_first, take_fresh
 from mixopt.propose.candidates.distance import Known
 from mixopt.propose.candidates.pool import around, draws
 from mixopt.propose.candidates.refine import refine
 from mixopt.propose.problem import Problem, Score, evaluate
+from mixopt.surrogate.factorise import factorise
 
 Array = NDArray[np.float64]
 
@@ -33,13 +34,7 @@ def qlognei(problem: Problem, q: int, rng: np.random.Generator, known: Known) ->
 
     The best of a pool are refined by projected gradient, which limits of any kind allow.
     """
-    model = getattr(problem.surrogate, "model", None)
-    if model is None:
-        raise StudyError(
-            "the method qlognei needs a surrogate with a BoTorch model behind it; got "
-            f"{type(problem.surrogate).__name__}",
-            "use mixopt.surrogate.fit_surrogate, or the method thompson",
-        )
+    model = problem.surrogate.model
     waiting = known.X[len(problem.X) :]
     rows: list[Array] = []
     for _ in range(q):
@@ -145,7 +140,8 @@ class _WithRises(Model):
         cov = T @ found.distribution.covariance_matrix @ T.T
         cov = cov + 1e-10 * torch.eye(cov.shape[-1], dtype=cov.dtype)
         mean = mean.unflatten(-1, (X.shape[-2], self.num_outputs))
-        posterior = GPyTorchPosterior(MultitaskMultivariateNormal(mean, cov))
+        joint = RootLinearOperator(factorise(cov).root)
+        posterior = GPyTorchPosterior(MultitaskMultivariateNormal(mean, joint))
         return posterior if posterior_transform is None else posterior_transform(posterior)
 
     def _differences(self, q: int) -> Tensor:

@@ -37,6 +37,7 @@ def notes(
         *_repetition_notes(problem, epochs),
         *_comparison_notes(problem, row),
         *_distance_notes(problem, row),
+        *problem.surrogate.repairs,
         *_trust_notes(problem, row),
         *_optimism_notes(optimism),
         *_advice_notes(problem, row),

@@ -1,4 +1,4 @@
-"""The members of the stack: each predicts all metrics, and out of fold for its own judgement."""
+"""The members of the stack: each predicts all metrics, and out of fold for its cross-validation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Member:
         latent: The same with the noise left out.
         notes: Per metric, what it says about its own assumptions ('' where they hold).
         gp: The GP behind it, if any.
-        judged: Whether there were folds; without, the predictions out of fold are all 0.
+        cross_validated: Whether there were folds; without, the predictions out of fold are all 0.
         kernels: Of a GP: that of all rows, then those of the folds.
         fold: ``n`` fold numbers.
     """
@@ -54,7 +54,7 @@ class Member:
     latent: Array | None = None
     notes: tuple[str, ...] = ()
     gp: GP | None = None
-    judged: bool = True
+    cross_validated: bool = True
     kernels: tuple[Kernel, ...] = ()
     fold: Ints | None = None
 
@@ -150,7 +150,7 @@ def law_gp_member(data: Data, setting: GPSetting, shared: SharedMembers) -> Memb
 def _gp_member(
     name: str, data: Data, setting: GPSetting, masses: list[MassFeatures] | None
 ) -> Member:
-    """Fit on all rows; refit with hyperparameters and masses per fold to judge out of fold."""
+    """Fit on all rows; refit with hyperparameters and masses per fold to predict out of fold."""
     folds, m = int(setting.fold.max()) + 1, len(data.metrics)
     theta = _hyperparameters(data, setting, masses, [0], None)
     parts = theta[:0]
@@ -166,16 +166,24 @@ def _gp_member(
 def _conditioned(
     name: str, data: Data, kernels: tuple[Kernel, ...], fold: Ints, fixed: list[Array]
 ) -> Member:
-    """The GP of all rows, judged by those of the folds, each with its noise beside its kernel's."""
+    """The GP of all rows and those of the folds, each with its noise beside its kernel's."""
     gp = _condition(data, kernels[0], fixed[0])
     out, var, latent = np.zeros_like(data.Y), np.ones_like(data.Y), np.ones_like(data.Y)
     for k, kernel in enumerate(kernels[1:]):
         rows = fold == k
         out[rows], latent[rows], noise = _held_out(data, kernel, fixed[k + 1], rows)
         var[rows] = latent[rows] + noise
-    judged = len(kernels) > 1
+    cross_validated = len(kernels) > 1
     return Member(
-        name, _gp_mean(gp), out, var, latent, gp=gp, judged=judged, kernels=kernels, fold=fold
+        name,
+        _gp_mean(gp),
+        out,
+        var,
+        latent,
+        gp=gp,
+        cross_validated=cross_validated,
+        kernels=kernels,
+        fold=fold,
     )
 
 

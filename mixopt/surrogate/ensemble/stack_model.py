@@ -175,7 +175,10 @@ class StackModel(Model):
         inflate = self.inflation(mean).transpose(-1, -2)
         cov = self.gp.covariance(x, K) * inflate[..., :, None] * inflate[..., None, :]
         eye = torch.eye(X.shape[-2], dtype=cov.dtype)
-        cov = cov + (1e-9 * self.gp.scale**2).clamp_min(_LEAST_VARIANCE)[:, None, None] * eye
+        # Rounding leaves variances below 0 where nothing is uncertain.
+        lift = (-cov.diagonal(dim1=-2, dim2=-1)).clamp_min(0.0)
+        lift = lift + (1e-9 * self.gp.scale**2).clamp_min(_LEAST_VARIANCE)[:, None]
+        cov = cov + torch.diag_embed(lift)
         if isinstance(observation_noise, Tensor):
             cov = cov + observation_noise.transpose(-1, -2)[..., None] * eye
         elif observation_noise:
