@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Objective, Schedule, SearchSpace
+from mixopt.space import Fidelity, Objective, Schedule, SearchSpace, geometry_of
 from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
@@ -98,10 +98,11 @@ def choose_fidelities(
     sizes, wanted = ascending(fidelities), dear_count(len(schedules), share)
     if not schedules:
         return []
-    X = np.stack([space.encode(s) for s in schedules])
+    geometry = geometry_of(space)
+    X = np.stack([geometry.encode(s) for s in schedules])
     w = objective.coefficients(list(surrogate.metrics))
     prices = np.array([[cost(s, f) for f in sizes] for s in schedules])
-    told = surrogate.information(X, sizes, space.encode(space.baseline_schedule), w)
+    told = surrogate.information(X, sizes, geometry.encode(space.baseline_schedule), w)
     choice = np.argmax(told / prices, axis=1)
     best = np.argsort(surrogate.predict(X).mean @ w, kind="stable")[:wanted]
     choice[best] = len(sizes) - 1

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mixopt.errors import MixoptError, StudyError, TrialError
+from mixopt.errors import MixoptError, StudyError
 from mixopt.space import Observation, Trainer, Trial
 from mixopt.study.cost import record_cost
 from mixopt.study.results.final_values import last_values
 from mixopt.study.storage.storage import State, TrialRecord
-from mixopt.study.trainers import CallableTrainer, require_finite
+from mixopt.study.trainers import CallableTrainer, require_finite, run_trainer
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
@@ -44,23 +43,16 @@ def run_trial(study: Study, trainer: Trainer, trial: Trial, owner: str | None = 
         require_finite(observations)
         study.record(trial.id, observations, owner=owner)
 
-    try:
-        trainer.run(trial, report)
-        study.finish(trial.id, owner=owner)
-        record_cost(study, trial, trainer)
-    except TrialError as error:
-        study.fail(trial.id, error.message, owner=owner)
-    except MixoptError as error:
-        study.fail(trial.id, f"{type(error).__name__}: {error.message}", owner=owner)
-    except Exception as error:
-        study.fail(trial.id, _described(error), owner=owner)
+    reason = run_trainer(trainer, trial, report)
+    if not reason:
+        try:
+            study.finish(trial.id, owner=owner)
+            record_cost(study, trial, trainer)
+            return True
+        except MixoptError as error:
+            reason = error.message
+    study.fail(trial.id, reason, owner=owner)
     return True
-
-
-def _described(error: Exception) -> str:
-    """What went wrong in somebody else's trainer, and where."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
 
 def require_progress(study: Study) -> None:

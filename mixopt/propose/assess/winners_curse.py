@@ -92,7 +92,7 @@ def replay(
         again = Evidence(seen.X, at_data[i] + noise, seen.metrics, seen.ids)
         again_seed = int(rng.integers(2**31))
         fitted = problem.surrogate.refit(again.X, again.Y, again.metrics, seed=again_seed)
-        asked = Problem.of(problem.original, problem.objective, fitted, again).narrowed()
+        asked = Problem.of(problem.original.space, problem.objective, fitted, again).narrowed()
         mean, sd = asked.expected(candidates)
         chosen = int(np.argmin(mean + caution * sd + away))
         error = truth[i] - mean

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial
+from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial, geometry_of
 from mixopt.study.results.validation import checked, mapped, require_metrics
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def attach_run(
     """Store a finished run from elsewhere; returns its id. See ``Study.attach``."""
     if not isinstance(schedule, Schedule):
         schedule = Schedule.static(schedule)
-    study.space.encode(schedule)
+    geometry_of(study.space).encode(schedule)
     if trial is None:
         count = sum(r.trial.kind == Kind.attached for r in study.records())
         trial = f"a{count:04d}"
