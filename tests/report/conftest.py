@@ -92,8 +92,7 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
         "surrogate": tuple(
             {
                 "metric": n,
-                "weight shared law": 0.6,
-                "weight warped GP": 0.4,
+                "weights": {"shared law": 0.6, "warped GP": 0.4},
                 "spearman": 0.93,
                 "rmse": 0.021,
                 "coverage": 0.95,

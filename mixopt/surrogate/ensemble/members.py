@@ -210,8 +210,9 @@ def _hyperparameters(
 ) -> Array:
     """Hyperparameters of all metrics for each problem: 0 sees all rows, k + 1 not fold k."""
     kept = _kept(data)
+    known = setting.fixed + data.extra
     hidden = [UNSEEN * (setting.fold[kept] == g - 1) for g in problems]
-    fixed = np.concatenate([setting.fixed[kept].T + h for h in hidden])
+    fixed = np.concatenate([known[kept].T + h for h in hidden])
     law = None
     if masses is not None:
         s = [np.asarray(masses[g](data.W[kept], data.F[kept])) for g in problems]
@@ -233,7 +234,8 @@ def _kept(data: Data) -> Ints:
 
 
 def _condition(data: Data, kernel: Kernel, fixed: Array) -> GP:
-    return GP.condition(kernel, data.rows, data.Z, fixed, data.offset, data.scale)
+    units = data.offset, data.scale
+    return GP.condition(kernel, data.rows, data.Z, fixed, *units, data.shared)
 
 
 def _gp_mean(gp: GP) -> Mean:
@@ -258,8 +260,11 @@ def _held_out(data: Data, kernel: Kernel, fixed: Array, out: Any) -> tuple[Array
     """Predictions, variances and noise variances of the rows ``out`` from all others."""
     rest = ~out
     W, F, R = (part[rest] for part in data.rows)
-    gp = GP.condition(kernel, (W, F, R), data.Z[rest], fixed[rest], data.offset, data.scale)
+    shared = None if data.shared is None else data.shared[:, rest]
+    units = data.offset, data.scale
+    gp = GP.condition(kernel, (W, F, R), data.Z[rest], fixed[rest], *units, shared)
     x = kernel.embed(*(torch.as_tensor(part[out]) for part in data.rows))
     noise = (kernel.noise.numpy() + fixed[out]) * data.scale**2
     K = gp.cross(x)
-    return gp.mean(K).numpy(), gp.variance(K).numpy(), noise
+    variance = gp.variance(K).numpy() + data.extra[out] * data.scale**2
+    return gp.mean(K).numpy(), variance, noise

@@ -229,10 +229,13 @@ class SamplePaths:
         m, n = gp.alpha.shape
         self.waves = [_Waves(rng, part.shape[-1], m, num) for part in parts]
         self.constant = torch.as_tensor(rng.standard_normal((m, 1, num))) * CONSTANT**0.5
-        noise = torch.as_tensor(rng.standard_normal((m, n, num)))
+        noise = torch.as_tensor(rng.standard_normal((m, n, num))) * gp.noise.sqrt()[..., None]
+        if gp.shared is not None:
+            effects = rng.standard_normal((m, gp.shared.shape[-1], num))
+            noise = noise + gp.shared @ torch.as_tensor(effects)
         self.root = _root(model.correlation)
         at_data = torch.stack([self._prior(i, gp.data) for i in range(m)])
-        self.correction = gp.inv @ (at_data + noise * gp.noise.sqrt()[..., None])
+        self.correction = gp.inv @ (at_data + noise)
 
     def _prior(self, metric: int, x: Embedded) -> Tensor:
         """``batch x num`` prior draws of one metric."""

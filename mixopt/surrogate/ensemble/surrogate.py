@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from mixopt.laws import effective_weights, rate_fractions
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
-from mixopt.surrogate.ensemble.data import Data
+from mixopt.surrogate.ensemble.data import Data, Trunks
 from mixopt.surrogate.ensemble.kernel import Prior
 from mixopt.surrogate.ensemble.members import (
     GPSetting,
@@ -31,7 +31,12 @@ from mixopt.surrogate.ensemble.members import (
     with_noise,
 )
 from mixopt.surrogate.ensemble.noise import learn_noise
-from mixopt.surrogate.ensemble.row_checks import canonical_order, check_rows, check_weights
+from mixopt.surrogate.ensemble.row_checks import (
+    canonical_order,
+    check_groups,
+    check_rows,
+    check_weights,
+)
 from mixopt.surrogate.ensemble.stack import (
     calibrate,
     calibrate_beside,
@@ -40,6 +45,8 @@ from mixopt.surrogate.ensemble.stack import (
     stack_weights,
 )
 from mixopt.surrogate.ensemble.stack_model import Inflation, SamplePaths, StackModel
+from mixopt.surrogate.ensemble.trunks import learn_trunks
+from mixopt.surrogate.level import level_draws, with_level
 from mixopt.surrogate.protocol import Prediction, SurrogateRow
 
 #: Weights of the members before the rows speak; a member not named here starts at 0.
@@ -93,6 +100,7 @@ class Surrogate:
         out_of_fold: ``n x m`` predictions of the training rows by fits that did not see them; None
             where the members were not cross-validated.
         repairs: What had to be jittered or replaced for the fit to exist, in sentences.
+        trunks: Effects of the trunks, where several rows share one.
     """
 
     metrics: tuple[str, ...]
@@ -102,6 +110,7 @@ class Surrogate:
     rows: tuple[SurrogateRow, ...]
     out_of_fold: Prediction | None = None
     repairs: tuple[str, ...] = ()
+    trunks: Trunks | None = None
 
     @property
     def layout(self) -> Layout:
@@ -110,8 +119,8 @@ class Surrogate:
 
     @property
     def level(self) -> Array:
-        """``m x m`` covariance of what moves all predictions alike: 0."""
-        return np.zeros((len(self.metrics),) * 2)
+        """``m x m`` covariance of the mean effect of the trunks; 0 where no rows share one."""
+        return np.zeros((len(self.metrics),) * 2) if self.trunks is None else self.trunks.level
 
     def predict(self, X: Array) -> Prediction:
         """Predict schedules.
@@ -133,7 +142,10 @@ class Surrogate:
             noise = np.sqrt(self.model.noise_var.numpy()) * inflate
             if self.model.noise is not None:
                 noise = np.sqrt(self.model.observation_variance(parts, mean).numpy())
-        return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
+        if self.trunks is None:
+            return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
+        sd = np.sqrt(sd**2 + np.diagonal(self.level))
+        return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + self.trunks.sd**2 + noise**2))
 
     @property
     def correlation(self) -> Array:
@@ -165,6 +177,7 @@ class Surrogate:
             seen
             and Prediction(seen.mean[:, which], seen.sd[:, which], seen.observation_sd[:, which]),
             self.repairs,
+            self.trunks and self.trunks.only(which),
         )
 
     def refit(self, X: Array, Y: Array, metrics: Sequence[str], *, seed: int) -> Surrogate:
@@ -174,12 +187,19 @@ class Surrogate:
         )
 
     def posterior(self, X: Tensor, **kwargs: Any) -> Any:
-        """BoTorch posterior over the m metrics at ``batch_shape x q x D``; see the model."""
-        return self.model.posterior(X, **kwargs)
+        """BoTorch posterior over the m metrics at ``batch_shape x q x D``, the level included."""
+        transform = kwargs.pop("posterior_transform", None)
+        found = self.model.posterior(X, **kwargs)
+        found = with_level(found, self.level, kwargs.get("output_indices"))
+        return found if transform is None else transform(found)
 
     def sample_paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
         """``num`` posterior draws as functions ``batch x D -> num x batch x m``."""
-        return SamplePaths(self.model, num, seed)
+        paths = SamplePaths(self.model, num, seed)
+        if self.trunks is None:
+            return paths
+        shift = level_draws(self.level, num, seed)
+        return lambda X: paths(X) + shift
 
     def report(self) -> tuple[SurrogateRow, ...]:
         """One row per metric; none where the members were not cross-validated."""
@@ -195,6 +215,7 @@ def fit_surrogate(
     *,
     seed: int = 0,
     Yvar: Array | None = None,
+    groups: Ints | None = None,
     settings: SurrogateSettings | None = None,
 ) -> Surrogate:
     """Learn how the metrics' losses respond to schedules.
@@ -213,6 +234,8 @@ def fit_surrogate(
         domains: d names.
         seed: Of random starts and folds.
         Yvar: ``n x m`` known observation variances (squared nats/token), if any.
+        groups: ``n`` numbers, equal for rows that end one trunk (the same run up to where they
+            part) and so share its run-to-run noise; None where every row is a run of its own.
         settings: Effort and priors.
 
     Raises:
@@ -227,6 +250,9 @@ def fit_surrogate(
         W = effective_weights(layout.repetition, W, F, layout.repetition.trials)
     F = rate_fractions(layout.clock, F)
     data = Data(W[..., order], F, layout.rate_part(X), Y, tuple(metrics), named, seed)
+    trunks = learn_trunks(data, check_groups(groups, len(Y)), settings.prior)
+    if trunks is not None:
+        data = replace(data, Y=Y - trunks.effect, trunks=trunks)
     members = _fit_members(data, _known_noise(Yvar, Y), settings)
     return _assemble(layout, order, data, members, tuple(domains), Yvar)
 
@@ -307,12 +333,14 @@ def _assemble(
     R = error_correlation((data.Y - predicted) / sd) if cross_validated else np.eye(len(factor))
     means = [k.mean for k in members[:-1]]
     model = StackModel(layout, order, means, weights, last.gp, inflation, noise, R, learned)
-    repairs = _repairs(data, members)
+    parts = _repairs(data, members), data.trunks
     if not last.cross_validated:
-        return Surrogate(data.metrics, domains, model, noise_sd, (), repairs=repairs)
+        return Surrogate(data.metrics, domains, model, noise_sd, (), None, *parts)
     rows = [_report_row(data, members, weights, predicted, sd, i) for i in range(len(data.metrics))]
-    unseen = Prediction(predicted, unseen_sd, sd)
-    return Surrogate(data.metrics, domains, model, noise_sd, tuple(rows), unseen, repairs)
+    # What was taken off the losses of a trunk comes back: these are predictions of what was seen.
+    seen = predicted if data.trunks is None else predicted + data.trunks.effect
+    unseen = Prediction(seen, unseen_sd, sd)
+    return Surrogate(data.metrics, domains, model, noise_sd, tuple(rows), unseen, *parts)
 
 
 def _repairs(data: Data, members: list[Member]) -> tuple[str, ...]:

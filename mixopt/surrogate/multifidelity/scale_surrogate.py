@@ -221,6 +221,7 @@ def fit_scale_surrogate(
     target: Fidelity,
     seed: int = 0,
     runs: Ints | None = None,
+    groups: Ints | None = None,
     settings: SurrogateSettings | None = None,
     prior: ScalePrior | None = None,
 ) -> ScaleSurrogate:
@@ -241,6 +242,7 @@ def fit_scale_surrogate(
         seed: Of random starts and folds.
         runs: ``n`` numbers of training runs, equal for rungs of one run; None where every row is a
             run of its own.
+        groups: ``n`` numbers, equal for rows that end one trunk.
         settings: Effort and priors of the surrogate.
         prior: Priors of the process over fidelities.
 
@@ -254,7 +256,15 @@ def fit_scale_surrogate(
     gp = fit_scale_gp(rows, Y, goal, prior=prior)
     extrapolated, variance, level = _extrapolated(gp, rows, Y, goal)
     base = fit_surrogate(
-        layout, X, extrapolated, metrics, domains, seed=seed, Yvar=variance, settings=settings
+        layout,
+        X,
+        extrapolated,
+        metrics,
+        domains,
+        seed=seed,
+        Yvar=variance,
+        groups=groups,
+        settings=settings,
     )
     agreement = fidelity_agreement(X, rows.N, rows.D, Y)
     return ScaleSurrogate(base, target, extrapolated, variance, level, agreement, gp)
