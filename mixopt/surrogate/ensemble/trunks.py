@@ -23,8 +23,8 @@ from mixopt.surrogate.factorise import factorise
 #: Prior sd of a trunk effect over the noise of endings: runs of one trunk differ by less than whole
 #: runs do, since they share data order and warm-up.
 _OVER_NOISE = 5.0
-#: Least degrees of freedom of the effects' sd; where there are fewer trunks its prior adds to them.
-_LEAST_FREEDOM = 2
+#: Degrees of freedom of the effects' sd with one trunk and with two, where its prior adds to them.
+_FEW = {1: 2.0, 2: 1.5}
 #: Correlation of the effects over metrics before trunks tell, and for how many trunks it counts.
 _TOGETHER, _TOGETHER_TRUNKS = 0.8, 2.0
 _STEPS = 40
@@ -37,7 +37,8 @@ def learn_trunks(data: Data, groups: Ints | None, prior: Prior) -> Trunks | None
     hyperparameters, under a log-normal prior around the spread of the endings of one trunk; the
     centred memberships make it a restricted likelihood. One trunk tells nothing: its sd is the
     greater of that spread and five times the noise of endings. Either is widened by the ratio of
-    the 97.5 % points of Student's t, with G - 1 degrees of freedom, and the normal distribution.
+    the 97.5 % points of Student's t, with G - 1 degrees of freedom (2 for one
+    trunk and 1.5 for two, where the prior counts), and the normal distribution.
 
     Args:
         data: The rows.
@@ -54,7 +55,7 @@ def learn_trunks(data: Data, groups: Ints | None, prior: Prior) -> Trunks | None
     sd, effect = _effects(data, Z, T, prior)
     alone = (count == 1)[number.ravel()].astype(float)
     trunks = len(count)
-    freedom = max(trunks - 1, _LEAST_FREEDOM)
+    freedom = _FEW.get(trunks, trunks - 1.0)
     wide = sd * float(student.ppf(0.975, freedom)) / 1.96
     level = wide[:, None] * wide * _correlation(effect, sd) / trunks
     return Trunks(T, wide, (Z @ effect) * (1.0 - alone[:, None]), alone, level)
