@@ -71,7 +71,6 @@ class Bare:
 
     out_of_fold = None
     repairs = ()
-    model = None
 
     def __init__(self, space, metrics, noise):
         self.layout, self.domains = geometry_of(space).layout, space.names

@@ -31,6 +31,10 @@ JUDGES = 64
 PENALTY = 100.0
 
 
+#: A chance constraint counts as kept when broken by less than this (nats/token).
+KEPT = 1e-4
+
+
 @dataclass(frozen=True)
 class Problem:
     """A space, an objective, a surrogate and the evidence it was fitted to.

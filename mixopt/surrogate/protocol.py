@@ -117,10 +117,6 @@ class SurrogateModel(Protocol):
     def repairs(self) -> tuple[str, ...]:
         """What had to be jittered or replaced for the fit to exist, in sentences."""
 
-    @property
-    def model(self) -> Any:
-        """BoTorch model behind it, the level left out."""
-
     def predict(self, X: Array) -> Prediction:
         """Predict rows ``n x D``."""
 

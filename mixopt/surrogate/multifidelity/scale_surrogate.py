@@ -23,7 +23,6 @@ from mixopt.laws._lbfgs import Ints
 from mixopt.space import Fidelity, Layout
 from mixopt.surrogate.ensemble.gp import features
 from mixopt.surrogate.ensemble.row_checks import check_rows
-from mixopt.surrogate.ensemble.stack_model import StackModel
 from mixopt.surrogate.ensemble.surrogate import Surrogate, SurrogateSettings, fit_surrogate
 from mixopt.surrogate.level import level_draws, with_level
 from mixopt.surrogate.multifidelity.scale_gp import (
@@ -115,11 +114,6 @@ class ScaleSurrogate:
     def level(self) -> Array:
         """``m x m`` covariance of what moves all predictions alike (squared nats/token)."""
         return self.target_level + self.base.level
-
-    @property
-    def model(self) -> StackModel:
-        """BoTorch model of the losses at the target, the level left out."""
-        return self.base.model
 
     @property
     def repairs(self) -> tuple[str, ...]:
