@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import ConfigDict
 
 from mixopt.space import Fidelity, Frozen, Schedule
+from mixopt.surrogate.protocol import SurrogateRow
 
 Z95 = 1.959963984540054
 
@@ -74,7 +73,7 @@ class RankAgreement(Frozen):
 
     Attributes:
         low: The cheaper fidelity.
-        high: The dearer one.
+        high: The fidelity of more FLOPs.
         mixtures: Schedules run at both.
         spearman: Rank correlation over them, mean over metrics.
     """
@@ -193,7 +192,7 @@ class Recommendation(Frozen):
     trade_off: tuple[TradeOffPoint, ...]
     guardrails: tuple[GuardrailCheck, ...] = ()
     notes: tuple[str, ...] = ()
-    surrogate: tuple[dict[str, Any], ...] = ()
+    surrogate: tuple[SurrogateRow, ...] = ()
     prior_strength: float = 0.0
     confirmations: tuple[Confirmation, ...] = ()
     target: Fidelity | None = None

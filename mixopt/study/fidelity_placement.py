@@ -58,7 +58,7 @@ def target_of(space: SearchSpace, highest: Fidelity) -> Fidelity:
 def fit_evidence(study: Study, evidence: Evidence) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
     """The surrogate of a study's evidence, and the evidence as it sees it.
 
-    With several fidelities the values are those carried to the target.
+    With several fidelities the values are those extrapolated to the target.
     """
     from mixopt.surrogate import fit_scale_surrogate, fit_surrogate
 
@@ -77,7 +77,7 @@ def fit_evidence(study: Study, evidence: Evidence) -> tuple[Evidence, Surrogate 
         target=target_of(space, study.fidelity),
         seed=seed,
     )
-    return type(evidence)(evidence.X, fit.carried, evidence.metrics, evidence.ids), fit
+    return type(evidence)(evidence.X, fit.extrapolated, evidence.metrics, evidence.ids), fit
 
 
 def trial_fidelities(study: Study, ids: Sequence[str]) -> list[Fidelity]:
