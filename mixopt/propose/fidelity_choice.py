@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
-from mixopt.propose.problem import PredictionLike
-from mixopt.space import Fidelity, Objective, Schedule, SearchSpace
+from mixopt.space import Fidelity, Objective, Schedule, SearchSpace, geometry_of
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 Cost = Callable[[Schedule, Fidelity], float]
@@ -19,15 +19,8 @@ Cost = Callable[[Schedule, Fidelity], float]
 DEAR_SHARE = 0.25
 
 
-class FidelitySurrogate(Protocol):
+class FidelitySurrogate(SurrogateModel, Protocol):
     """A surrogate that knows how fidelities hang together; ``ScaleSurrogate`` is one."""
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the m metrics."""
-
-    def predict(self, X: Array) -> PredictionLike:
-        """Predict rows ``n x D`` at the target."""
 
     def information(
         self, X: Array, fidelities: Sequence[Fidelity], against: Array, weights: Array
@@ -105,10 +98,11 @@ def choose_fidelities(
     sizes, wanted = ascending(fidelities), dear_count(len(schedules), share)
     if not schedules:
         return []
-    X = np.stack([space.encode(s) for s in schedules])
+    geometry = geometry_of(space)
+    X = np.stack([geometry.encode(s) for s in schedules])
     w = objective.coefficients(list(surrogate.metrics))
     prices = np.array([[cost(s, f) for f in sizes] for s in schedules])
-    told = surrogate.information(X, sizes, space.encode(space.baseline_schedule), w)
+    told = surrogate.information(X, sizes, geometry.encode(space.baseline_schedule), w)
     choice = np.argmax(told / prices, axis=1)
     best = np.argsort(surrogate.predict(X).mean @ w, kind="stable")[:wanted]
     choice[best] = len(sizes) - 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,47 +16,23 @@ from scipy.stats import norm
 from torch import Tensor
 
 from mixopt.errors import StudyError
-from mixopt.propose.candidates.pool import Ints, sorted_space
+from mixopt.propose.candidates.pool import Ints, sorted_geometry
 from mixopt.propose.evidence import Evidence
-from mixopt.space import Guardrail, Objective, Schedule, SearchSpace
+from mixopt.space import Geometry, Guardrail, Layout, Objective, Schedule, SearchSpace, geometry_of
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 Score = Callable[[Tensor], Tensor]
 
-#: Paths with which guardrails and expected improvement are judged.
-JUDGES = 64
+#: Posterior draws behind the moments of a guardrail.
+GUARDRAIL_DRAWS = 64
 
 #: Price of breaking a guardrail, in objective per unit of the metric.
 PENALTY = 100.0
 
 
-class PredictionLike(Protocol):
-    """Predicted losses ``n x m`` (nats/token)."""
-
-    @property
-    def mean(self) -> Array:
-        """Expected values."""
-
-    @property
-    def sd(self) -> Array:
-        """Standard deviations of the noise-free losses."""
-
-
-class SurrogateLike(Protocol):
-    """What the room asks of a surrogate; ``mixopt.surrogate.Surrogate`` is one."""
-
-    @property
-    def noise_sd(self) -> Array:
-        """``m`` standard deviations of one observation."""
-
-    def predict(self, X: Array) -> PredictionLike:
-        """Predict rows ``n x D``."""
-
-    def posterior(self, X: Tensor) -> Any:
-        """BoTorch posterior at ``batch_shape x q x D``, differentiable in X."""
-
-    def sample_paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
-        """Posterior draws as functions ``batch x D -> num x batch x m``."""
+#: A chance constraint counts as kept when broken by less than this (nats/token).
+KEPT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -65,21 +40,21 @@ class Problem:
     """A space, an objective, a surrogate and the evidence it was fitted to.
 
     Args:
-        space: Its domains sorted by name.
-        there: Columns that take the caller's rows into ``space``.
-        back: Columns that take rows of ``space`` back to the caller's.
-        original: The caller's space.
+        geometry: Of the space with its domains sorted by name.
+        there: Columns that take the caller's rows into ``geometry``.
+        back: Columns that take rows of ``geometry`` back to the caller's.
+        original: The geometry of the caller's space.
         objective: To minimise.
         surrogate: Speaks the caller's rows.
         evidence: In the caller's rows.
     """
 
-    space: SearchSpace
+    geometry: Geometry
     there: Ints
     back: Ints
-    original: SearchSpace
+    original: Geometry
     objective: Objective
-    surrogate: SurrogateLike
+    surrogate: SurrogateModel
     evidence: Evidence
 
     @classmethod
@@ -87,7 +62,7 @@ class Problem:
         cls,
         space: SearchSpace,
         objective: Objective,
-        surrogate: SurrogateLike,
+        surrogate: SurrogateModel,
         evidence: Evidence,
     ) -> Problem:
         """Put a question into canonical order.
@@ -95,28 +70,40 @@ class Problem:
         Raises:
             StudyError: If the evidence does not fit the space, or lacks a metric.
         """
-        if evidence.X.shape[1] != space.layout.dim:
+        original = geometry_of(space)
+        if evidence.X.shape[1] != original.layout.dim:
             raise StudyError(
-                f"the evidence must have the space's {space.layout.dim} columns; "
+                f"the evidence must have the space's {original.layout.dim} columns; "
                 f"got {evidence.X.shape[1]}",
-                "encode schedules with SearchSpace.encode",
+                "encode schedules with geometry_of(space).encode",
             )
         evidence.coefficients(objective)
         if len(evidence) == 0:
             raise StudyError("a surrogate needs finished trials; there is none", "run some first")
-        ordered, there, back = sorted_space(space)
-        return cls(ordered, there, back, space, objective, surrogate, evidence)
+        ordered, there, back = sorted_geometry(original)
+        return cls(ordered, there, back, original, objective, surrogate, evidence)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space with its domains sorted by name."""
+        return self.geometry.space
+
+    @property
+    def layout(self) -> Layout:
+        """The columns of its rows."""
+        return self.geometry.layout
 
     def narrowed(self) -> Problem:
-        """The same question to the metrics of the objective alone, where the surrogate can.
+        """The same question to the metrics of the objective alone.
 
         Searching asks the surrogate thousands of times; the other metrics would cost as much each.
         """
-        only = getattr(self.surrogate, "only", None)
         wanted = [name for name in self.evidence.metrics if name in self.objective.metrics]
-        if only is None or len(wanted) == len(self.evidence.metrics):
+        if len(wanted) == len(self.evidence.metrics):
             return self
-        return replace(self, surrogate=only(wanted), evidence=self.evidence.only(wanted))
+        return replace(
+            self, surrogate=self.surrogate.only(wanted), evidence=self.evidence.only(wanted)
+        )
 
     @cached_property
     def X(self) -> Array:
@@ -143,11 +130,10 @@ class Problem:
         """Standard deviation of one observation of the objective (nats/token)."""
         return float(self.combined(self.surrogate.noise_sd[None])[0])
 
-    @cached_property
+    @property
     def correlation(self) -> Array:
-        """``m x m`` correlation of the metrics' errors; none where the surrogate tells nothing."""
-        known: Array | None = getattr(self.surrogate, "correlation", None)
-        return np.eye(len(self.weights)) if known is None else known
+        """``m x m`` correlation of the metrics' errors."""
+        return self.surrogate.correlation
 
     def combined(self, sd: Array) -> Array:
         """Standard deviation ``n`` of the objective from those of the metrics ``n x m``."""
@@ -156,9 +142,8 @@ class Problem:
         return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
     def ranking(self) -> float | None:
-        """Out-of-fold rank correlation of the objective's metrics, weighted; None where unknown."""
-        rows: list[dict[str, Any]] = getattr(self.surrogate, "report", list)()
-        found = {row["metric"]: row.get("spearman") for row in rows if "metric" in row}
+        """Cross-validated rank correlation of the objective's metrics; None where unknown."""
+        found = {row.metric: row.spearman for row in self.surrogate.report()}
         known = [found.get(name) for name in self.evidence.metrics]
         if any(k is None for k, w in zip(known, self.weights, strict=True) if w > 0):
             return None
@@ -166,7 +151,7 @@ class Problem:
 
     def encode(self, schedule: Schedule) -> Array:
         """A schedule as a row ``D``."""
-        return self.space.encode(schedule)
+        return self.geometry.encode(schedule)
 
     def decode(self, row: Array) -> Schedule:
         """A row ``D`` as a schedule that names the domains in the caller's order."""
@@ -182,11 +167,10 @@ class Problem:
         mean, sd = self._apart(X)
         return mean, np.sqrt(sd**2 + self.weights @ self.level @ self.weights)
 
-    @cached_property
+    @property
     def level(self) -> Array:
-        """``m x m`` covariance of what moves all predictions alike; 0 unless the surrogate says."""
-        known: Array | None = getattr(self.surrogate, "level", None)
-        return np.zeros((len(self.weights),) * 2) if known is None else known
+        """``m x m`` covariance of what moves all predictions alike."""
+        return self.surrogate.level
 
     def _apart(self, X: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the objective, what moves all schedules alike left out."""
@@ -248,7 +232,7 @@ class Problem:
         rails = self.objective.guardrails
         if not rails:
             return lambda X: torch.zeros(len(X), dtype=X.dtype)
-        path = self.paths(JUDGES, seed)
+        path = self.paths(GUARDRAIL_DRAWS, seed)
         with torch.no_grad():
             at_baseline = path(torch.as_tensor(self.baseline[None]))
 

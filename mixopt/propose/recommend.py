@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,13 +9,14 @@ from torch import Tensor
 
 from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
 from mixopt.propose.assess.notes import notes
-from mixopt.propose.assess.winners_curse import Optimism, Refit, replay
-from mixopt.propose.batch import candidates, spread_best
+from mixopt.propose.assess.winners_curse import Optimism, replay
 from mixopt.propose.candidates.distance import schedule_distance
 from mixopt.propose.candidates.refine import refine
+from mixopt.propose.candidates.starts import spread_best, starting_rows
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
+from mixopt.propose.problem import KEPT, Problem, Score, evaluate
 from mixopt.propose.recommendation import (
+    Differences,
     Estimate,
     GuardrailCheck,
     Observed,
@@ -26,22 +25,22 @@ from mixopt.propose.recommendation import (
 )
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Mixture, Objective, Schedule, SearchSpace
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 
-#: A chance constraint counts as kept when broken by less than this (nats/token).
-KEPT = 1e-4
+#: Posterior draws behind the differences from the baseline.
+DRAWS = 512
 
 
 @one_thread
 def recommend(
     space: SearchSpace,
     objective: Objective,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     *,
     seed: int,
-    refit: Refit | None = None,
     replays: int = 12,
     caution: float = 1.0,
     prior_strength: float | None = None,
@@ -61,8 +60,6 @@ def recommend(
         surrogate: Fitted to the evidence.
         evidence: Finished trials.
         seed: Of the draws.
-        refit: Fits a surrogate to redrawn evidence; :func:`mixopt.surrogate.fit_surrogate` with
-            little effort by default.
         replays: Redrawn studies for the winner's curse; 0 leaves the prediction uncorrected.
         caution: Standard deviations added to the mean.
         prior_strength: Weight of the KL divergence (nats/token); None has it chosen by
@@ -74,21 +71,18 @@ def recommend(
     problem = Problem.of(space, objective, surrogate, evidence)
     rng = np.random.default_rng(seed)
     narrow = problem.narrowed()
-    pool = np.vstack(candidates(narrow, rng))
+    pool = np.vstack(starting_rows(narrow, rng))
     broken = narrow.broken(seed)
-    fit = refit or cheap_refit(problem)
     if prior_strength is None:
-        prior_strength = cross_validated_strength(narrow, fit, seed)
+        prior_strength = cross_validated_strength(narrow, seed)
     score = _score(narrow, caution, prior_strength, broken)
     levels = _per_choice(narrow, pool, score)
     chosen, found = _chosen(narrow, levels, score, broken)
-    optimism = Optimism(0.0, 0.0, 0)
+    optimism = Optimism(0.0, 0.0, 0.0, 0)
     if replays > 0:
         menu = _menu(narrow, levels, pool, score, broken)
         away = prior_strength * divergence(problem, torch.as_tensor(menu)).numpy()
-        optimism = replay(
-            problem, menu, fit, replays=replays, caution=caution, seed=seed, penalty=away
-        )
+        optimism = replay(problem, menu, replays=replays, caution=caution, seed=seed, penalty=away)
     return _assembled(problem, chosen, levels, optimism, found, prior_strength, seed)
 
 
@@ -110,14 +104,14 @@ def _score(problem: Problem, caution: float, strength: float, broken: Score) -> 
 def _per_choice(problem: Problem, pool: Array, score: Score) -> list[tuple[float, Array, float]]:
     """Upsample fraction, best row and score for each length of the last phase."""
     values = evaluate(score, pool)
-    _, F = problem.space.layout.split(pool)
+    _, F = problem.layout.split(pool)
     last = _upsample(F)
     starts = []
     for level in np.unique(last):
         rows = np.flatnonzero(last == level)
         starts.append(pool[rows[spread_best(problem, pool[rows], values[rows], 5)]])
-    X, value = refine(problem.space, np.vstack(starts), score, steps=80)
-    level_of = _upsample(problem.space.layout.split(X)[1])
+    X, value = refine(problem.geometry, np.vstack(starts), score, steps=80)
+    level_of = _upsample(problem.layout.split(X)[1])
     out = []
     for level in np.unique(level_of):
         rows = np.flatnonzero(level_of == level)
@@ -163,22 +157,6 @@ def _menu(
     return np.vstack([problem.baseline[None], menu[evaluate(broken, menu) <= KEPT]])
 
 
-def cheap_refit(problem: Problem) -> Refit:
-    """Fits of little effort, for replays and cross-validation: many are needed."""
-    from mixopt.surrogate import SurrogateSettings, fit_surrogate
-
-    model = getattr(problem.surrogate, "model", None)
-    layout, names = getattr(model, "layout", problem.original.layout), problem.original.names
-    effort = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
-
-    def refit(evidence: Evidence, seed: int) -> SurrogateLike:
-        return fit_surrogate(
-            layout, evidence.X, evidence.Y, evidence.metrics, names, seed=seed, settings=effort
-        )
-
-    return refit
-
-
 def _estimates(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Estimate]]:
     """The objective and every metric at one row."""
     mean, sd = problem.moments(row[None])
@@ -190,8 +168,25 @@ def _estimates(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Estima
     return Estimate.of(value[0], spread[0]), metrics
 
 
-def _of_mixture(problem: Problem, mixture: Mixture) -> Estimate:
-    return _estimates(problem, problem.encode(Schedule.static(mixture)))[0]
+def _references(problem: Problem) -> dict[str, Array]:
+    """Rows of the natural mixture, where it is known, and of the uniform one."""
+    known = all(domain.tokens is not None for domain in problem.original.space.domains)
+    mixtures: dict[str, Mixture] = {"natural": problem.space.natural} if known else {}
+    mixtures["uniform"] = problem.space.uniform
+    return {name: problem.encode(Schedule.static(m)) for name, m in mixtures.items()}
+
+
+def _differences(
+    problem: Problem, rows: dict[str, Array], optimism: Optimism, seed: int
+) -> Differences:
+    """The objective at some rows minus the baseline's under the same draws."""
+    X = np.vstack([problem.baseline, *rows.values()])
+    mean = problem.expected(X)[0]
+    with torch.no_grad():
+        drawn = problem.paths(DRAWS, seed)(torch.as_tensor(X)).numpy() @ problem.weights
+    sd = (drawn - drawn[:, :1]).std(0, ddof=1)
+    found = {name: Estimate.of(mean[i] - mean[0], sd[i]) for i, name in enumerate(rows, start=1)}
+    return Differences(**found, corrected=optimism.correct_difference(found["predicted"]))
 
 
 def _guardrails(problem: Problem, row: Array, seed: int) -> tuple[GuardrailCheck, ...]:
@@ -230,28 +225,30 @@ def _assembled(
     strength: float,
     seed: int,
 ) -> Recommendation:
-    schedule, space = problem.decode(row), problem.original
+    schedule, space = problem.decode(row), problem.original.space
     predicted, metrics = _estimates(problem, row)
     baseline, baseline_metrics = _estimates(problem, problem.baseline)
     best = int(np.argmin(problem.y))
-    known = all(domain.tokens is not None for domain in space.domains)
+    references = _references(problem)
+    of_reference = {name: _estimates(problem, x)[0] for name, x in references.items()}
     epochs = schedule.epochs(space.target.tokens, space.supply) if space.target else {}
-    same = schedule_distance(space.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
+    same = schedule_distance(problem.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
     rails = _guardrails(problem, row, seed)
-    report: Any = getattr(problem.surrogate, "report", list)
     return Recommendation(
         schedule=schedule,
         predicted=predicted,
-        corrected=optimism.correct(predicted) if optimism.replays else predicted,
+        corrected=optimism.correct(predicted),
         best_observed=Observed(
             trial=problem.evidence.ids[best],
             value=float(problem.y[best]),
             schedule=problem.decode(problem.X[best]),
         ),
         baseline=baseline,
+        differences=_differences(problem, {"predicted": row, **references}, optimism, seed),
+        noise_sd=problem.noise,
         baseline_observed=float(problem.y[same].mean()) if same.any() else None,
-        natural=_of_mixture(problem, problem.space.natural) if known else None,
-        uniform=_of_mixture(problem, problem.space.uniform),
+        baseline_runs=int(same.sum()),
+        **of_reference,
         metrics=metrics,
         baseline_metrics=baseline_metrics,
         upsampling_ratio=schedule.upsampling_ratio(),
@@ -260,7 +257,7 @@ def _assembled(
         trade_off=tuple(_trade_off(problem, level, at) for level, at, _ in levels),
         guardrails=rails,
         notes=notes(problem, row, epochs, rails, found=found, optimism=optimism),
-        surrogate=tuple(report()),
+        surrogate=problem.surrogate.report(),
         prior_strength=strength,
     )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import ConfigDict
 
 from mixopt.space import Fidelity, Frozen, Schedule
+from mixopt.surrogate.protocol import SurrogateRow
 
 Z95 = 1.959963984540054
 
@@ -37,6 +36,22 @@ class Estimate(Frozen):
         )
 
 
+class Differences(Frozen):
+    """Predicted objectives minus the baseline's, from the same posterior draws.
+
+    Attributes:
+        predicted: Difference of the recommendation (nats/token); negative is better.
+        corrected: The same difference with the winner's curse removed.
+        natural: Difference of the natural mixture, where it is known and allowed.
+        uniform: Difference of the uniform mixture.
+    """
+
+    predicted: Estimate
+    corrected: Estimate
+    natural: Estimate | None = None
+    uniform: Estimate | None = None
+
+
 class Observed(Frozen):
     """A finished trial.
 
@@ -58,7 +73,7 @@ class RankAgreement(Frozen):
 
     Attributes:
         low: The cheaper fidelity.
-        high: The dearer one.
+        high: The fidelity of more FLOPs.
         mixtures: Schedules run at both.
         spearman: Rank correlation over them, mean over metrics.
     """
@@ -135,7 +150,10 @@ class Recommendation(Frozen):
         corrected: The same with the winner's curse removed.
         best_observed: The best finished trial.
         baseline: The baseline's predicted objective.
-        baseline_observed: Mean of the finished trials of the baseline, if any.
+        differences: The predicted objectives minus the baseline's.
+        noise_sd: Standard deviation of one run's objective (run-to-run noise, nats/token).
+        baseline_observed: Mean objective of the finished trials of the baseline, if any.
+        baseline_runs: Number of those trials.
         natural: Predicted objective of the natural mixture, where it is known and allowed.
         uniform: Predicted objective of the uniform mixture.
         metrics: Predicted metrics.
@@ -160,7 +178,10 @@ class Recommendation(Frozen):
     corrected: Estimate
     best_observed: Observed
     baseline: Estimate
+    differences: Differences
+    noise_sd: float
     baseline_observed: float | None = None
+    baseline_runs: int = 0
     natural: Estimate | None = None
     uniform: Estimate | None = None
     metrics: dict[str, Estimate]
@@ -171,7 +192,7 @@ class Recommendation(Frozen):
     trade_off: tuple[TradeOffPoint, ...]
     guardrails: tuple[GuardrailCheck, ...] = ()
     notes: tuple[str, ...] = ()
-    surrogate: tuple[dict[str, Any], ...] = ()
+    surrogate: tuple[SurrogateRow, ...] = ()
     prior_strength: float = 0.0
     confirmations: tuple[Confirmation, ...] = ()
     target: Fidelity | None = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixopt.propose.batch import candidates, spread_best
 from mixopt.propose.candidates.refine import own_path, refine
+from mixopt.propose.candidates.starts import spread_best, starting_rows
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, SurrogateLike, evaluate
+from mixopt.propose.problem import Problem, evaluate
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Frozen, Objective, SearchSpace
+from mixopt.surrogate.protocol import SurrogateModel
 
 #: Draws of the objective over which the improvement is averaged.
 DRAWS = 32
@@ -39,7 +40,7 @@ class StopDecision(Frozen):
 def expected_improvement(
     space: SearchSpace,
     objective: Objective,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     *,
     seed: int,
@@ -54,15 +55,15 @@ def expected_improvement(
 
 def _improvement(problem: Problem, seed: int) -> float:
     rng = np.random.default_rng(seed)
-    pool = np.vstack(candidates(problem, rng))
+    pool = np.vstack(starting_rows(problem, rng))
     score = problem.penalised(problem.cautious(0.0), seed)
     start = pool[spread_best(problem, pool, evaluate(score, pool), 4)]
-    X, value = refine(problem.space, start, score)
+    X, value = refine(problem.geometry, start, score)
     incumbent = X[[int(np.argmin(value))]]
     paths = problem.drawn(DRAWS, int(rng.integers(2**31)))
     values = evaluate(paths, pool)
     owner = np.arange(DRAWS)
-    _, least = refine(problem.space, pool[values.argmin(1)], own_path(paths, owner), steps=40)
+    _, least = refine(problem.geometry, pool[values.argmin(1)], own_path(paths, owner), steps=40)
     at = evaluate(paths, incumbent)[:, 0]
     return float(np.maximum(at - least, 0.0).mean())
 
@@ -71,7 +72,7 @@ def _improvement(problem: Problem, seed: int) -> float:
 def should_stop(
     space: SearchSpace,
     objective: Objective,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     *,
     seed: int,
@@ -113,5 +114,5 @@ def should_stop(
 
 
 def _directions(problem: Problem) -> int:
-    space = problem.space
-    return max(int(space.polytope(c).tangent.shape[1]) for c in space.fraction_choices)
+    geometry = problem.geometry
+    return max(int(geometry.polytope(c).tangent.shape[1]) for c in geometry.fraction_choices)

@@ -11,51 +11,62 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from mixopt.report import numbers as fmt
-from mixopt.report.table_rows import (
-    Table,
+from mixopt.report.answer import answer_table, headline, worth_sentences
+from mixopt.report.components import Table
+from mixopt.report.recommendation_tables import (
     confirmation_table,
     guardrail_table,
     metric_table,
     mixture_table,
-    outcome_table,
 )
 from mixopt.space import Objective, SearchSpace
+from mixopt.study.results.estimates import answer_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from mixopt.analysis.token_worth import TokenWorth
     from mixopt.propose import Recommendation
 
 
 def render(table: Table) -> RichTable:
     """One table as rich draws it."""
-    out = RichTable(title=table.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    # Names and reasons come from outside: as text, their brackets are no markup.
+    title = Text(table.title, style="table.title")
+    out = RichTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for index, heading in enumerate(table.columns):
         words = index == 0 or index in table.text
-        out.add_column(heading, justify="left" if words else "right", no_wrap=not words)
+        out.add_column(Text(heading), justify="left" if words else "right", no_wrap=not words)
     for index, row in enumerate(table.rows):
-        out.add_row(*row, style="bold" if index in table.strong else None)
-    out.caption = table.note or None
+        out.add_row(*map(Text, row), style="bold" if index in table.strong else None)
+    out.caption = Text(table.note, style="table.caption") if table.note else None
     out.caption_justify = "left"
     return out
 
 
 def recommendation_table(
-    rec: Recommendation, space: SearchSpace, objective: Objective | None = None
+    rec: Recommendation,
+    space: SearchSpace,
+    objective: Objective | None = None,
+    worth: TokenWorth | None = None,
 ) -> RenderableType:
-    """What to train on and what to expect of it.
+    """The gain first, then what to train on and what to expect of it.
 
     Args:
         rec: The recommendation.
         space: What was searched; gives baseline and caps.
         objective: Adds the table of metrics.
+        worth: Adds what the gain is worth in tokens.
     """
-    parts: list[Table | None] = [mixture_table(rec, space), outcome_table(rec)]
-    parts.append(confirmation_table(rec))
+    answer = answer_of(rec)
+    parts: list[Table | None] = [answer_table(answer), mixture_table(rec, space)]
+    parts.append(confirmation_table(answer))
     if objective is not None:
         parts.append(metric_table(rec, objective.weights))
     parts.append(guardrail_table(rec))
-    shown: list[RenderableType] = [render(part) for part in parts if part is not None]
+    shown: list[RenderableType] = [Text(headline(answer), style="bold")]
+    shown += [Text(line) for line in (worth_sentences(worth) if worth else ())]
+    shown += [render(part) for part in parts if part is not None]
     shown += [Text(f"note: {note}") for note in rec.notes]
     return Group(*shown)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Schedule, SearchSpace
+from mixopt.space import Fidelity, Schedule, SearchSpace, geometry_of
 from mixopt.study.config import derived_seed
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def target_of(space: SearchSpace, highest: Fidelity) -> Fidelity:
 def fit_evidence(study: Study, evidence: Evidence) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
     """The surrogate of a study's evidence, and the evidence as it sees it.
 
-    With several fidelities the values are those carried to the target.
+    With several fidelities the values are those extrapolated to the target.
     """
     from mixopt.surrogate import fit_scale_surrogate, fit_surrogate
 
     space, seed = study.space, derived_seed(study.seed, "surrogate")
-    rows = space.layout.trained_on(study.fidelity.tokens), evidence.X
+    rows = geometry_of(space).layout.trained_on(study.fidelity.tokens), evidence.X
     names = evidence.metrics, space.names
     if not study.config.fidelities:
         return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed)
@@ -77,7 +77,7 @@ def fit_evidence(study: Study, evidence: Evidence) -> tuple[Evidence, Surrogate 
         target=target_of(space, study.fidelity),
         seed=seed,
     )
-    return type(evidence)(evidence.X, fit.carried, evidence.metrics, evidence.ids), fit
+    return type(evidence)(evidence.X, fit.extrapolated, evidence.metrics, evidence.ids), fit
 
 
 def trial_fidelities(study: Study, ids: Sequence[str]) -> list[Fidelity]:
@@ -198,6 +198,7 @@ def at_target(
                 trial=best, value=values[best], schedule=chosen.schedule, fidelity=top
             ),
             "baseline_observed": float(np.mean(same)) if same else None,
+            "baseline_runs": len(same),
             "notes": (*recommendation.notes, *_notes(study, surrogate, top, len(values))),
         }
     )

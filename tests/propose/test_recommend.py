@@ -3,14 +3,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from standin import Exact, Landscape, Standin, make_space, refitter
+from standin import Exact, Landscape, Standin, make_space
 
-from mixopt.errors import StudyError
-from mixopt.propose import Evidence, Recommendation, initial_design, pareto, recommend
+from mixopt.propose import Evidence, Recommendation, initial_design, recommend
 from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
 from mixopt.propose.assess.winners_curse import replay
+from mixopt.propose.candidates.pool import draws
 from mixopt.propose.problem import Problem
-from mixopt.space import Guardrail, Objective
+from mixopt.space import Guardrail, Objective, geometry_of
+from mixopt.surrogate import SurrogateRow
 
 
 def study(d=4, phases=1, n=24, noise=0.01, seed=0, recency=0.3, epochs=4.0, **objective):
@@ -24,21 +25,23 @@ def study(d=4, phases=1, n=24, noise=0.01, seed=0, recency=0.3, epochs=4.0, **ob
 
 
 def asked(*found, **extra):
-    space, land, objective, surrogate, seen = found
-    extra.setdefault("refit", refitter(space, land.noise))
+    space, _, objective, surrogate, seen = found
     extra.setdefault("replays", 4)
     return recommend(space, objective, surrogate, seen, seed=0, **extra)
 
 
 def value(land, objective, schedule):
-    return float(land(land.space.encode(schedule))[0] @ objective.coefficients(list(land.metrics)))
+    return float(
+        land(geometry_of(land.space).encode(schedule))[0]
+        @ objective.coefficients(list(land.metrics))
+    )
 
 
 @pytest.mark.parametrize("phases", [1, 2])
 def test_it_is_feasible_better_than_the_baseline_and_complete(phases):
     space, land, objective, _, seen = found = study(4, phases)
     got = asked(*found)
-    assert not space.broken(got.schedule, 1e-6)
+    assert not geometry_of(space).broken(got.schedule, 1e-6)
     assert value(land, objective, got.schedule) < value(land, objective, space.baseline_schedule)
     assert got.predicted.low < got.predicted.mean < got.predicted.high
     assert got.corrected.mean >= got.predicted.mean
@@ -50,6 +53,27 @@ def test_it_is_feasible_better_than_the_baseline_and_complete(phases):
     assert got.static_control.base == got.schedule.exposure()
     assert max(got.epochs.values()) <= 4 + 1e-3
     assert len(got.trade_off) == (1 if phases == 1 else 4)
+
+
+def test_differences_leave_out_what_the_baseline_shares():
+    space, _, objective, surrogate, seen = found = study(4)
+    got = asked(*found)
+    gap = got.differences.predicted
+    assert gap.mean == pytest.approx(got.predicted.mean - got.baseline.mean)
+    rows = np.vstack(
+        [
+            geometry_of(space).encode(got.schedule),
+            geometry_of(space).encode(space.baseline_schedule),
+        ]
+    )
+    w = objective.coefficients(list(seen.metrics))
+    draws = surrogate.sample_paths(4000, 1)(torch.as_tensor(rows)).numpy() @ w
+    assert gap.sd == pytest.approx((draws[:, 0] - draws[:, 1]).std(), rel=0.2)
+    assert got.differences.corrected.mean - gap.mean == pytest.approx(
+        got.corrected.mean - got.predicted.mean
+    )
+    assert got.differences.corrected.sd >= gap.sd
+    assert got.differences.natural.sd == 0.0  # The baseline itself.
 
 
 def test_it_can_be_stored_and_read_back():
@@ -81,10 +105,10 @@ def test_guardrails_hold_with_the_confidence_asked_for():
     rail = Guardrail(metric="b", slack=0.01, confidence=0.9)
     base = {"weights": {"a": 1.0}}
     space, land, _, _, _ = free = study(4, 1, 30, epochs=50.0, **base)
-    limit = land(space.encode(space.baseline_schedule))[0, 1] + 0.01
+    limit = land(geometry_of(space).encode(space.baseline_schedule))[0, 1] + 0.01
 
     def rise(got):
-        return land(space.encode(got.schedule))[0, 1] - limit
+        return land(geometry_of(space).encode(got.schedule))[0, 1] - limit
 
     assert rise(asked(*free)) > 0.03
     got = asked(*study(4, 1, 30, epochs=50.0, guardrails=(rail,), **base))
@@ -125,16 +149,15 @@ def test_the_corrected_interval_holds_the_truth():
     land = Landscape(space, 0.05)
     inside, raw, shift = [], [], []
     for seed in range(16):
-        design = initial_design(space, 12, seed=seed, kind="dirichlet")
-        clean = land.evidence(design, seed)
+        geometry, center = geometry_of(space), space.natural.to_array(space.names)[None]
+        rows = draws(geometry, 12, np.random.default_rng(seed), center)
+        clean = land.evidence([geometry.decode(row) for row in rows], seed)
         prior = Standin(space, clean, 1e3, length=0.7)
         truth = prior.sample_paths(1, seed)
         seen = drawn(clean, truth, seed)
-        surrogate = refitter(space, 0.05)(seen, 0)
+        surrogate = Standin(space, seen, 0.05)
         objective = Objective(weights={"a": 1.0})
-        got = recommend(
-            space, objective, surrogate, seen, seed=seed, refit=refitter(space, 0.05), replays=4
-        )
+        got = recommend(space, objective, surrogate, seen, seed=seed, replays=4)
         true = at(truth, space, got.schedule)
         inside.append(got.corrected.low <= true <= got.corrected.high)
         raw.append(true - got.predicted.mean)
@@ -151,18 +174,18 @@ def drawn(clean, truth, seed):
 
 
 def at(truth, space, schedule):
-    return float(truth(torch.as_tensor(space.encode(schedule)[None]))[0, 0, 0])
+    return float(truth(torch.as_tensor(geometry_of(space).encode(schedule)[None]))[0, 0, 0])
 
 
 def test_replays_find_the_optimism_of_an_overconfident_fit():
     # A refit that believes noise to be signal chooses by luck, and the replay must see it.
     space, _, objective, surrogate, seen = study(4, 1, 20, noise=0.1)
     problem = Problem.of(space, objective, surrogate, seen)
-    menu = space.sample(200, np.random.default_rng(0), vertices=0.3)
+    menu = geometry_of(space).sample(200, np.random.default_rng(0), vertices=0.3)
 
     def gap(noise):
-        found = replay(problem, menu, refitter(space, noise), replays=12, caution=0.0, seed=0)
-        return found.mean
+        surrogate.noise = noise
+        return replay(problem, menu, replays=12, caution=0.0, seed=0).mean
 
     assert gap(0.001) > 0.02
     assert gap(0.001) > 2 * abs(gap(0.1))
@@ -175,41 +198,24 @@ def test_the_prior_is_used_only_where_it_chooses_better():
     far = divergence(problem, torch.as_tensor(problem.X)).numpy()
     Y = np.tile(far[:, None], (1, 4))
     luck = Evidence(seen.X, Y, seen.metrics, seen.ids)
-    asked_of = Problem.of(space, objective, surrogate, luck)
 
-    def refit(evidence, seed):
-        noise = 0.002 * np.random.default_rng(seed).standard_normal(evidence.Y.shape)
-        return Standin(
-            space, Evidence(evidence.X, noise, evidence.metrics, evidence.ids), 0.001, 0.1
-        )
+    class Guesses(Standin):
+        def refit(self, X, Y, metrics, *, seed):
+            noise = 0.002 * np.random.default_rng(seed).standard_normal(Y.shape)
+            ids = tuple(str(i) for i in range(len(X)))
+            return Standin(space, Evidence(X, noise, tuple(metrics), ids), 0.001, 0.1)
 
-    assert cross_validated_strength(asked_of, refit, 0) > 0
+    guesses = Guesses(space, seen, 0.01)
+    asked_of = Problem.of(space, objective, guesses, luck)
+    assert cross_validated_strength(asked_of, 0) > 0
     # The surrogate predicts well: nothing is gained by holding it back.
-    assert cross_validated_strength(problem, refitter(space, 0.01), 0) == 0
-    few = Problem.of(
-        space, objective, surrogate, Evidence(seen.X[:9], Y[:9], seen.metrics, seen.ids[:9])
-    )
-    assert cross_validated_strength(few, refit, 0) == 0
+    assert cross_validated_strength(problem, 0) == 0
+    few = Evidence(seen.X[:9], Y[:9], seen.metrics, seen.ids[:9])
+    assert cross_validated_strength(Problem.of(space, objective, guesses, few), 0) == 0
 
 
 def test_notes_warn_of_a_surrogate_that_ranks_badly():
     space, _, objective, surrogate, seen = study(3, 1, 14)
-    surrogate.report = lambda: [{"metric": m, "spearman": 0.3} for m in seen.metrics]
+    surrogate.report = lambda: tuple(SurrogateRow(metric=m, spearman=0.3) for m in seen.metrics)
     got = asked(space, Landscape(space), objective, surrogate, seen, replays=0)
     assert any("Spearman correlation of 0.30 only" in note for note in got.notes)
-
-
-def test_the_front_trades_one_objective_for_the_other():
-    space, land, _, _, seen = study(4, 1, epochs=50.0)
-    both = [Objective(weights={"a": 1.0}), Objective(weights={"b": 1.0})]
-    front = pareto(space, both, Exact(land), seen, seed=0, points=6)
-    values = np.array([[e.mean for e in p.objectives] for p in front])
-    assert len(front) >= 4
-    assert (np.diff(values[:, 0]) > 0).all()
-    assert (np.diff(values[:, 1]) < 0).all()
-    dense = land(space.sample(4000, np.random.default_rng(0), vertices=0.05))[:, :2]
-    for point in values:
-        assert not (dense < point - 0.005).all(1).any()
-    assert all(not space.broken(p.schedule, 1e-6) for p in front)
-    with pytest.raises(StudyError, match="needs two or more objectives; got 1"):
-        pareto(space, both[:1], Exact(land), seen, seed=0)

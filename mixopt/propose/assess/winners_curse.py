@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, SurrogateLike
+from mixopt.propose.problem import Problem
 from mixopt.propose.recommendation import Estimate
+from mixopt.surrogate.factorise import factorise
 
 Array = NDArray[np.float64]
-Refit = Callable[[Evidence, int], SurrogateLike]
 
 #: Random halves of the trials over which what was seen out of fold is averaged.
 HALVES = 200
@@ -26,12 +25,14 @@ class Optimism:
 
     Args:
         mean: Over the replays (nats/token); positive where predictions are too good to be true.
-        sd: Over the replays.
+        sd: Standard deviation over the replays.
+        difference_sd: The same of the difference from the first candidate, the baseline.
         replays: How many.
     """
 
     mean: float
     sd: float
+    difference_sd: float
     replays: int
 
     def correct(self, predicted: Estimate) -> Estimate:
@@ -39,16 +40,23 @@ class Optimism:
 
         A correction never makes a claim better: a negative mean counts as 0.
         """
-        shift = max(self.mean, 0.0)
-        of_mean = self.sd / np.sqrt(max(self.replays, 1))
-        sd = float(np.hypot(max(self.sd, predicted.sd), of_mean))
-        return Estimate.of(predicted.mean + shift, sd)
+        return self._corrected(predicted, self.sd)
+
+    def correct_difference(self, predicted: Estimate) -> Estimate:
+        """The same of a difference from the baseline, which nobody chose for looking good."""
+        return self._corrected(predicted, self.difference_sd)
+
+    def _corrected(self, predicted: Estimate, replayed: float) -> Estimate:
+        if not self.replays:
+            return predicted
+        of_mean = replayed / np.sqrt(self.replays)
+        sd = float(np.hypot(max(replayed, predicted.sd), of_mean))
+        return Estimate.of(predicted.mean + max(self.mean, 0.0), sd)
 
 
 def replay(
     problem: Problem,
     candidates: Array,
-    refit: Refit,
     *,
     replays: int,
     caution: float,
@@ -59,13 +67,12 @@ def replay(
 
     A posterior draw is taken as the truth, observed with noise at the same schedules; the surrogate
     is fitted anew, chooses among the candidates by the same rule, and what it predicts for its
-    choice is compared with the truth (a parametric bootstrap). Where the surrogate was judged out
-    of fold, the mean is the average of that and of what was really seen there.
+    choice is compared with the truth (a parametric bootstrap). Where the surrogate was
+    cross-validated, the mean is the average of that and of what was really seen there.
 
     Args:
         problem: The study's question.
-        candidates: ``n x D`` rows to choose from.
-        refit: Fits a surrogate to evidence, with a seed.
+        candidates: ``n x D`` rows to choose from, the baseline first.
         replays: How often.
         caution: Standard deviations added to the mean when choosing.
         seed: Of the draws.
@@ -77,20 +84,25 @@ def replay(
     with torch.no_grad():
         at_data = path(torch.as_tensor(problem.X)).numpy()
         truth = path(torch.as_tensor(candidates)).numpy() @ problem.weights
-    gaps = []
-    together = np.linalg.cholesky(problem.correlation).T
+    gaps, differences = [], []
+    together = factorise(torch.as_tensor(problem.correlation)).root.numpy().T
     for i in range(replays):
         noise = problem.surrogate.noise_sd * (rng.standard_normal(at_data[i].shape) @ together)
         seen = problem.evidence
         again = Evidence(seen.X, at_data[i] + noise, seen.metrics, seen.ids)
-        fitted = refit(again, int(rng.integers(2**31)))
-        asked = Problem.of(problem.original, problem.objective, fitted, again).narrowed()
+        again_seed = int(rng.integers(2**31))
+        fitted = problem.surrogate.refit(again.X, again.Y, again.metrics, seed=again_seed)
+        asked = Problem.of(problem.original.space, problem.objective, fitted, again).narrowed()
         mean, sd = asked.expected(candidates)
         chosen = int(np.argmin(mean + caution * sd + away))
-        gaps.append(truth[i, chosen] - mean[chosen])
+        error = truth[i] - mean
+        gaps.append(error[chosen])
+        differences.append(error[chosen] - error[0])
     foreseen, seen_gap = float(np.mean(gaps)), out_of_fold_gap(problem, caution, rng)
     mean_gap = foreseen if seen_gap is None else (foreseen + seen_gap) / 2
-    return Optimism(mean_gap, float(np.std(gaps, ddof=1)), replays)
+    return Optimism(
+        mean_gap, float(np.std(gaps, ddof=1)), float(np.std(differences, ddof=1)), replays
+    )
 
 
 def out_of_fold_gap(problem: Problem, caution: float, rng: np.random.Generator) -> float | None:
@@ -100,9 +112,9 @@ def out_of_fold_gap(problem: Problem, caution: float, rng: np.random.Generator) 
     shows, which no draw from its posterior knows of; but the choice is among few.
 
     Returns:
-        The mean over random halves; None where the surrogate was not judged out of fold.
+        The mean over random halves; None where the surrogate was not cross-validated.
     """
-    unseen = getattr(problem.surrogate, "out_of_fold", None)
+    unseen = problem.surrogate.out_of_fold
     if unseen is None:
         return None
     mean, sd = unseen.mean @ problem.weights, problem.combined(unseen.sd)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
 from mixopt.propose.candidates.distance import NEAR, Known, design_features, farthest
-from mixopt.propose.candidates.pool import draws, endings, sorted_space
-from mixopt.propose.design.subset_choice import doptimal, halving
-from mixopt.space import Schedule, SearchSpace
+from mixopt.propose.candidates.pool import draws, endings, sorted_geometry
+from mixopt.space import Geometry, Schedule, SearchSpace, geometry_of
 
 Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Maker = Callable[[SearchSpace, int, np.random.Generator, Array], Array]
 
 #: Endings tried off one trunk in an initial design.
 GROUP = 3
@@ -26,46 +23,41 @@ def initial_design(
     n: int,
     *,
     seed: int,
-    kind: str = "maxmin",
     include: Sequence[Schedule] = (),
 ) -> list[Schedule]:
     """The schedules of the first round.
+
+    Each is the farthest from the others in the square root of the weights, out of a pool that
+    reaches the faces (max-min); with several phases a third are static schedules, and the others
+    endings that share trunks.
 
     Args:
         space: What can be chosen.
         n: Number of schedules, those in ``include`` among them.
         seed: Of the draws; the same seed gives the same design.
-        kind: ``maxmin`` (each the farthest from the others in the square root of the weights, out
-            of a pool that reaches the faces; with several phases static schedules and endings that
-            share trunks), ``dirichlet`` (around the natural mixture), ``halving`` (the grid of Ye
-            et al., arXiv 2403.16952), ``doptimal`` (for the exponential mixing law) or ``uniform``.
         include: Schedules to begin with, the baseline say.
 
     Returns:
         ``n`` different feasible schedules, ``include`` first.
 
     Raises:
-        StudyError: If the kind is unknown, ``include`` has more than n, or the space is so small
+        StudyError: If ``include`` has more than n, or the space is so small
             that it has no n different schedules.
         InfeasibleError: If the space is empty.
     """
-    if kind not in _KINDS:
-        raise StudyError(
-            f"an initial design must be one of {sorted(_KINDS)}; got {kind!r}",
-            "maxmin is the default",
-        )
     if not 0 <= len(include) <= n or n < 1:
         raise StudyError(
             f"an initial design of {n} trials cannot begin with {len(include)} given schedules",
             "ask for more trials, or include fewer",
         )
-    ordered, _, back = sorted_space(space)
+    geometry = geometry_of(space)
+    ordered, _, back = sorted_geometry(geometry)
     rng = np.random.default_rng(seed)
     given = np.array([ordered.encode(s) for s in include]).reshape(-1, ordered.layout.dim)
     known = Known(ordered.layout, given)
-    rows = _distinct(_KINDS[kind](ordered, n - len(given), rng, given), known)
+    rows = _distinct(_maxmin(ordered, n - len(given), rng, given), known)
     rows += _filled(ordered, n - len(given) - len(rows), rng, known)
-    return [*include, *(space.decode(row[back]) for row in rows)]
+    return [*include, *(geometry.decode(row[back]) for row in rows)]
 
 
 def _distinct(rows: Array, known: Known) -> list[Array]:
@@ -77,108 +69,78 @@ def _distinct(rows: Array, known: Known) -> list[Array]:
     return kept
 
 
-def _filled(space: SearchSpace, n: int, rng: np.random.Generator, known: Known) -> list[Array]:
+def _filled(geometry: Geometry, n: int, rng: np.random.Generator, known: Known) -> list[Array]:
     """Replace what was too near to others: the farthest of many draws, one after the other."""
     if n <= 0:
         return []
-    pool = np.vstack([draws(space, 512, rng), space.sample(64, rng)])
+    pool = np.vstack([draws(geometry, 512, rng), geometry.sample(64, rng)])
     gap = known.gap(pool)
     kept: list[Array] = []
     for _ in range(n):
         best = int(np.argmax(gap))
         if gap[best] < 1e-3 * NEAR:
             raise StudyError(
-                f"the space {space.name!r} is so narrow that {n - len(kept)} more schedules would "
-                "repeat others",
+                f"the space {geometry.space.name!r} is so narrow that {n - len(kept)} more "
+                "schedules would repeat others",
                 "ask for fewer trials, or loosen the bounds",
             )
         kept.append(pool[best])
         known.add(pool[best])
-        gap = np.minimum(gap, Known(space.layout, pool[best][None]).gap(pool))
+        gap = np.minimum(gap, Known(geometry.layout, pool[best][None]).gap(pool))
     return kept
 
 
-def _pool(space: SearchSpace, n: int, rng: np.random.Generator) -> Array:
+def _pool(geometry: Geometry, n: int, rng: np.random.Generator) -> Array:
     """Candidates for a space-filling choice, the faces included."""
-    return draws(space, max(1024, 32 * n), rng)
+    return draws(geometry, max(1024, 32 * n), rng)
 
 
-def _maxmin(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
-    if len(space.phases) > 1:
-        return _maxmin_phases(space, n, rng, given)
-    pool = _pool(space, n, rng)
-    features = design_features(space.layout, pool)
-    return pool[farthest(features, design_features(space.layout, given), n)]
+def _maxmin(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
+    if geometry.layout.phases > 1:
+        return _maxmin_phases(geometry, n, rng, given)
+    pool = _pool(geometry, n, rng)
+    features = design_features(geometry.layout, pool)
+    return pool[farthest(features, design_features(geometry.layout, given), n)]
 
 
-def _maxmin_phases(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
+def _maxmin_phases(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
     """A third static, a third endings off the baseline's trunk, a third off the other trunks."""
     chosen = given
-    static = [c for c in space.fraction_choices if c[-1] <= 1e-9]
+    static = [c for c in geometry.fraction_choices if c[-1] <= 1e-9]
     share = max(n // 3, 1) if static else 0
-    pool = _pool(space, n, rng)
-    _, F = space.layout.split(pool)
+    pool = _pool(geometry, n, rng)
+    _, F = geometry.layout.split(pool)
     flat = pool[F[:, -1] <= 1e-9]
-    chosen = np.vstack([chosen, _pick(space, flat, chosen, share)])
-    trunks = [space.encode(space.baseline_schedule)]
+    chosen = np.vstack([chosen, _pick(geometry, flat, chosen, share)])
+    trunks = [geometry.encode(geometry.space.baseline_schedule)]
     trunks += [*(chosen[len(given) :] if share else pool)]
     off_baseline = max((n - share) // 2, min(GROUP, n - share))
     for index, trunk in enumerate(trunks):
         left = n + len(given) - len(chosen)
         if left <= 0:
             break
-        candidates = endings(space, trunk, 256, rng)
+        candidates = endings(geometry, trunk, 256, rng)
         size = off_baseline if index == 0 else GROUP
-        chosen = np.vstack([chosen, _balanced(space, candidates, chosen, min(size, left))])
+        chosen = np.vstack([chosen, _balanced(geometry, candidates, chosen, min(size, left))])
     return chosen[len(given) :]
 
 
-def _pick(space: SearchSpace, pool: Array, chosen: Array, n: int) -> Array:
+def _pick(geometry: Geometry, pool: Array, chosen: Array, n: int) -> Array:
     if n == 0 or len(pool) == 0:
         return pool[:0]
-    layout = space.layout
+    layout = geometry.layout
     return pool[farthest(design_features(layout, pool), design_features(layout, chosen), n)]
 
 
-def _balanced(space: SearchSpace, pool: Array, chosen: Array, n: int) -> Array:
+def _balanced(geometry: Geometry, pool: Array, chosen: Array, n: int) -> Array:
     """Farthest picks that go round the fractions, those least used so far first."""
     picked = pool[:0]
     for _ in range(n if len(pool) else 0):
         both = np.vstack([chosen, picked])
-        _, used = space.layout.split(both)
-        _, have = space.layout.split(pool)
+        _, used = geometry.layout.split(both)
+        _, have = geometry.layout.split(pool)
         levels = np.unique(have[:, -1])
         count = [(np.abs(used[:, -1] - level) < 1e-9).sum() for level in levels]
         part = pool[np.abs(have[:, -1] - levels[int(np.argmin(count))]) < 1e-9]
-        picked = np.vstack([picked, _pick(space, part, both, 1)])
+        picked = np.vstack([picked, _pick(geometry, part, both, 1)])
     return picked
-
-
-def _dirichlet(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
-    del given
-    known = all(domain.tokens is not None for domain in space.domains)
-    center = space.natural if known else space.baseline_schedule.base
-    return draws(space, n, rng, center.to_array(space.names)[None])
-
-
-def _uniform(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
-    del given
-    return space.sample(n, rng)
-
-
-def _halving(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
-    del given
-    return halving(space, n, rng)
-
-
-def _doptimal(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
-    return doptimal(space, _pool(space, n, rng), n, rng, given)
-
-
-_KINDS: dict[str, Maker] = {
-    "maxmin": _maxmin,
-    "dirichlet": _dirichlet,
-    "uniform": _uniform,
-    "halving": _halving,
-    "doptimal": _doptimal,
-}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mixopt.space import Objective, Observation
 from mixopt.study.confirm import BASELINE, paired_difference
-from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
     from mixopt.propose import Confirmation
@@ -22,6 +22,7 @@ TRIAL_COLUMNS = (
     "state",
     "reason",
     "objective",
+    "split",
     "seed",
     "parameters",
     "tokens",
@@ -55,6 +56,7 @@ def _trial_row(
         "state": str(record.state),
         "reason": record.reason,
         "objective": objective.value(values) if values is not None else float("nan"),
+        "split": str(trial.split),
         "seed": trial.seed,
         "parameters": trial.fidelity.parameters,
         "tokens": trial.fidelity.tokens,

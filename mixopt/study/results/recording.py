@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial
+from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial, geometry_of
 from mixopt.study.results.validation import checked, mapped, require_metrics
 
 if TYPE_CHECKING:
@@ -63,14 +63,12 @@ def attach_run(
     """Store a finished run from elsewhere; returns its id. See ``Study.attach``."""
     if not isinstance(schedule, Schedule):
         schedule = Schedule.static(schedule)
-    study.space.encode(schedule)
-    if trial is None:
-        count = sum(r.trial.kind == Kind.attached for r in study.records())
-        trial = f"a{count:04d}"
+    geometry_of(study.space).encode(schedule)
     size = fidelity or study.fidelity
-    new = Trial(id=trial, kind=Kind.attached, schedule=schedule, fidelity=size)
+    new = Trial(id=trial or "", kind=Kind.attached, schedule=schedule, fidelity=size)
     rows = checked(mapped(new, metrics, size.tokens))
-    require_metrics(study.objective, trial, {r.metric for r in rows})
-    if not study.store.attach(study.id, new, rows):
-        study.tell(trial, rows)
+    require_metrics(study.objective, trial or "attached", {r.metric for r in rows})
+    if trial is None:
+        return study.store.attach_next(study.id, new, rows)
+    study.store.attach(study.id, new, rows)
     return trial

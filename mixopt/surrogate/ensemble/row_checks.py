@@ -73,8 +73,22 @@ def check_weights(layout: Layout, X: Array, domains: Sequence[str]) -> None:
     for row in np.flatnonzero((np.abs(F.sum(-1) - 1.0) > _SUM_TOLERANCE) | (F.min(-1) < -1e-6)):
         raise SurrogateError(
             f"phase fractions must be non-negative and sum to 1; row {row} has {F[row].tolist()}",
-            "encode schedules with SearchSpace.encode",
+            "encode schedules with geometry_of(space).encode",
         )
+
+
+def check_groups(groups: Ints | None, n: int) -> Ints | None:
+    """Trunk numbers of n rows, or a SurrogateError."""
+    if groups is None:
+        return None
+    groups = np.asarray(groups)
+    if groups.shape != (n,):
+        raise SurrogateError(
+            f"groups must hold the number of the trunk of each of the {n} rows; got shape "
+            f"{groups.shape}",
+            "give every row a number, one of its own where it shares no trunk",
+        )
+    return groups
 
 
 def canonical_order(W: Array, F: Array, domains: Sequence[str]) -> Ints:

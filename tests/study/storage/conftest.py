@@ -1,0 +1,122 @@
+import uuid
+
+import postgres_server
+import psycopg
+import pytest
+
+from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial
+from mixopt.study.storage import Storage, clock
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """URL of a running server."""
+    if not postgres_server.install():
+        pytest.skip("PostgreSQL is not installed, and apt-get cannot install it here")
+    with postgres_server.server() as url:
+        yield url
+
+
+def empty_database(server):
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.replace("postgresql://", "postgresql+psycopg://").replace("/postgres", f"/{name}")
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    """URL of an empty database."""
+    return empty_database(postgres)
+
+
+@pytest.fixture
+def another_postgres_url(postgres):
+    """URL of a second empty database."""
+    return empty_database(postgres)
+
+
+class Backend:
+    """One database that can be opened again and again."""
+
+    def __init__(self, url, opened):
+        self.url = url
+        self._open = opened
+        self._memory = opened(None) if url is None else None
+
+    def open(self, **how):
+        return self._memory or self._open(self.url, **how)
+
+
+@pytest.fixture
+def opened():
+    """Open a storage that is closed when the test ends."""
+    stores = []
+
+    def open_it(storage, **how):
+        stores.append(Storage(storage, **how))
+        return stores[-1]
+
+    yield open_it
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
+def backend(request, tmp_path, opened):
+    """Every kind of database in turn."""
+    if request.param == "postgres":
+        return Backend(request.getfixturevalue("postgres_url"), opened)
+    return Backend(tmp_path / "contract.db" if request.param == "sqlite" else None, opened)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def lasting(request, tmp_path):
+    """Where a study is kept, on every kind of database that outlives its process."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{tmp_path / 'lasting.db'}"
+
+
+class Clock:
+    """A clock that only moves when told."""
+
+    def __init__(self):
+        self.time = 1_000_000.0
+
+    def __call__(self, _connection):
+        return self.time
+
+
+@pytest.fixture
+def clock_at(monkeypatch):
+    """The storage's clock, in the hands of the test."""
+    hand = Clock()
+    monkeypatch.setattr(clock, "now", hand)
+    return hand
+
+
+@pytest.fixture
+def store(backend):
+    return backend.open()
+
+
+@pytest.fixture
+def study(store):
+    """The number of a study with four trials of the search and one confirmation run."""
+    made = store.create_study("demo", "{}", "digest", "{}")
+    kinds = [Kind.initial, Kind.initial, Kind.proposed, Kind.proposed, Kind.confirmation]
+    assert store.add_trials(made, [trial(f"t{i}", kind) for i, kind in enumerate(kinds)])
+    return made
+
+
+SIZE = Fidelity(parameters=1000, tokens=1_000_000)
+
+
+def trial(name, kind=Kind.proposed, **changes):
+    schedule = Schedule.static({"web": 0.75, "code": 0.25})
+    return Trial(**{"id": name, "kind": kind, "schedule": schedule, "fidelity": SIZE, **changes})
+
+
+def rung(name, tokens, value, metric="loss", **changes):
+    return Observation(trial=name, tokens=tokens, metric=metric, value=value, **changes)
