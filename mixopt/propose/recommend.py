@@ -262,7 +262,20 @@ def _assembled(
         notes=notes(problem, row, epochs, rails, found=found, optimism=optimism),
         surrogate=tuple(report()),
         prior_strength=strength,
+        difference=_difference(problem, row, optimism, seed),
     )
+
+
+def _difference(problem: Problem, row: Array, optimism: Optimism, seed: int) -> Estimate | None:
+    """Objective minus the baseline's with the winner's curse removed; None at the baseline."""
+    if schedule_distance(problem.space.layout, row[None], problem.baseline[None])[0, 0] < 1e-6:
+        return None
+    path = problem.paths(512, seed)
+    with torch.no_grad():
+        both = path(torch.as_tensor(np.vstack([row, problem.baseline]))).numpy() @ problem.weights
+    gap = both[:, 0] - both[:, 1]
+    found = Estimate.of(gap.mean(), gap.std(ddof=1))
+    return optimism.correct(found) if optimism.replays else found
 
 
 def _trade_off(problem: Problem, level: float, row: Array) -> TradeOffPoint:

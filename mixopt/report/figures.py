@@ -49,7 +49,7 @@ def outcome(data: ReportData) -> Figure:
     best = rec.best_observed
     rows.insert(2, ("best observed", best.value, 0.0, 0.0, GREEN, "star"))
     for c in rec.confirmations:
-        wide = 1.96 * c.se if np.isfinite(c.se) else 0.0
+        wide = 0.0 if c.high is None else c.high - c.mean
         rows.append((f"confirmed: {c.label}", c.mean, wide, wide, ORANGE, "x"))
     traces = [
         {

@@ -140,21 +140,19 @@ def confirmation_table(rec: Recommendation) -> Table | None:
     """Fresh runs on unseen text, with the paired difference from the baseline."""
     if not rec.confirmations:
         return None
-    from mixopt.study.results.frames import confirmations_frame
-
     rows = []
-    for row in confirmations_frame(rec.confirmations).to_dict("records"):
-        gap = "" if row["label"] == "baseline" else fmt.signed(row["difference"])
-        error = "" if row["label"] == "baseline" else fmt.value(row["difference_se"])
-        figures = (fmt.value(row["mean"]), fmt.value(row["se"]), gap, error)
-        rows.append((str(row["label"]), str(row["runs"]), *figures))
+    for c in rec.confirmations:
+        own = "" if c.low is None or c.high is None else fmt.interval(c.low, c.high)
+        gap = fmt.signed(c.effect.mean) if c.effect else ""
+        wide = fmt.interval(c.effect.low, c.effect.high) if c.effect else ""
+        rows.append((c.label, str(len(c.values)), fmt.value(c.mean), own, gap, wide))
     return Table(
         "Confirmation runs",
-        ("schedule", "runs", "mean", "s.e.", "against baseline", "s.e. of that"),
+        ("schedule", "runs", "mean", "95 % interval", "against baseline", "95 % interval of that"),
         tuple(rows),
         strong=frozenset(i for i, r in enumerate(rows) if r[0] == "recommendation"),
         note="Fresh seeds, measured on text the search never saw; differences are taken seed by "
-        "seed. Believe a difference of more than twice its standard error.",
+        "seed. Believe a difference whose interval leaves out 0. Intervals are Student's t.",
     )
 
 

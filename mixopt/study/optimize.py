@@ -3,24 +3,73 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mixopt.errors import MixoptError, StudyError, TrialError
+from mixopt.errors import MixoptError, TrialError
 from mixopt.space import Observation, Trainer, Trial
-from mixopt.study.cost import record_cost
-from mixopt.study.results.final_values import last_values
-from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.cost import COST, run_cost
+from mixopt.study.search_end import require_progress
+from mixopt.study.state import StudyState
+from mixopt.study.storage.storage import Storage, TrialRecord
 from mixopt.study.trainers import CallableTrainer, require_finite
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
-    from mixopt.study.study import Study
 
 Progress = Callable[[TrialRecord, float | None], None]
 
 
-def run_trial(study: Study, trainer: Trainer, trial: Trial, owner: str | None = None) -> bool:
+class Running(Protocol):
+    """What running trials needs of a study; ``Study`` is one."""
+
+    @property
+    def id(self) -> int:
+        """Its number in the storage."""
+
+    @property
+    def store(self) -> Storage:
+        """Where it is kept."""
+
+    def state(self) -> StudyState:
+        """Everything the study knows."""
+
+    def ask(self, n: int | None = None) -> list[Trial]:
+        """Trials to run next."""
+
+    def record(
+        self, trial: str, values: Sequence[Observation], *, owner: str | None = None
+    ) -> None:
+        """Store rungs of a trial that goes on."""
+
+    def finish(self, trial: str, *, owner: str | None = None) -> None:
+        """End a trial whose rungs are all recorded."""
+
+    def fail(self, trial: str, reason: str, *, owner: str | None = None) -> None:
+        """Store that a trial failed, and why."""
+
+    def add_event(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Append to the study's log."""
+
+    def add_trials(self, trials: Sequence[Trial], *, retry_failed: bool = False) -> list[Trial]:
+        """Store runs that compare schedules."""
+
+    def close_search(self) -> str | None:
+        """Keep why the search is over."""
+
+    def recommend(self) -> Recommendation:
+        """What to train on."""
+
+    def confirmation_trials(self, recommendation: Recommendation) -> list[Trial]:
+        """The runs that check a recommendation."""
+
+    def with_confirmations(
+        self, recommendation: Recommendation, *, state: StudyState | None = None
+    ) -> Recommendation:
+        """The recommendation with its finished confirmation runs."""
+
+
+def run_trial(study: Running, trainer: Trainer, trial: Trial, owner: str | None = None) -> bool:
     """Run one trial and store all of it; a trial that is over already is left alone.
 
     A failure of the trainer is stored as the trial's reason and does not raise.
@@ -47,13 +96,16 @@ def run_trial(study: Study, trainer: Trainer, trial: Trial, owner: str | None = 
     try:
         trainer.run(trial, report)
         study.finish(trial.id, owner=owner)
-        record_cost(study, trial, trainer)
     except TrialError as error:
         study.fail(trial.id, error.message, owner=owner)
     except MixoptError as error:
         study.fail(trial.id, f"{type(error).__name__}: {error.message}", owner=owner)
     except Exception as error:
         study.fail(trial.id, _described(error), owner=owner)
+    else:
+        cost = run_cost(trial, trainer)
+        if cost is not None:
+            study.add_event(COST, cost)
     return True
 
 
@@ -63,73 +115,37 @@ def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
 
-def require_progress(study: Study) -> None:
-    """Stop a study whose every trial fails: the next ones would too.
-
-    Raises:
-        StudyError: If the last complete round has no finished trial.
-    """
-    records = [r for r in study.records() if r.search]
-    last = max((r.trial.round for r in records), default=None)
-    failed = [r for r in records if r.trial.round == last]
-    if failed and all(r.state == State.failed for r in failed):
-        raise StudyError(
-            f"every one of the {len(failed)} trials of round {last} failed; the first, "
-            f"{failed[0].trial.id}: {failed[0].reason}",
-            "mend the trainer, then let them run again: mixopt run --retry-failed, or "
-            "study.requeue()",
-        )
-
-
-def trial_objective(study: Study, trial: Trial) -> float | None:
-    """The objective of a finished trial at its last rung; None while it has none."""
-    values = last_values(study.store.observations(study.id, trial.id), trial.split)
-    if any(name not in values for name in study.objective.weights):
-        return None
-    return study.objective.value(values)
-
-
 def optimize(
-    study: Study,
+    study: Running,
     trainer: Trainer | Callable[..., Any],
     *,
     confirm: bool = False,
     progress: Progress | None = None,
 ) -> Recommendation:
     """See ``Study.optimize``."""
-    if not hasattr(trainer, "run"):
-        trainer = CallableTrainer(trainer)
+    runner: Trainer = trainer if hasattr(trainer, "run") else CallableTrainer(trainer)
     token = study.store.claim(study.id)
     try:
-        if not search_open(study):
-            require_progress(study)
-        while not study.should_stop():
-            _run_all(study, trainer, study.ask(), token, progress)
-            require_progress(study)
+        require_progress(study.state())
+        while study.close_search() is None:
+            for trial in study.ask():
+                _run_one(study, runner, trial, token, progress)
+                require_progress(study.state())
         recommendation = study.recommend()
         if confirm:
-            trials = study.confirmation_trials(recommendation)
-            _run_all(study, trainer, trials, token, progress)
+            for trial in study.add_trials(study.confirmation_trials(recommendation)):
+                _run_one(study, runner, trial, token, progress)
             recommendation = study.with_confirmations(recommendation)
     finally:
         study.store.release(study.id, token)
     return recommendation
 
 
-def search_open(study: Study) -> bool:
-    """Whether trials of the search still have to be run."""
-    return any(r.open and r.search for r in study.records())
-
-
-def _run_all(
-    study: Study,
-    trainer: Trainer,
-    trials: Sequence[Trial],
-    token: str,
-    progress: Progress | None,
+def _run_one(
+    study: Running, trainer: Trainer, trial: Trial, token: str, progress: Progress | None
 ) -> None:
-    for trial in trials:
-        run_trial(study, trainer, trial, token)
-        record = study.store.trial(study.id, trial.id)
-        if progress is not None and record is not None:
-            progress(record, trial_objective(study, trial))
+    run_trial(study, trainer, trial, token)
+    if progress is not None:
+        state = study.state()
+        record = state.record_of(trial.id)
+        progress(record, state.value_of(record))

@@ -14,7 +14,8 @@ from mixopt.errors import StudyError
 from mixopt.space import Mixture, Trainer, Trial
 from mixopt.study import State, Study, TrialRecord
 from mixopt.study.cost import Counting, TrainedTokens, trained_tokens
-from mixopt.study.optimize import require_progress, search_open
+from mixopt.study.search_end import require_progress
+from mixopt.study.storage.storage import OVER
 from mixopt.tune.progress import Progress
 from mixopt.tune.session import count_slots, ray_session
 
@@ -143,11 +144,11 @@ def run_rounds(
 def _finished(run: _Run, confirm: bool) -> Recommendation | None:
     """The answer where nothing is left to run: Ray need not start to give it again."""
     study = run.study
-    if search_open(study) or study.stop_reason is None or not study.should_stop():
+    if study.state().stop_reason is None or not study.should_stop():
         return None
     with run.clock.part("proposals"):
         recommendation = study.recommend()
-    if confirm and study.confirmation_trials(recommendation):
+    if confirm and study.add_trials(study.confirmation_trials(recommendation)):
         return None
     return study.with_confirmations(recommendation)
 
@@ -226,9 +227,8 @@ def _search(run: _Run, first: Future[list[Trial]]) -> None:
 def _next(run: _Run) -> list[Trial]:
     """The open trials of the round, or of the next; none where the search is over."""
     study = run.study
-    if not search_open(study):
-        require_progress(study)
-    return [] if study.should_stop() else study.ask()
+    require_progress(study.state())
+    return [] if study.close_search() is not None else study.ask()
 
 
 def _recommend(run: _Run, confirm: bool) -> Recommendation:
@@ -236,7 +236,7 @@ def _recommend(run: _Run, confirm: bool) -> Recommendation:
         recommendation = run.study.recommend()
     if not confirm:
         return recommendation
-    trials = run.study.confirmation_trials(recommendation)
+    trials = run.study.add_trials(run.study.confirmation_trials(recommendation))
     if trials:
         _run_trials(run, trials)
     return run.study.with_confirmations(recommendation)
@@ -259,7 +259,7 @@ def _ready(run: _Run, trials: Sequence[Trial]) -> list[Trial]:
     """Trials to run now, by a trainer that shares trunks; all by another."""
     if not isinstance(run.trainer, Counting):
         return list(trials)
-    done = [r.trial for r in run.study.records() if r.state in (State.finished, State.failed)]
+    done = [r.trial for r in run.study.records() if r.state in (*OVER, State.failed)]
     trained = {trunk_of(t) for t in done}
     return runnable_first(trials, trained, count_slots(run.resources))
 
@@ -370,7 +370,7 @@ def _summary(run: _Run, recommendation: Recommendation, slots: int) -> RunSummar
         trial_seconds=sum(end - start for start, end, _ in spans),
         outside_seconds=wall - covered([(start, end) for start, end, _ in spans]),
         parts=run.clock.parts,
-        cost=trained_tokens(run.study, since=run.clock.began),
+        cost=trained_tokens(run.study.state(), since=run.clock.began),
     )
 
 

@@ -70,11 +70,13 @@ def test_confirmations_carry_paired_differences(text):
         "recommendation",
         "3",
         "3.1700",
-        "0.0058",
+        "[3.1452,",
+        "3.1948]",
         "−0.1033",
-        "0.0033",
+        "[-0.1177,",
+        "-0.0890]",
     ]
-    assert line(rows, "baseline") == ["baseline", "3", "3.2733", "0.0088"]
+    assert line(rows, "baseline") == ["baseline", "3", "3.2733", "[3.2354,", "3.3113]"]
 
 
 def test_metrics_and_guardrails_and_notes(text):

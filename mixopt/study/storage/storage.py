@@ -31,7 +31,12 @@ class State(StrEnum):
     waiting = "waiting"
     running = "running"
     finished = "finished"
+    ended_early = "ended_early"
     failed = "failed"
+
+
+#: States of trials whose results are complete.
+OVER = (State.finished, State.ended_early)
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,7 @@ class Storage:
             if owner is not None and holder != owner:
                 raise _taken(trial)
             row = self._row(c, study, trial)
-            if row.state in (State.finished, State.failed):
+            if row.state in (*OVER, State.failed):
                 return False
             c.execute(delete(observations).where(_of(observations, study, trial)))
             changed = {
@@ -269,7 +274,7 @@ class Storage:
         values: Sequence[Observation],
         *,
         owner: str | None = None,
-        finish: bool = False,
+        end: State | None = None,
     ) -> None:
         """Store observations of one trial, and its end, in one transaction.
 
@@ -285,11 +290,11 @@ class Storage:
                     f"trial {trial!r} is stored as failed ({row.reason}) and takes no values",
                     "call requeue first if it is to be run again",
                 )
-            new = _unstored(c, study, trial, values, row.state == State.finished)
+            new = _unstored(c, study, trial, values, row.state in OVER)
             _insert_observations(c, study, new)
-            if finish and row.state != State.finished:
-                end = {"state": State.finished, "ended": time.time(), "reason": ""}
-                c.execute(update(trials).where(_is(study, trial)).values(**end))
+            if end is not None and row.state not in OVER:
+                done = {"state": end, "ended": time.time(), "reason": ""}
+                c.execute(update(trials).where(_is(study, trial)).values(**done))
 
     def fail(self, study: int, trial: str, reason: str, owner: str | None = None) -> None:
         """Store that a trial failed, and why; a finished trial stays finished.
@@ -300,7 +305,7 @@ class Storage:
         with self._write() as c:
             row = self._row(c, study, trial)
             _fence(row, owner)
-            if row.state == State.finished:
+            if row.state in OVER:
                 raise StudyError(
                     f"trial {trial!r} is finished and cannot fail any more",
                     "results are kept as they were told",
@@ -312,7 +317,7 @@ class Storage:
         """Let a trial wait again, with the same weights and seed."""
         with self._write() as c:
             row = self._row(c, study, trial)
-            if row.state == State.finished:
+            if row.state in OVER:
                 return
             again = {
                 "state": State.waiting,
