@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixopt.export.export_plan import PhasePlan, Plan, Provenance, make_plan
+from mixopt.export.export_plan import ExportPlan, PhasePlan, Provenance, plan_export
 from mixopt.export.schedule_file import (
     ScheduleFile,
     read_schedule,
@@ -15,14 +15,14 @@ from mixopt.export.writer import EXPORTERS, export, export_file, export_files, w
 
 __all__ = [
     "EXPORTERS",
+    "ExportPlan",
     "PhasePlan",
-    "Plan",
     "Provenance",
     "ScheduleFile",
     "export",
     "export_file",
     "export_files",
-    "make_plan",
+    "plan_export",
     "read_schedule",
     "read_schedule_file",
     "schedule_json_schema",

@@ -74,7 +74,7 @@ class PhasePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """A schedule made ready for a trainer.
 
     Attributes:
@@ -177,7 +177,7 @@ def exact_shares(quota: Mapping[str, int]) -> dict[str, float]:
     return shares
 
 
-def make_plan(
+def plan_export(
     schedule: Schedule,
     space: SearchSpace | None = None,
     *,
@@ -189,7 +189,7 @@ def make_plan(
     target: Fidelity | None = None,
     seed: int = 0,
     provenance: Provenance | None = None,
-) -> Plan:
+) -> ExportPlan:
     """Turn a schedule into whole sequences per phase and domain.
 
     Args:
@@ -218,7 +218,7 @@ def make_plan(
     requested = _tokens(tokens, space)
     length = _at_least_one(sequence_length, "sequence_length") or 1
     step = _at_least_one(batch, "batch") or 1
-    plan = Plan(
+    plan = ExportPlan(
         schedule=schedule,
         sequence_length=length,
         batch=batch,
@@ -286,7 +286,7 @@ def _phases(schedule: Schedule, tokens: int, length: int, step: int) -> tuple[Ph
     return tuple(out)
 
 
-def _hold_caps(plan: Plan, space: SearchSpace) -> None:
+def _hold_caps(plan: ExportPlan, space: SearchSpace) -> None:
     for domain in space.domains:
         cap = domain.max_epochs if domain.max_epochs is not None else space.max_epochs
         have = plan.supply.get(domain.name)

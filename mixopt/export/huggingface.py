@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mixopt.export.export_plan import PhasePlan, Plan
+from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.tokens import token_report_text
 
 _SCRIPT = '''"""A training mixture in phases for Hugging Face datasets, written by mixopt.
@@ -80,7 +80,7 @@ if __name__ == "__main__":
 '''
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: ExportPlan) -> dict[str, str]:
     """File name to text: ``huggingface_mixture.py`` and the token report.
 
     Raises:

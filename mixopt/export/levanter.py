@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from mixopt.errors import ExportError
-from mixopt.export.export_plan import Plan
+from mixopt.export.export_plan import ExportPlan
 from mixopt.export.texts import yaml_text
 from mixopt.export.tokens import token_report_text
 from mixopt.space import LearningRate
@@ -21,7 +21,7 @@ LARGEST_BLOCK = 2048
 _SHAPES = {"linear": "linear", "cosine": "cosine", "inverse_sqrt": "inv_sqrt"}
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: ExportPlan) -> dict[str, str]:
     """File name to text: ``levanter_data.yaml`` and the token report.
 
     Raises:
@@ -56,7 +56,7 @@ def files(plan: Plan) -> dict[str, str]:
     }
 
 
-def _block(plan: Plan) -> int:
+def _block(plan: ExportPlan) -> int:
     block = math.gcd(LARGEST_BLOCK, *(p.start for p in plan.phases[1:]))
     for phase in plan.phases:
         for name, weight in phase.weights().items():
@@ -77,7 +77,7 @@ def _optimizer(rule: LearningRate) -> dict[str, Any]:
     return {**out, "decay": rule.decay} if rule.decay else out
 
 
-def _notes(plan: Plan, block: int) -> tuple[str, ...]:
+def _notes(plan: ExportPlan, block: int) -> tuple[str, ...]:
     notes = [f"Levanter rounds each source's share down to whole sequences per block of {block}"]
     rules = [plan.schedule.learning_rate, *(p.learning_rate for p in plan.phases)]
     if any(r is not None and r.decay and r.shape == "sqrt" for r in rules):

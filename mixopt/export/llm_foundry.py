@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixopt.export.export_plan import PhasePlan, Plan
+from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.texts import yaml_text
 from mixopt.export.tokens import token_report_text
 
@@ -20,7 +20,7 @@ NOTES = (
 )
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: ExportPlan) -> dict[str, str]:
     """File name to text: ``llm-foundry_data.yaml`` and the token report.
 
     Raises:
@@ -54,7 +54,7 @@ def files(plan: Plan) -> dict[str, str]:
     }
 
 
-def _dataset(plan: Plan, phase: PhasePlan, paths: dict[str, str]) -> dict[str, Any]:
+def _dataset(plan: ExportPlan, phase: PhasePlan, paths: dict[str, str]) -> dict[str, Any]:
     streams = {
         name: {"local": paths[name], "proportion": weight}
         for name, weight in phase.weights().items()

@@ -7,7 +7,7 @@ and left out here. Written to the documented format, not run here.
 
 from __future__ import annotations
 
-from mixopt.export.export_plan import PhasePlan, Plan
+from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.texts import json_text
 from mixopt.export.tokens import token_report_text
 
@@ -17,7 +17,7 @@ NOTES = (
 )
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: ExportPlan) -> dict[str, str]:
     """File name to text: ``maxtext_phaseN_NAME.json`` and the token report.
 
     Raises:
@@ -36,7 +36,7 @@ def _mixture(phase: PhasePlan, paths: dict[str, str]) -> str:
     return json_text({n: {"path": paths[n], "weight": w} for n, w in weights.items()})
 
 
-def _ends(plan: Plan) -> list[str]:
+def _ends(plan: ExportPlan) -> list[str]:
     if plan.batch is None:
         return ["the batch is unknown: a phase's steps are its sequences over the global batch"]
     batch = plan.batch

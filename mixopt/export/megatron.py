@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 
-from mixopt.export.export_plan import PhasePlan, Plan
+from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.tokens import token_report_text
 from mixopt.space import LearningRate
 
 _DECAY = {"linear": "linear", "cosine": "cosine", "sqrt": "minus_sqrt"}
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: ExportPlan) -> dict[str, str]:
     """File name to text: ``megatron_phaseN_NAME.json``, launch notes and the token report.
 
     Raises:
@@ -38,7 +38,7 @@ def _blend(phase: PhasePlan, paths: dict[str, str]) -> str:
     return json.dumps({"train": train, "valid": None, "test": None}, indent=2) + "\n"
 
 
-def _replays(plan: Plan) -> tuple[str, ...]:
+def _replays(plan: ExportPlan) -> tuple[str, ...]:
     notes = []
     for phase in plan.phases[1:]:
         again = {n: c * plan.sequence_length for n, c in phase.offset.items() if c}
@@ -52,7 +52,7 @@ def _replays(plan: Plan) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _launch(plan: Plan) -> str:
+def _launch(plan: ExportPlan) -> str:
     lines = [
         "# Launching this schedule in Megatron-LM",
         "",
@@ -80,7 +80,7 @@ def _launch(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _transitions(plan: Plan) -> list[str]:
+def _transitions(plan: ExportPlan) -> list[str]:
     ends = [p.start for p in plan.phases[1:]]
     if not ends:
         return []
@@ -115,7 +115,7 @@ def _own_rate(phase: PhasePlan) -> list[str]:
     return ["", "This phase has a rule of its own:", "", "```", *flags, "```"]
 
 
-def _rate_notes(plan: Plan) -> list[str]:
+def _rate_notes(plan: ExportPlan) -> list[str]:
     rules = [plan.schedule.learning_rate, *(p.learning_rate for p in plan.phases)]
     notes = []
     if any(r is not None and r.shape == "inverse_sqrt" and r.decay > 0 for r in rules):

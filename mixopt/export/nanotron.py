@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixopt.export.export_plan import PhasePlan, Plan
+from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.texts import yaml_text
 from mixopt.export.tokens import token_report_text
 
@@ -19,7 +19,7 @@ NOTES = (
 )
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: ExportPlan) -> dict[str, str]:
     """File name to text: ``nanotron_phaseN_NAME.yaml`` and the token report.
 
     Raises:
@@ -42,7 +42,7 @@ def files(plan: Plan) -> dict[str, str]:
     return out
 
 
-def _stage(plan: Plan, phase: PhasePlan, paths: dict[str, str], batch: int) -> dict[str, Any]:
+def _stage(plan: ExportPlan, phase: PhasePlan, paths: dict[str, str], batch: int) -> dict[str, Any]:
     weights = phase.weights()
     return {
         "name": phase.slug,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mixopt.export.export_plan import PhasePlan, Plan
+from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.texts import yaml_text
 from mixopt.export.tokens import token_report_text
 
@@ -22,7 +22,7 @@ NOTES = (
 )
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: ExportPlan) -> dict[str, str]:
     """File name to text: ``olmo-core_phaseN_NAME.yaml`` and the token report.
 
     Raises:
@@ -35,7 +35,7 @@ def files(plan: Plan) -> dict[str, str]:
     return out
 
 
-def _sources(plan: Plan, phase: PhasePlan, paths: dict[str, str]) -> str:
+def _sources(plan: ExportPlan, phase: PhasePlan, paths: dict[str, str]) -> str:
     batch = "unknown" if plan.batch is None else str(plan.batch * plan.sequence_length)
     sources = [
         _source(plan, name, weight, phase.quota[name], paths[name])
@@ -50,7 +50,9 @@ def _sources(plan: Plan, phase: PhasePlan, paths: dict[str, str]) -> str:
     )
 
 
-def _source(plan: Plan, name: str, weight: float, sequences: int, path: str) -> dict[str, Any]:
+def _source(
+    plan: ExportPlan, name: str, weight: float, sequences: int, path: str
+) -> dict[str, Any]:
     source: dict[str, Any] = {"source_name": name, "target_ratio": weight, "paths": [path]}
     passes = plan.epochs(name, sequences * plan.sequence_length)
     if passes is not None and passes > 1:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from mixopt.errors import ExportError, MixoptError
-from mixopt.export.export_plan import Plan, Provenance
+from mixopt.export.export_plan import ExportPlan, Provenance
 from mixopt.export.tokens import token_report
 from mixopt.space import Fidelity, Frozen, LearningRate, Mixture, Phase, Schedule
 
@@ -156,7 +156,7 @@ def schedule_schema_path() -> Path:
     return Path(__file__).with_name("schedule.schema.json")
 
 
-def as_schedule_file(plan: Plan) -> ScheduleFile:
+def as_schedule_file(plan: ExportPlan) -> ScheduleFile:
     """A plan as the contents of ``schedule.json``."""
     report = token_report(plan, "schedule")
     ratio = plan.schedule.upsampling_ratio()
@@ -195,7 +195,7 @@ def _phase(phase: Phase, entry: dict[str, Any]) -> PhaseEntry:
     )
 
 
-def _domain(plan: Plan, name: str) -> DomainEntry:
+def _domain(plan: ExportPlan, name: str) -> DomainEntry:
     tokens = plan.drawn(name)
     return DomainEntry(
         tokens=tokens,
@@ -206,12 +206,12 @@ def _domain(plan: Plan, name: str) -> DomainEntry:
     )
 
 
-def _provenance(plan: Plan) -> ProvenanceEntry:
+def _provenance(plan: ExportPlan) -> ProvenanceEntry:
     known = {name: getattr(plan.provenance, name) for name in ProvenanceEntry.model_fields}
     return ProvenanceEntry(**known)
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: ExportPlan) -> dict[str, str]:
     """File name to text: ``schedule.json``, which is its own token report."""
     data = as_schedule_file(plan).model_dump(mode="json")
     return {"schedule.json": json.dumps(data, indent=2, ensure_ascii=False) + "\n"}

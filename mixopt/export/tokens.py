@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mixopt.export.export_plan import PhasePlan, Plan
+from mixopt.export.export_plan import ExportPlan, PhasePlan
 
 
-def token_report(plan: Plan, trainer: str, notes: tuple[str, ...] = ()) -> dict[str, Any]:
+def token_report(plan: ExportPlan, trainer: str, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     """What each phase draws from each domain, as plain data.
 
     Args:
@@ -41,12 +41,12 @@ def token_report(plan: Plan, trainer: str, notes: tuple[str, ...] = ()) -> dict[
     return report
 
 
-def token_report_text(plan: Plan, trainer: str, notes: tuple[str, ...] = ()) -> str:
+def token_report_text(plan: ExportPlan, trainer: str, notes: tuple[str, ...] = ()) -> str:
     """The report as JSON text."""
     return json.dumps(token_report(plan, trainer, notes), indent=2, ensure_ascii=False) + "\n"
 
 
-def _domain(plan: Plan, name: str, tokens: int) -> dict[str, Any]:
+def _domain(plan: ExportPlan, name: str, tokens: int) -> dict[str, Any]:
     return {
         "tokens": tokens,
         "available": plan.supply.get(name),
@@ -54,7 +54,7 @@ def _domain(plan: Plan, name: str, tokens: int) -> dict[str, Any]:
     }
 
 
-def _phase(plan: Plan, phase: PhasePlan) -> dict[str, Any]:
+def _phase(plan: ExportPlan, phase: PhasePlan) -> dict[str, Any]:
     length = plan.sequence_length
     shares = phase.weights()
     domains = {}

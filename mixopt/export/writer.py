@@ -18,10 +18,10 @@ from mixopt.export import (
     olmo_core,
     schedule_file,
 )
-from mixopt.export.export_plan import Plan, Provenance, make_plan
+from mixopt.export.export_plan import ExportPlan, Provenance, plan_export
 from mixopt.space import Schedule, SearchSpace
 
-_FILES: Mapping[str, Callable[[Plan], dict[str, str]]] = {
+_FILES: Mapping[str, Callable[[ExportPlan], dict[str, str]]] = {
     "schedule": schedule_file.files,
     "megatron": megatron.files,
     "huggingface": huggingface.files,
@@ -35,7 +35,7 @@ _FILES: Mapping[str, Callable[[Plan], dict[str, str]]] = {
 EXPORTERS: tuple[str, ...] = tuple(_FILES)
 
 
-def export_files(plan: Plan, to: str) -> dict[str, str]:
+def export_files(plan: ExportPlan, to: str) -> dict[str, str]:
     """The files of one trainer as name to text, written nowhere.
 
     Raises:
@@ -86,7 +86,7 @@ def export(
         ExportError: If the trainer is unknown, something it needs is missing, a phase is too
             short, or a domain would be read more often than its epoch cap.
     """
-    plan = make_plan(
+    plan = plan_export(
         schedule,
         space,
         tokens=tokens,
@@ -129,7 +129,7 @@ def export_file(
     """
     file = schedule_file.read_schedule_file(path)
     known = {name: d.path for name, d in file.domains.items() if d.path}
-    plan = make_plan(
+    plan = plan_export(
         schedule_file.read_schedule(path),
         tokens=file.tokens_requested,
         paths={**known, **(paths or {})},

@@ -15,6 +15,7 @@ from mixopt.propose.problem import SurrogateLike
 from mixopt.propose.recommend import recommend
 from mixopt.propose.recommendation import (
     Confirmation,
+    Differences,
     Estimate,
     GuardrailCheck,
     Observed,
@@ -28,6 +29,7 @@ from mixopt.propose.stopping import StopDecision, expected_improvement, should_s
 __all__ = [
     "NEAR",
     "Confirmation",
+    "Differences",
     "Estimate",
     "Evidence",
     "GuardrailCheck",

@@ -18,6 +18,7 @@ from mixopt.propose.candidates.refine import refine
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recommendation import (
+    Differences,
     Estimate,
     GuardrailCheck,
     Observed,
@@ -28,6 +29,9 @@ from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Mixture, Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]
+
+#: Posterior draws behind the differences from the baseline.
+DRAWS = 512
 
 #: A chance constraint counts as kept when broken by less than this (nats/token).
 KEPT = 1e-4
@@ -82,7 +86,7 @@ def recommend(
     score = _score(narrow, caution, prior_strength, broken)
     levels = _per_choice(narrow, pool, score)
     chosen, found = _chosen(narrow, levels, score, broken)
-    optimism = Optimism(0.0, 0.0, 0)
+    optimism = Optimism(0.0, 0.0, 0.0, 0)
     if replays > 0:
         menu = _menu(narrow, levels, pool, score, broken)
         away = prior_strength * divergence(problem, torch.as_tensor(menu)).numpy()
@@ -110,14 +114,14 @@ def _score(problem: Problem, caution: float, strength: float, broken: Score) -> 
 def _per_choice(problem: Problem, pool: Array, score: Score) -> list[tuple[float, Array, float]]:
     """Upsample fraction, best row and score for each length of the last phase."""
     values = evaluate(score, pool)
-    _, F = problem.space.layout.split(pool)
+    _, F = problem.layout.split(pool)
     last = _upsample(F)
     starts = []
     for level in np.unique(last):
         rows = np.flatnonzero(last == level)
         starts.append(pool[rows[spread_best(problem, pool[rows], values[rows], 5)]])
-    X, value = refine(problem.space, np.vstack(starts), score, steps=80)
-    level_of = _upsample(problem.space.layout.split(X)[1])
+    X, value = refine(problem.geometry, np.vstack(starts), score, steps=80)
+    level_of = _upsample(problem.layout.split(X)[1])
     out = []
     for level in np.unique(level_of):
         rows = np.flatnonzero(level_of == level)
@@ -168,7 +172,7 @@ def cheap_refit(problem: Problem) -> Refit:
     from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
     model = getattr(problem.surrogate, "model", None)
-    layout, names = getattr(model, "layout", problem.original.layout), problem.original.names
+    layout, names = getattr(model, "layout", problem.original.layout), problem.original.space.names
     effort = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
 
     def refit(evidence: Evidence, seed: int) -> SurrogateLike:
@@ -190,8 +194,25 @@ def _estimates(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Estima
     return Estimate.of(value[0], spread[0]), metrics
 
 
-def _of_mixture(problem: Problem, mixture: Mixture) -> Estimate:
-    return _estimates(problem, problem.encode(Schedule.static(mixture)))[0]
+def _references(problem: Problem) -> dict[str, Array]:
+    """Rows of the natural mixture, where it is known, and of the uniform one."""
+    known = all(domain.tokens is not None for domain in problem.original.space.domains)
+    mixtures: dict[str, Mixture] = {"natural": problem.space.natural} if known else {}
+    mixtures["uniform"] = problem.space.uniform
+    return {name: problem.encode(Schedule.static(m)) for name, m in mixtures.items()}
+
+
+def _differences(
+    problem: Problem, rows: dict[str, Array], optimism: Optimism, seed: int
+) -> Differences:
+    """The objective at some rows minus the baseline's under the same draws."""
+    X = np.vstack([problem.baseline, *rows.values()])
+    mean = problem.expected(X)[0]
+    with torch.no_grad():
+        drawn = problem.paths(DRAWS, seed)(torch.as_tensor(X)).numpy() @ problem.weights
+    sd = (drawn - drawn[:, :1]).std(0, ddof=1)
+    found = {name: Estimate.of(mean[i] - mean[0], sd[i]) for i, name in enumerate(rows, start=1)}
+    return Differences(**found, corrected=optimism.correct_difference(found["predicted"]))
 
 
 def _guardrails(problem: Problem, row: Array, seed: int) -> tuple[GuardrailCheck, ...]:
@@ -230,28 +251,31 @@ def _assembled(
     strength: float,
     seed: int,
 ) -> Recommendation:
-    schedule, space = problem.decode(row), problem.original
+    schedule, space = problem.decode(row), problem.original.space
     predicted, metrics = _estimates(problem, row)
     baseline, baseline_metrics = _estimates(problem, problem.baseline)
     best = int(np.argmin(problem.y))
-    known = all(domain.tokens is not None for domain in space.domains)
+    references = _references(problem)
+    of_reference = {name: _estimates(problem, x)[0] for name, x in references.items()}
     epochs = schedule.epochs(space.target.tokens, space.supply) if space.target else {}
-    same = schedule_distance(space.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
+    same = schedule_distance(problem.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
     rails = _guardrails(problem, row, seed)
     report: Any = getattr(problem.surrogate, "report", list)
     return Recommendation(
         schedule=schedule,
         predicted=predicted,
-        corrected=optimism.correct(predicted) if optimism.replays else predicted,
+        corrected=optimism.correct(predicted),
         best_observed=Observed(
             trial=problem.evidence.ids[best],
             value=float(problem.y[best]),
             schedule=problem.decode(problem.X[best]),
         ),
         baseline=baseline,
+        differences=_differences(problem, {"predicted": row, **references}, optimism, seed),
+        noise_sd=problem.noise,
         baseline_observed=float(problem.y[same].mean()) if same.any() else None,
-        natural=_of_mixture(problem, problem.space.natural) if known else None,
-        uniform=_of_mixture(problem, problem.space.uniform),
+        baseline_runs=int(same.sum()),
+        **of_reference,
         metrics=metrics,
         baseline_metrics=baseline_metrics,
         upsampling_ratio=schedule.upsampling_ratio(),
@@ -262,20 +286,7 @@ def _assembled(
         notes=notes(problem, row, epochs, rails, found=found, optimism=optimism),
         surrogate=tuple(report()),
         prior_strength=strength,
-        difference=_difference(problem, row, optimism, seed),
     )
-
-
-def _difference(problem: Problem, row: Array, optimism: Optimism, seed: int) -> Estimate | None:
-    """Objective minus the baseline's with the winner's curse removed; None at the baseline."""
-    if schedule_distance(problem.space.layout, row[None], problem.baseline[None])[0, 0] < 1e-6:
-        return None
-    path = problem.paths(512, seed)
-    with torch.no_grad():
-        both = path(torch.as_tensor(np.vstack([row, problem.baseline]))).numpy() @ problem.weights
-    gap = both[:, 0] - both[:, 1]
-    found = Estimate.of(gap.mean(), gap.std(ddof=1))
-    return optimism.correct(found) if optimism.replays else found
 
 
 def _trade_off(problem: Problem, level: float, row: Array) -> TradeOffPoint:

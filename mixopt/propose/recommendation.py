@@ -39,6 +39,22 @@ class Estimate(Frozen):
         )
 
 
+class Differences(Frozen):
+    """Predicted objectives minus the baseline's, from the same posterior draws.
+
+    Attributes:
+        predicted: Difference of the recommendation (nats/token); negative is better.
+        corrected: The same difference with the winner's curse removed.
+        natural: Difference of the natural mixture, where it is known and allowed.
+        uniform: Difference of the uniform mixture.
+    """
+
+    predicted: Estimate
+    corrected: Estimate
+    natural: Estimate | None = None
+    uniform: Estimate | None = None
+
+
 class Observed(Frozen):
     """A finished trial.
 
@@ -167,7 +183,10 @@ class Recommendation(Frozen):
         corrected: The same with the winner's curse removed.
         best_observed: The best finished trial.
         baseline: The baseline's predicted objective.
-        baseline_observed: Mean of the finished trials of the baseline, if any.
+        differences: The predicted objectives minus the baseline's.
+        noise_sd: Standard deviation of one run's objective (run-to-run noise, nats/token).
+        baseline_observed: Mean objective of the finished trials of the baseline, if any.
+        baseline_runs: Number of those trials.
         natural: Predicted objective of the natural mixture, where it is known and allowed.
         uniform: Predicted objective of the uniform mixture.
         metrics: Predicted metrics.
@@ -183,7 +202,6 @@ class Recommendation(Frozen):
         confirmations: Fresh runs, filled in by the study.
         target: The fidelity that all predictions speak of, where trials differ in theirs.
         agreement: Rank agreement between the fidelities.
-        difference: Predicted objective minus the baseline's, over joint draws of both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -193,7 +211,10 @@ class Recommendation(Frozen):
     corrected: Estimate
     best_observed: Observed
     baseline: Estimate
+    differences: Differences
+    noise_sd: float
     baseline_observed: float | None = None
+    baseline_runs: int = 0
     natural: Estimate | None = None
     uniform: Estimate | None = None
     metrics: dict[str, Estimate]
@@ -209,7 +230,6 @@ class Recommendation(Frozen):
     confirmations: tuple[Confirmation, ...] = ()
     target: Fidelity | None = None
     agreement: tuple[RankAgreement, ...] = ()
-    difference: Estimate | None = None
 
     @property
     def confirmed_difference(self) -> Effect | None:
@@ -223,15 +243,15 @@ class Recommendation(Frozen):
 
         False where the interval of the difference reaches 0.
         """
-        found = self.confirmed_difference or self.difference
-        return found is not None and found.high < 0
+        return (self.confirmed_difference or self.differences.corrected).high < 0
 
     @property
     def verdict(self) -> str:
         """One sentence: whether it is better than the baseline, and by how much."""
         confirmed = self.confirmed_difference
-        found = confirmed or self.difference
-        if found is None:
+        found = confirmed or self.differences.corrected
+        predicted = self.differences.predicted
+        if confirmed is None and predicted.mean == predicted.sd == 0:
             return "The recommendation is the baseline itself."
         how = f"confirmed over {confirmed.seeds} seeds" if confirmed else "predicted"
         gap = f"{found.mean:+.4f} nats/token ({found.low:+.4f} to {found.high:+.4f}, {how})"

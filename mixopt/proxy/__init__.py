@@ -4,23 +4,23 @@ from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape, architecture, flops
 from mixopt.proxy.step import tokens_per_second
-from mixopt.proxy.step_plan import Plan, make_plan, tokens_with_sharing
-from mixopt.proxy.trainer import ProxyTrainer, RunSummary, TokenSource
+from mixopt.proxy.step_plan import StepPlan, plan_steps, tokens_with_sharing
+from mixopt.proxy.trainer import ProxyTrainer, RunCounts, TokenSource
 from mixopt.proxy.transformer import Proxy
 
 __all__ = [
     "CheckpointStore",
-    "Plan",
     "Proxy",
     "ProxySettings",
     "ProxyShape",
     "ProxyTrainer",
-    "RunSummary",
+    "RunCounts",
     "Snapshot",
+    "StepPlan",
     "TokenSource",
     "architecture",
     "flops",
-    "make_plan",
+    "plan_steps",
     "tokens_per_second",
     "tokens_with_sharing",
 ]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import tempfile
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mixopt.errors import TrialError
-
+_LOG = logging.getLogger(__name__)
 _SUFFIX = ".pt"
 
 
@@ -47,28 +49,35 @@ class CheckpointStore:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{_SUFFIX}"
 
-    def longest(self, keys: list[str]) -> int | None:
-        """The last place of ``keys`` that is stored; None where none is."""
+    def longest(self, keys: list[str], device: torch.device) -> Snapshot | None:
+        """The snapshot of the last of ``keys`` that can be read; None where there is none.
+
+        A file that is damaged or half written is removed with a warning: the folder is a cache,
+        and what is missing in it is trained again.
+
+        Args:
+            keys: Of a run's prefixes, the shortest first.
+            device: Where the tensors go.
+        """
         if not self.folder.is_dir():
             return None
         stored = {path.stem for path in self.folder.glob(f"*{_SUFFIX}")}
-        return max((step for step, key in enumerate(keys) if key in stored), default=None)
+        found = (self._read(key, device) for key in reversed(keys) if key in stored)
+        return next((snapshot for snapshot in found if snapshot is not None), None)
 
     def save(self, key: str, snapshot: Snapshot) -> None:
-        """Keep a snapshot; several writers of one key all write the same, none half of it.
+        """Keep a snapshot, whole or not at all; one that cannot be kept is a warning.
 
-        Raises:
-            TrialError: If the folder cannot be written to.
+        Several writers of one key all write the same.
         """
-        if self._path(key).exists():
+        path = self._path(key)
+        if path.exists():
             return
         try:
-            self._write(self._path(key), snapshot)
-        except OSError as error:
-            raise TrialError(
-                f"the checkpoint folder {self.folder} must be writable: {error.strerror}",
-                "free some space, or choose another folder",
-            ) from error
+            self._write(path, snapshot)
+        # On a full disk torch raises a RuntimeError of its own.
+        except (OSError, RuntimeError) as error:
+            _LOG.warning("the checkpoint %s is not kept: %s; free some space", path, error)
 
     def _write(self, path: Path, snapshot: Snapshot) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,18 +90,19 @@ class CheckpointStore:
             Path(name).unlink(missing_ok=True)
             raise
 
-    def load(self, key: str, device: torch.device) -> Snapshot:
-        """The snapshot of a key.
-
-        Raises:
-            TrialError: If its file cannot be read.
-        """
+    def _read(self, key: str, device: torch.device) -> Snapshot | None:
         path = self._path(key)
         try:
+            # Torch does not compare the checksums that it writes.
+            with zipfile.ZipFile(path) as archive:
+                if (bad := archive.testzip()) is not None:
+                    raise ValueError(f"the checksum of {bad} is wrong")
             return Snapshot(**torch.load(path, map_location=device, weights_only=True))
+        except torch.OutOfMemoryError:
+            raise
         # A damaged file raises anything from EOFError to UnpicklingError.
         except Exception as error:
-            raise TrialError(
-                f"the checkpoint {path} must be readable: {error}",
-                "delete the file; the trunk is then trained again",
-            ) from error
+            _LOG.warning("the checkpoint %s cannot be read and is removed: %s", path, error)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None

@@ -16,7 +16,7 @@ from mixopt.space import LearningRate, Schedule, Trial
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """Steps of one run. A step is one batch; the last may be short.
 
     Attributes:
@@ -80,7 +80,7 @@ class Plan:
         return keys
 
 
-def make_plan(trial: Trial, settings: ProxySettings) -> Plan:
+def plan_steps(trial: Trial, settings: ProxySettings) -> StepPlan:
     """Lay a trial out in steps.
 
     Tokens are rounded down to whole sequences. Phases get whole steps by largest remainder, so a
@@ -110,7 +110,7 @@ def make_plan(trial: Trial, settings: ProxySettings) -> Plan:
         for count, phase in zip(units, trial.schedule.phases, strict=True)
     )
     ends = np.cumsum(units)[:-1].tolist()
-    return Plan(
+    return StepPlan(
         sequences=sequences,
         batch=settings.batch,
         context=settings.context,
@@ -127,12 +127,12 @@ def tokens_with_sharing(trials: Iterable[Trial], settings: ProxySettings) -> lis
     Nothing is trained. The rest of a trial's tokens comes from an earlier one's trunk.
 
     Raises:
-        TrialError: As `make_plan`.
+        TrialError: As `plan_steps`.
     """
     stored: set[str] = set()
     trained = []
     for trial in trials:
-        plan = make_plan(trial, settings)
+        plan = plan_steps(trial, settings)
         keys = plan.prefix_keys([trial.fidelity.parameters, trial.seed, trial.split.value])
         reused = max((step for step, key in enumerate(keys) if key in stored), default=0)
         trained.append(plan.tokens_after(plan.steps) - plan.tokens_after(reused))

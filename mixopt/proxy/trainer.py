@@ -20,7 +20,7 @@ from mixopt.proxy.evaluate import evaluation_windows, measure
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import architecture
 from mixopt.proxy.step import adamw, autocast, cpu_threads, train_step
-from mixopt.proxy.step_plan import Plan, make_plan
+from mixopt.proxy.step_plan import StepPlan, plan_steps
 from mixopt.proxy.transformer import Proxy
 from mixopt.space import Frozen, Observation, Report, Trial
 
@@ -49,7 +49,7 @@ class TokenSource(Protocol):
         """Token ids of a domain and split."""
 
 
-class RunSummary(Frozen):
+class RunCounts(Frozen):
     """What the last run cost.
 
     Attributes:
@@ -89,14 +89,14 @@ class ProxyTrainer:
         self._corpus = corpus
         self.settings = settings or ProxySettings()
         self._store = CheckpointStore(Path(checkpoints)) if checkpoints is not None else None
-        self.last_run: RunSummary | None = None
+        self.last_run: RunCounts | None = None
 
     def run(self, trial: Trial, report: Report) -> None:
         """Train, reporting nats/token per domain at every rung (those of a reused prefix too).
 
         Raises:
             TrialError: If the loss is not finite or above that of guessing, the trial does not fit
-                the settings or the device's memory, or a checkpoint cannot be read or written.
+                the settings or the device's memory.
             CorpusError: If the schedule names a domain that the corpus lacks or that is too short.
         """
         start = time.monotonic()
@@ -110,7 +110,7 @@ class ProxyTrainer:
                 if run.step in run.plan.rungs:
                     report(_observations(trial, *run.measured[-1]))
         kept = run.plan.tokens_after(reused)
-        self.last_run = RunSummary(
+        self.last_run = RunCounts(
             tokens_trained=run.plan.tokens_after(run.step) - kept,
             tokens_reused=kept,
             seconds=time.monotonic() - start,
@@ -144,7 +144,7 @@ class _Run:
         self.settings, self.store, self.name = settings, store, trial.id
         self.device = settings.resolved_device()
         self.dtype = settings.resolved_dtype(self.device)
-        self.plan: Plan = make_plan(trial, settings)
+        self.plan: StepPlan = plan_steps(trial, settings)
         self.vocab_size = corpus.vocab_size
         shape = architecture(trial.fidelity.parameters)
         self.model = Proxy(shape, corpus.vocab_size, settings.context, trial.seed).to(self.device)
@@ -188,10 +188,9 @@ class _Run:
 
     def _resume(self) -> None:
         """Start from the longest prefix that some earlier run has left behind."""
-        found = self.store.longest(self.keys) if self.store else None
-        if self.store is None or found is None:
+        snapshot = self.store.longest(self.keys, self.device) if self.store else None
+        if snapshot is None:
             return
-        snapshot = self.store.load(self.keys[found], self.device)
         self.model.load_state_dict(snapshot.model)
         self.optimizer.load_state_dict(snapshot.optimizer)
         self.losses = list(snapshot.losses.unbind())

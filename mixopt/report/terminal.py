@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 
 def render(table: Table) -> RichTable:
     """One table as rich draws it."""
-    out = RichTable(title=table.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    # Names and reasons come from outside: as text, their brackets are no markup.
+    title = Text(table.title, style="table.title")
+    out = RichTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for index, heading in enumerate(table.columns):
         words = index == 0 or index in table.text
-        out.add_column(heading, justify="left" if words else "right", no_wrap=not words)
+        out.add_column(Text(heading), justify="left" if words else "right", no_wrap=not words)
     for index, row in enumerate(table.rows):
-        out.add_row(*row, style="bold" if index in table.strong else None)
-    out.caption = table.note or None
+        out.add_row(*map(Text, row), style="bold" if index in table.strong else None)
+    out.caption = Text(table.note, style="table.caption") if table.note else None
     out.caption_justify = "left"
     return out
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Schedule, SearchSpace
+from mixopt.space import Fidelity, Schedule, SearchSpace, geometry_of
 from mixopt.study.config import derived_seed
 from mixopt.study.results.recording import named
 from mixopt.study.state import StudyState
@@ -62,7 +62,7 @@ def fit_evidence(
     from mixopt.surrogate import fit_scale_surrogate, fit_surrogate
 
     space, seed = state.space, derived_seed(state.seed, "surrogate")
-    rows = space.layout.trained_on(state.fidelity.tokens), evidence.X
+    rows = geometry_of(space).layout.trained_on(state.fidelity.tokens), evidence.X
     names = evidence.metrics, space.names
     if not state.config.fidelities:
         return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed)
@@ -197,6 +197,7 @@ def at_target(
                 trial=best, value=values[best], schedule=chosen.schedule, fidelity=top
             ),
             "baseline_observed": float(np.mean(same)) if same else None,
+            "baseline_runs": len(same),
             "notes": (*recommendation.notes, *_notes(state, surrogate, top, len(values))),
         }
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mixopt.errors import MixoptError, TrialError
+from mixopt.errors import MixoptError
 from mixopt.space import Observation, Trainer, Trial
 from mixopt.study.cost import COST, run_cost
 from mixopt.study.search_end import require_progress
 from mixopt.study.state import StudyState
 from mixopt.study.storage.storage import Storage, TrialRecord
-from mixopt.study.trainers import CallableTrainer, require_finite
+from mixopt.study.trainers import CallableTrainer, require_finite, run_trainer
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
@@ -93,26 +92,19 @@ def run_trial(study: Running, trainer: Trainer, trial: Trial, owner: str | None 
         require_finite(observations)
         study.record(trial.id, observations, owner=owner)
 
+    reason = run_trainer(trainer, trial, report)
     try:
-        trainer.run(trial, report)
-        study.finish(trial.id, owner=owner)
-    except TrialError as error:
-        study.fail(trial.id, error.message, owner=owner)
+        if not reason:
+            study.finish(trial.id, owner=owner)
     except MixoptError as error:
-        study.fail(trial.id, f"{type(error).__name__}: {error.message}", owner=owner)
-    except Exception as error:
-        study.fail(trial.id, _described(error), owner=owner)
-    else:
-        cost = run_cost(trial, trainer)
-        if cost is not None:
-            study.add_event(COST, cost)
+        reason = error.message
+    if reason:
+        study.fail(trial.id, reason, owner=owner)
+        return True
+    cost = run_cost(trial, trainer)
+    if cost is not None:
+        study.add_event(COST, cost)
     return True
-
-
-def _described(error: Exception) -> str:
-    """What went wrong in somebody else's trainer, and where."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
 
 def optimize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from mixopt.space import Fidelity, Kind, Schedule, Trial
+from mixopt.space import Fidelity, Kind, Schedule, Trial, geometry_of
 from mixopt.study.config import derived_seed
 from mixopt.study.cost import trunk_sharing
 from mixopt.study.fidelity_placement import Placed, distinct_initial, place_initial, place_proposed
@@ -99,7 +99,7 @@ def numbered(state: StudyState, kind: Kind, placed: Sequence[Placed]) -> list[Tr
 
 
 def _key(state: StudyState, schedule: Schedule, size: Fidelity) -> tuple[float, ...]:
-    row = state.space.encode(schedule).round(8).tolist()
+    row = geometry_of(state.space).encode(schedule).round(8).tolist()
     return (*row, size.parameters, size.tokens)
 
 
@@ -120,6 +120,7 @@ def _first(state: StudyState) -> list[Schedule]:
     matched = matched_schedule(space, state.objective)
     if matched is None:
         return [baseline]
-    rows = [space.encode(schedule)[None] for schedule in (baseline, matched)]
-    apart = schedule_distance(space.layout, *rows)[0, 0]
+    geometry = geometry_of(space)
+    rows = [geometry.encode(schedule)[None] for schedule in (baseline, matched)]
+    apart = schedule_distance(geometry.layout, *rows)[0, 0]
     return [baseline, matched] if apart >= NEAR else [baseline]

@@ -11,13 +11,15 @@ import shlex
 import signal
 import subprocess
 import tempfile
+import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mixopt.errors import TrialError
-from mixopt.space import Observation, Report, Trial
+from mixopt.errors import MixoptError, TrialError
+from mixopt.space import Observation, Report, Trainer, Trial
 
 Rung = Mapping[str, float]
 # In full: (Schedule, Fidelity, int) -> Rung | Iterable[Rung]; what it returns is checked.
@@ -121,6 +123,7 @@ class CommandTrainer:
         timeout: Seconds after which the command and its children are killed; None for no limit.
         directory: Where it runs; None for where the study was started.
         environment: Further variables.
+        logs: Folder that keeps the command's output, one file per trial; None to drop it.
     """
 
     command: str
@@ -128,6 +131,7 @@ class CommandTrainer:
     timeout: float | None = None
     directory: str = field(default_factory=os.getcwd)
     environment: Mapping[str, str] = field(default_factory=dict)
+    logs: Path | None = None
 
     def run(self, trial: Trial, report: Report) -> None:
         """Run the command and report each rung it wrote.
@@ -139,29 +143,34 @@ class CommandTrainer:
             out = Path(scratch, "metrics.jsonl")
             schedule = Path(scratch, "schedule.json")
             schedule.write_text(json.dumps(trial_document(trial), indent=2), encoding="utf-8")
-            printed = self._execute(trial, schedule, out)
-            written = out.read_text(encoding="utf-8") if out.exists() else ""
+            log = open_log(self.logs or Path(scratch), trial, self.command)
+            printed = self._execute(trial, schedule, out, log)
+            written = _text(out) if out.exists() else ""
         rungs = list(self._rungs(trial, written if written.strip() else printed))
         self._require_metrics(trial, rungs)
         for rung in rungs:
             report(rung_observations(trial, rung))
 
-    def _execute(self, trial: Trial, schedule: Path, out: Path) -> str:
+    def _execute(self, trial: Trial, schedule: Path, out: Path, log: Path) -> str:
+        """Run the command to its end; what it printed.
+
+        Its output goes to files: a pipe would be held open by whatever the command leaves behind.
+        """
         values = _placeholders(trial, schedule, out)
         variables = {f"MIXOPT_{name.upper()}": value for name, value in values.items()}
-        process = subprocess.Popen(
-            _fill(self.command, values),
-            shell=True,
-            cwd=self.directory,
-            env={**os.environ, **self.environment, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        start, stdout = log.stat().st_size, log.with_suffix(".stdout")
+        with stdout.open("wb") as printed, log.open("ab") as complaints:
+            process = subprocess.Popen(
+                _fill(self.command, values),
+                shell=True,
+                cwd=self.directory,
+                env={**os.environ, **self.environment, **variables},
+                stdout=printed,
+                stderr=complaints,
+                start_new_session=True,
+            )
         try:
-            printed, complaints = process.communicate(timeout=self.timeout)
+            code = process.wait(self.timeout)
         except subprocess.TimeoutExpired:
             raise TrialError(
                 f"the command of trial {trial.id!r} ran longer than its {self.timeout:g} s and was "
@@ -170,14 +179,17 @@ class CommandTrainer:
             ) from None
         finally:
             _end_group(process)
-        if process.returncode != 0:
-            last = " | ".join(complaints.strip().splitlines()[-5:]) or "nothing on standard error"
+            last = _text(log, start).strip().splitlines()[-5:]
+            text = _text(stdout)
+            append_log(log, f"--- standard output\n{text}" if text else "")
+            stdout.unlink()
+        if code != 0:
             raise TrialError(
-                f"the command of trial {trial.id!r} ended with exit code {process.returncode}: "
-                f"{last}",
-                "run it by hand on a schedule to see the whole output",
+                f"the command of trial {trial.id!r} ended with exit code {code}: "
+                f"{' | '.join(last) or 'nothing on standard error'}",
+                "run it by hand on a schedule, or see the trial's log",
             )
-        return printed
+        return text
 
     def _rungs(self, trial: Trial, text: str) -> Iterable[Rung]:
         for line in text.splitlines():
@@ -240,8 +252,68 @@ def _fill(command: str, values: Mapping[str, str]) -> str:
     return re.sub(rf"\{{({names})\}}", lambda m: shlex.quote(values[m[1]]), command)
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
+def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Kill whatever the command left behind, and reap it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
+
+
+def _text(path: Path, start: int = 0) -> str:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read().decode("utf-8", errors="replace")
+
+
+def log_path(logs: Path, trial: str) -> Path:
+    """The file that keeps a trial's output, all attempts one after the other."""
+    return logs / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', trial)}.log"
+
+
+def open_log(logs: Path, trial: Trial, what: str) -> Path:
+    """Begin an attempt in a trial's log; the folder is made."""
+    logs.mkdir(parents=True, exist_ok=True)
+    path = log_path(logs, trial.id)
+    began = time.strftime("%Y-%m-%d %H:%M:%S")
+    append_log(path, f"=== trial {trial.id}, seed {trial.seed}, {began}: {what}\n")
+    return path
+
+
+def append_log(path: Path, text: str) -> None:
+    """Add text to a log."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def run_trainer(trainer: Trainer, trial: Trial, report: Report, logs: Path | None = None) -> str:
+    """Run one trial; a failure is its reason, never an exception.
+
+    Args:
+        trainer: Runs it.
+        trial: What is run.
+        report: Takes the observations of each rung; what it raises is a failure too.
+        logs: Folder for the tracebacks of a trainer that raised; None to drop them.
+
+    Returns:
+        Why it failed, with the log's name; empty where it did not.
+    """
+    try:
+        trainer.run(trial, report)
+    except TrialError as error:
+        reason = error.message
+    except MixoptError as error:
+        reason = f"{type(error).__name__}: {error.message}"
+    except Exception as error:
+        reason = _described(error)
+        if logs is not None:
+            append_log(open_log(logs, trial, reason), traceback.format_exc())
+    else:
+        return ""
+    kept = logs is not None and log_path(logs, trial.id).exists()
+    return f"{reason} (see {log_path(logs, trial.id)})" if logs is not None and kept else reason
+
+
+def _described(error: Exception) -> str:
+    """What went wrong in somebody else's trainer, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"

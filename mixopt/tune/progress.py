@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from mixopt.space import Trial
 from mixopt.study import State, TrialRecord
@@ -28,6 +30,7 @@ class Progress:
         self._total = total
         self._running: dict[str, tuple[Trial, float]] = {}
         self._ended: list[tuple[TrialRecord, float | None]] = []
+        self._searched, self._others = 0, 0
         self._best: float | None = None
         self._live: Live | None = None
 
@@ -49,6 +52,12 @@ class Progress:
             self._live.stop()
             self._live = None
 
+    def resumed(self, stored: Iterable[tuple[TrialRecord, float | None]]) -> None:
+        """Count the trials that an earlier run has ended, each with its objective."""
+        self._searched, self._others, self._best = 0, 0, None
+        for record, objective in stored:
+            self._count(record, objective)
+
     def started(self, trial: Trial) -> None:
         """A worker has taken a trial."""
         self._running[trial.id] = (trial, time.monotonic())
@@ -57,16 +66,26 @@ class Progress:
         """A trial is finished or failed."""
         self._running.pop(record.trial.id, None)
         self._ended.append((record, objective))
-        if objective is not None and record.search:
-            self._best = objective if self._best is None else min(self._best, objective)
+        self._count(record, objective)
         if self._live is None:
-            self._console.print(self._line(record, objective), highlight=False, soft_wrap=True)
+            self._say(self._line(record, objective))
 
     def died(self, trial: Trial) -> None:
         """A worker has died; the trial may be run again."""
         self._running.pop(trial.id, None)
         if self._live is None:
-            self._console.print(f"{trial.id}: its worker died", highlight=False, soft_wrap=True)
+            self._say(f"{trial.id}: its worker died")
+
+    def _count(self, record: TrialRecord, objective: float | None) -> None:
+        if not record.search:
+            self._others += 1
+            return
+        self._searched += 1
+        if objective is not None:
+            self._best = objective if self._best is None else min(self._best, objective)
+
+    def _say(self, line: str) -> None:
+        self._console.print(verbatim(line), highlight=False, soft_wrap=True)
 
     def _line(self, record: TrialRecord, objective: float | None) -> str:
         if record.state == State.failed:
@@ -74,15 +93,17 @@ class Progress:
         seconds = f" in {record.seconds:.1f} s" if record.seconds is not None else ""
         value = f" objective {objective:.4f}" if objective is not None else ""
         best = f" (best {self._best:.4f})" if self._best is not None and record.search else ""
-        done = len(self._ended)
-        count = f"[{done}/{self._total}] " if self._total and record.search else f"[{done}] "
-        return f"{count}{record.trial.id} {record.trial.kind}{value}{best}{seconds}"
+        total = f"/{self._total}" if self._total else ""
+        count = f"{self._searched}{total}" if record.search else f"{self._others}"
+        return f"[{count}] {record.trial.id} {_state(record)}{value}{best}{seconds}"
 
     def table(self) -> Table:
         """The trials that run now and the last that ended."""
-        done = f"{len(self._ended)}" + (f" of at most {self._total}" if self._total else "")
+        done = f"{self._searched}" + (f" of at most {self._total}" if self._total else "")
+        checks = f", {self._others} others" if self._others else ""
         best = "" if self._best is None else f", best objective {self._best:.4f}"
-        table = Table(title=f"{done} trials{best}", title_justify="left", box=None, padding=(0, 2))
+        title = Text(f"{done} trials{checks}{best}", style="table.title")
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
         for column in ("trial", "kind", "state"):
             table.add_column(column)
         for column in ("objective", "seconds"):
@@ -92,8 +113,20 @@ class Progress:
             seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
             state = record.reason if record.state == State.failed else str(record.state)
             kind = record.trial.label or str(record.trial.kind)
-            table.add_row(record.trial.id, kind, state, value, seconds)
+            table.add_row(*map(verbatim, (record.trial.id, kind, state, value, seconds)))
         for trial, since in list(self._running.values()):
             passed = f"{time.monotonic() - since:.0f}"
-            table.add_row(trial.id, trial.label or str(trial.kind), "running", "", passed)
+            kind = trial.label or str(trial.kind)
+            table.add_row(*map(verbatim, (trial.id, kind, "running", "", passed)))
         return table
+
+
+def verbatim(text: str) -> Text:
+    """Text from outside as it is: brackets are no markup, and a terminal's codes are dropped."""
+    return Text(" ".join(Text.from_ansi(text).plain.split()))
+
+
+def _state(record: TrialRecord) -> str:
+    """The trial's kind, and its state where that is not the usual end."""
+    usual = record.state == State.finished
+    return str(record.trial.kind) if usual else f"{record.trial.kind} {record.state}"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import ExportError
-from mixopt.export import make_plan
+from mixopt.export import plan_export
 from mixopt.export.export_plan import exact_shares
 from mixopt.space import Schedule, SearchSpace
 
@@ -44,7 +44,7 @@ def test_quotas_are_whole_and_offsets_follow(tokens, length, batch, fraction, se
         dict(zip(names, map(float, rng.dirichlet(np.ones(4))), strict=True)) for _ in range(2)
     )
     schedule = Schedule.two_phase(base, ending, fraction)
-    plan = make_plan(schedule, tokens=tokens, sequence_length=length, batch=batch)
+    plan = plan_export(schedule, tokens=tokens, sequence_length=length, batch=batch)
     unit = (length or 1) * (batch or 1)
     assert abs(plan.tokens - tokens) <= unit / 2
     seen = dict.fromkeys(names, 0)
@@ -62,13 +62,13 @@ def test_quotas_are_whole_and_offsets_follow(tokens, length, batch, fraction, se
 
 
 def test_domains_without_weight_are_left_out():
-    plan = make_plan(two_phase(), tokens=10_000)
+    plan = plan_export(two_phase(), tokens=10_000)
     assert set(plan.phases[0].quota) == {"web", "code"}
     assert plan.phases[1].offset == {"web": 5600, "code": 2400, "books": 0}
 
 
 def test_epochs_over_the_supply():
-    plan = make_plan(two_phase(), tokens=10_000, supply={"books": 400})
+    plan = plan_export(two_phase(), tokens=10_000, supply={"books": 400})
     assert plan.epochs("books", plan.drawn("books")) == 2.0
     assert plan.epochs("web", plan.drawn("web")) is None
 
@@ -89,13 +89,13 @@ def space(**more) -> SearchSpace:
 
 
 def test_tokens_come_from_the_target():
-    assert make_plan(two_phase(), space()).tokens == 10_000
+    assert plan_export(two_phase(), space()).tokens == 10_000
 
 
 def test_a_broken_cap_is_refused():
     with pytest.raises(ExportError, match=r"read 'books' 1.6 times; its cap is 1 epochs"):
-        make_plan(two_phase(), space(max_epochs=1))
-    assert make_plan(two_phase(), space(max_epochs=2)).tokens == 10_000
+        plan_export(two_phase(), space(max_epochs=1))
+    assert plan_export(two_phase(), space(max_epochs=2)).tokens == 10_000
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_a_broken_cap_is_refused():
 def test_refusals(more, message):
     fraction = 0.1 if more.get("tokens") == 4 else 0.2
     with pytest.raises(ExportError, match=message):
-        make_plan(two_phase(fraction), **more)
+        plan_export(two_phase(fraction), **more)
 
 
 def test_unknown_domains_are_refused():
     with pytest.raises(ExportError, match=r"paths names the unknown domains \['webb'\]"):
-        make_plan(two_phase(), space(), paths={"webb": "x"})
+        plan_export(two_phase(), space(), paths={"webb": "x"})
     with pytest.raises(ExportError, match=r"supply names the unknown domains \['webb'\]"):
-        make_plan(two_phase(), space(), supply={"webb": 1})
+        plan_export(two_phase(), space(), supply={"webb": 1})

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from mixopt.errors import TrialError
 from mixopt.proxy import ProxyTrainer, tokens_with_sharing
 from mixopt.space import LearningRate, Schedule
 
@@ -157,16 +156,58 @@ def test_only_whole_checkpoints_are_left_in_the_folder(corpus, settings, tmp_pat
     assert len(names[0]) == 64 + len(".pt")
 
 
-def test_a_damaged_checkpoint_is_named(corpus, settings, tmp_path):
+def flipped(data):
+    """One bit in the middle of the tensors is not as it was written."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda _data: b"", lambda _data: b"no archive", lambda data: data[: len(data) // 2], flipped],
+    ids=["empty", "foreign", "half", "flipped"],
+)
+def test_a_damaged_trunk_is_trained_again(corpus, settings, tmp_path, damage, caplog):
     trainer = ProxyTrainer(corpus, settings, tmp_path)
     run(trainer, two_phase(RICH))
-    next(tmp_path.iterdir()).write_bytes(b"half a file")
-    with pytest.raises(TrialError, match=r"checkpoint .*\.pt must be readable"):
-        run(trainer, two_phase(OTHER))
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    expected = straight(corpus, settings, two_phase(OTHER))
+    assert run(trainer, two_phase(OTHER)) == expected
+    assert trainer.last_run.tokens_reused == 0
+    assert f"{path} cannot be read and is removed" in caplog.text
+    # The new trunk serves again.
+    assert run(trainer, two_phase(OTHER)) == expected
+    assert trainer.last_run.tokens_reused == 35 * 64
 
 
-def test_a_folder_that_cannot_be_made_is_named(corpus, settings, tmp_path):
+def test_an_earlier_trunk_stands_in_for_a_damaged_one(corpus, settings, tmp_path):
+    trainer = ProxyTrainer(corpus, settings, tmp_path)
+    run(trainer, two_phase(RICH, 0.6))
+    early = set(tmp_path.iterdir())
+    run(trainer, two_phase(RICH, 0.3))
+    (late,) = set(tmp_path.iterdir()) - early
+    late.write_bytes(b"half a file")
+    run(trainer, two_phase(OTHER, 0.1))
+    assert trainer.last_run.tokens_reused == 20 * 64
+
+
+def test_a_full_disk_costs_the_trunk_and_not_the_trial(
+    corpus, settings, tmp_path, monkeypatch, caplog
+):
+    def full(_snapshot, stream):
+        stream.write(b"the first block")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr("mixopt.proxy.checkpoints.torch.save", full)
+    trainer = ProxyTrainer(corpus, settings, tmp_path)
+    assert run(trainer, two_phase(RICH)) == straight(corpus, settings, two_phase(RICH))
+    assert list(tmp_path.iterdir()) == []
+    assert "is not kept: PytorchStreamWriter failed" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_costs_the_trunk_only(corpus, settings, tmp_path, caplog):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    with pytest.raises(TrialError, match=r"checkpoint folder .*file must be writable"):
-        run(ProxyTrainer(corpus, settings, blocked), two_phase(RICH))
+    run(ProxyTrainer(corpus, settings, blocked), two_phase(RICH))
+    assert "is not kept" in caplog.text

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mixopt.corpus import MixtureSampler
 from mixopt.errors import SpaceError, TrialError
-from mixopt.proxy import ProxySettings, make_plan, tokens_with_sharing
+from mixopt.proxy import ProxySettings, plan_steps, tokens_with_sharing
 from mixopt.space import LearningRate, Mixture, Phase, Schedule
 from mixopt.space.sharing import share_to_train
 
@@ -28,7 +28,7 @@ def mixture(amounts):
 )
 def test_quotas_are_met_within_one_sequence_at_every_rung(base, ending, fraction, sequences):
     schedule = Schedule.two_phase(mixture(base), mixture(ending), fraction)
-    plan = make_plan(make_trial(schedule, tokens=sequences * 16), SETTINGS)
+    plan = plan_steps(make_trial(schedule, tokens=sequences * 16), SETTINGS)
     rng = np.random.default_rng(0)
     text = {name: rng.integers(0, 9, 500) for name in NAMES}
     sampler = MixtureSampler(text, plan.shares, plan.sequences, 16, seed=0)
@@ -52,19 +52,19 @@ def test_phases_get_whole_batches_and_sum_to_the_run():
             Phase(name="c", fraction=0.334, mixture=mixture([0, 0, 1])),
         )
     )
-    plan = make_plan(make_trial(schedule, tokens=50 * 64), SETTINGS)
+    plan = plan_steps(make_trial(schedule, tokens=50 * 64), SETTINGS)
     assert [steps for steps, _ in plan.phases] == [17, 16, 17]
     assert plan.branches == {17, 33}
 
 
 def test_the_last_rung_is_the_end_and_rungs_that_fall_together_are_one():
     settings = SETTINGS.model_copy(update={"rungs": (0.01, 0.02, 0.5)})
-    plan = make_plan(make_trial(mixture([1, 1, 1]), tokens=20 * 64), settings)
+    plan = plan_steps(make_trial(mixture([1, 1, 1]), tokens=20 * 64), settings)
     assert sorted(plan.rungs) == [1, 10, 20]
 
 
 def test_the_default_rate_warms_up_holds_and_decays():
-    plan = make_plan(make_trial(mixture([1, 1, 1]), tokens=100 * 64), SETTINGS)
+    plan = plan_steps(make_trial(mixture([1, 1, 1]), tokens=100 * 64), SETTINGS)
     rates = plan.rates / SETTINGS.learning_rate
     assert rates[0] == pytest.approx(0.1)
     assert rates[5:70] == pytest.approx(np.ones(65))
@@ -80,7 +80,7 @@ def test_a_phase_with_its_own_rate_runs_it_over_its_own_steps():
         ),
         learning_rate=LearningRate(peak=0.02),
     )
-    plan = make_plan(make_trial(schedule, tokens=10 * 64), SETTINGS)
+    plan = plan_steps(make_trial(schedule, tokens=10 * 64), SETTINGS)
     assert plan.rates[:6] == pytest.approx([0.02] * 6)
     assert plan.rates[6:] == pytest.approx([0.0125, 0.0375, 0.05, 0.05])
 
@@ -90,7 +90,7 @@ def test_keys_agree_up_to_the_first_difference_and_never_after():
         make_trial(Schedule.two_phase(mixture([1, 1, 0]), mixture(ending), 0.4), tokens=20 * 64)
         for ending in ([0, 0, 1], [0, 1, 1])
     ]
-    first, second = (make_plan(trial, SETTINGS).prefix_keys({}) for trial in trials)
+    first, second = (plan_steps(trial, SETTINGS).prefix_keys({}) for trial in trials)
     same = [a == b for a, b in zip(first, second, strict=True)]
     assert same == [True] * 13 + [False] * 8
     assert len(set(first)) == 21
@@ -98,19 +98,19 @@ def test_keys_agree_up_to_the_first_difference_and_never_after():
 
 def test_keys_ignore_the_order_of_domains_and_those_of_weight_zero():
     given_trials = [make_trial({"a": 0.5, "b": 0.5}), make_trial({"b": 0.5, "c": 0.0, "a": 0.5})]
-    first, second = (make_plan(trial, SETTINGS).prefix_keys({}) for trial in given_trials)
+    first, second = (plan_steps(trial, SETTINGS).prefix_keys({}) for trial in given_trials)
     assert first == second
 
 
 def test_a_phase_shorter_than_a_batch_is_refused():
     schedule = Schedule.two_phase(mixture([1, 0, 0]), mixture([0, 1, 0]), 0.001)
     with pytest.raises(TrialError, match=r"'ending' of t has 0\.001 of 50 batches"):
-        make_plan(make_trial(schedule), SETTINGS)
+        plan_steps(make_trial(schedule), SETTINGS)
 
 
 def test_less_than_a_sequence_is_refused():
     with pytest.raises(TrialError, match="at least one sequence of 16 tokens; t has 15"):
-        make_plan(make_trial(mixture([1, 0, 0]), tokens=15), SETTINGS)
+        plan_steps(make_trial(mixture([1, 0, 0]), tokens=15), SETTINGS)
 
 
 def test_rungs_must_rise():

@@ -6,6 +6,7 @@ import pytest
 
 from mixopt.propose import (
     Confirmation,
+    Differences,
     Estimate,
     GuardrailCheck,
     Observed,
@@ -64,6 +65,13 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
         "best_observed": Observed(trial="r02-t03", value=3.172, schedule=schedule),
         "baseline": Estimate.of(3.272, 0.011),
         "baseline_observed": 3.281,
+        "baseline_runs": 2,
+        "differences": Differences(
+            predicted=Estimate.of(-0.122, 0.008),
+            corrected=Estimate.of(-0.104, 0.01),
+            uniform=Estimate.of(-0.037, 0.009),
+        ),
+        "noise_sd": 0.01,
         "uniform": Estimate.of(3.235, 0.012),
         "metrics": metrics,
         "baseline_metrics": base_metrics,

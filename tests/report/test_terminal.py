@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from mixopt.report import numbers
-from mixopt.report.table_rows import mixture_table
-from mixopt.report.terminal import as_json, plan_table, recommendation_table
+from mixopt.report.table_rows import Table, mixture_table
+from mixopt.report.terminal import as_json, plan_table, recommendation_table, render
 from mixopt.space import Objective, Schedule, SearchSpace
 
 from .conftest import make_recommendation, make_space
@@ -156,3 +156,10 @@ def test_inner_nodes_of_a_tree_show_their_sums():
     assert [row[0] for row in table.rows] == ["web (2 domains)", "web/a", "web/b", "code"]
     assert table.rows[0][1:5] == ("50.0 %", "30.0 %", "60.0 %", "× 2.00")
     assert table.strong == {0}
+
+
+def test_brackets_in_a_table_are_no_markup():
+    table = Table("[/b] title", ("what", "[red]"), (("[/INST]", "[rank0]"),), note="[bold")
+    found = shown(render(table))
+    for part in ("[/b] title", "[red]", "[/INST]", "[rank0]", "[bold"):
+        assert part in found

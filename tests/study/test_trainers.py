@@ -7,6 +7,7 @@ import pytest
 from mixopt.errors import TrialError
 from mixopt.space import Fidelity, Schedule, Split, Trial
 from mixopt.study import CallableTrainer, CommandTrainer, run_trial
+from mixopt.study.trainers import run_trainer
 
 TRIAL = Trial(
     id="r00-t00",
@@ -106,6 +107,45 @@ def test_a_command_out_of_time_is_killed_with_its_children(tmp_path):
     while _runs(child) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not _runs(child)
+
+
+def test_a_child_that_holds_the_output_does_not_hold_the_trial(tmp_path):
+    # It leaves the command's process group, so that killing the group does not end it.
+    note = tmp_path / "child"
+    command = f"setsid sh -c 'echo $$ > {note}; exec sleep 300' & sleep 300"
+    start = time.monotonic()
+    with pytest.raises(TrialError, match=r"ran longer than its 1 s and was killed"):
+        reported(CommandTrainer(command, timeout=1))
+    # It would be 300 s with a pipe that the child holds open.
+    assert time.monotonic() - start < 120
+    os.kill(int(note.read_text()), 9)
+
+
+def test_a_commands_output_is_kept_over_its_attempts(tmp_path):
+    logs = tmp_path / "logs"
+    line = json.dumps({"loss": 2.5})
+    command = f"echo '[rank0] loading' >&2; echo plain; echo '{line}'"
+    reported(CommandTrainer(command, logs=logs))
+    failing = CommandTrainer("echo [/INST] >&2; exit 3", logs=logs)
+    reason = run_trainer(failing, TRIAL, lambda _rows: None, logs)
+    assert reason.startswith("the command of trial 'r00-t00' ended with exit code 3: [/INST]")
+    assert str(logs / "r00-t00.log") in reason
+    kept = (logs / "r00-t00.log").read_text()
+    for text in ("[rank0] loading", "plain", line, "[/INST]"):
+        assert f"\n{text}\n" in kept
+    assert kept.count("=== trial r00-t00, seed 7") == 2
+    assert [p.name for p in logs.iterdir()] == ["r00-t00.log"]
+
+
+def test_a_traceback_is_kept(tmp_path):
+    def broken(*_):
+        raise KeyError("shard 7")
+
+    reason = run_trainer(CallableTrainer(broken), TRIAL, lambda _rows: None, tmp_path / "logs")
+    assert reason.startswith("KeyError: 'shard 7' (")
+    assert f"(see {tmp_path / 'logs' / 'r00-t00.log'})" in reason
+    assert "Traceback (most recent call last)" in (tmp_path / "logs" / "r00-t00.log").read_text()
+    assert run_trainer(CallableTrainer(lambda *_: {"loss": 1.0}), TRIAL, lambda _rows: None) == ""
 
 
 def _runs(pid):

@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from mixopt.space import Fidelity, Schedule, Trial
@@ -50,3 +51,22 @@ def test_silence():
     with Progress.silent() as progress:
         progress.ended(record(State.finished), 2.25)
     assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("said", ["<s>[INST] one [/INST]", "[rank0]: [/red] out", "[bold"])
+def test_what_a_trainer_says_is_no_markup(terminal, said):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=200)
+    with Progress(console) as progress:
+        progress.started(TRIAL.model_copy(update={"label": said}))
+        progress.ended(record(State.failed, f"\x1b[31m{said}\x1b[0m\nline two"), None)
+    assert f"{said} line two" in console.file.getvalue()
+    assert "\x1b[31m" not in console.file.getvalue()
+
+
+def test_a_run_that_goes_on_counts_on():
+    out = io.StringIO()
+    with Progress(Console(file=out), total=8) as progress:
+        progress.resumed([(record(State.finished), 2.0), (record(State.failed), None)])
+        progress.ended(record(State.finished), 2.25)
+    assert out.getvalue() == "[3/8] r00-t03 initial objective 2.2500 (best 2.0000) in 2.5 s\n"

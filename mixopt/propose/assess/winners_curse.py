@@ -26,12 +26,14 @@ class Optimism:
 
     Args:
         mean: Over the replays (nats/token); positive where predictions are too good to be true.
-        sd: Over the replays.
+        sd: Standard deviation over the replays.
+        difference_sd: The same of the difference from the first candidate, the baseline.
         replays: How many.
     """
 
     mean: float
     sd: float
+    difference_sd: float
     replays: int
 
     def correct(self, predicted: Estimate) -> Estimate:
@@ -39,10 +41,18 @@ class Optimism:
 
         A correction never makes a claim better: a negative mean counts as 0.
         """
-        shift = max(self.mean, 0.0)
-        of_mean = self.sd / np.sqrt(max(self.replays, 1))
-        sd = float(np.hypot(max(self.sd, predicted.sd), of_mean))
-        return Estimate.of(predicted.mean + shift, sd)
+        return self._corrected(predicted, self.sd)
+
+    def correct_difference(self, predicted: Estimate) -> Estimate:
+        """The same of a difference from the baseline, which nobody chose for looking good."""
+        return self._corrected(predicted, self.difference_sd)
+
+    def _corrected(self, predicted: Estimate, replayed: float) -> Estimate:
+        if not self.replays:
+            return predicted
+        of_mean = replayed / np.sqrt(self.replays)
+        sd = float(np.hypot(max(replayed, predicted.sd), of_mean))
+        return Estimate.of(predicted.mean + max(self.mean, 0.0), sd)
 
 
 def replay(
@@ -64,7 +74,7 @@ def replay(
 
     Args:
         problem: The study's question.
-        candidates: ``n x D`` rows to choose from.
+        candidates: ``n x D`` rows to choose from, the baseline first.
         refit: Fits a surrogate to evidence, with a seed.
         replays: How often.
         caution: Standard deviations added to the mean when choosing.
@@ -77,20 +87,24 @@ def replay(
     with torch.no_grad():
         at_data = path(torch.as_tensor(problem.X)).numpy()
         truth = path(torch.as_tensor(candidates)).numpy() @ problem.weights
-    gaps = []
+    gaps, differences = [], []
     together = np.linalg.cholesky(problem.correlation).T
     for i in range(replays):
         noise = problem.surrogate.noise_sd * (rng.standard_normal(at_data[i].shape) @ together)
         seen = problem.evidence
         again = Evidence(seen.X, at_data[i] + noise, seen.metrics, seen.ids)
         fitted = refit(again, int(rng.integers(2**31)))
-        asked = Problem.of(problem.original, problem.objective, fitted, again).narrowed()
+        asked = Problem.of(problem.original.space, problem.objective, fitted, again).narrowed()
         mean, sd = asked.expected(candidates)
         chosen = int(np.argmin(mean + caution * sd + away))
-        gaps.append(truth[i, chosen] - mean[chosen])
+        error = truth[i] - mean
+        gaps.append(error[chosen])
+        differences.append(error[chosen] - error[0])
     foreseen, seen_gap = float(np.mean(gaps)), out_of_fold_gap(problem, caution, rng)
     mean_gap = foreseen if seen_gap is None else (foreseen + seen_gap) / 2
-    return Optimism(mean_gap, float(np.std(gaps, ddof=1)), replays)
+    return Optimism(
+        mean_gap, float(np.std(gaps, ddof=1)), float(np.std(differences, ddof=1)), replays
+    )
 
 
 def out_of_fold_gap(problem: Problem, caution: float, rng: np.random.Generator) -> float | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import StudyError
+from mixopt.space import geometry_of
 from mixopt.study.state import StudyState
 from mixopt.study.storage.storage import State
 
@@ -38,7 +39,7 @@ def build_evidence(state: StudyState, extra: bool = False) -> Evidence:
         shared = set.intersection(*(set(finals[t.id]) for t in used))
         metrics += sorted(shared - set(metrics))
     return Evidence(
-        X=np.stack([state.space.encode(t.schedule) for t in used]),
+        X=np.stack([geometry_of(state.space).encode(t.schedule) for t in used]),
         Y=np.array([[finals[t.id][m] for m in metrics] for t in used]),
         metrics=tuple(metrics),
         ids=tuple(t.id for t in used),

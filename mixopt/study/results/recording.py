@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Kind, Objective, Observation, Schedule, Trial
+from mixopt.space import Fidelity, Kind, Objective, Observation, Schedule, Trial, geometry_of
 from mixopt.study.state import StudyState
 from mixopt.study.storage.storage import State
 
@@ -112,7 +112,7 @@ def attachment(
     """A finished run from elsewhere as a trial; nothing is stored. See ``Study.attach``."""
     if not isinstance(schedule, Schedule):
         schedule = Schedule.static(schedule)
-    state.space.encode(schedule)
+    geometry_of(state.space).encode(schedule)
     size = fidelity or state.fidelity
     if not state.config.fidelities and size != state.fidelity:
         raise StudyError(
