@@ -13,8 +13,9 @@ def over(names, tmp_path, name="new", **changes):
 
 @pytest.fixture
 def old(make, train):
-    study = make(budget=TrialBudget(trials=8), confirm_seeds=0)
-    study.optimize(train)
+    study = make(budget=TrialBudget(trials=8), initial=8)
+    for trial in study.ask():
+        study.tell(trial.id, train(trial.schedule, trial.fidelity, trial.seed))
     return study
 
 
