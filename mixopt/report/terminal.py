@@ -11,19 +11,21 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from mixopt.report import numbers as fmt
-from mixopt.report.table_rows import (
-    Table,
+from mixopt.report.answer import answer_table, headline, worth_sentences
+from mixopt.report.components import Table
+from mixopt.report.recommendation_tables import (
     confirmation_table,
     guardrail_table,
     metric_table,
     mixture_table,
-    outcome_table,
 )
 from mixopt.space import Objective, SearchSpace
+from mixopt.study.results.estimates import answer_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from mixopt.analysis.token_worth import TokenWorth
     from mixopt.propose import Recommendation
 
 
@@ -43,21 +45,28 @@ def render(table: Table) -> RichTable:
 
 
 def recommendation_table(
-    rec: Recommendation, space: SearchSpace, objective: Objective | None = None
+    rec: Recommendation,
+    space: SearchSpace,
+    objective: Objective | None = None,
+    worth: TokenWorth | None = None,
 ) -> RenderableType:
-    """What to train on and what to expect of it.
+    """The gain first, then what to train on and what to expect of it.
 
     Args:
         rec: The recommendation.
         space: What was searched; gives baseline and caps.
         objective: Adds the table of metrics.
+        worth: Adds what the gain is worth in tokens.
     """
-    parts: list[Table | None] = [mixture_table(rec, space), outcome_table(rec)]
-    parts.append(confirmation_table(rec))
+    answer = answer_of(rec)
+    parts: list[Table | None] = [answer_table(answer), mixture_table(rec, space)]
+    parts.append(confirmation_table(answer))
     if objective is not None:
         parts.append(metric_table(rec, objective.weights))
     parts.append(guardrail_table(rec))
-    shown: list[RenderableType] = [render(part) for part in parts if part is not None]
+    shown: list[RenderableType] = [Text(headline(answer), style="bold")]
+    shown += [Text(line) for line in (worth_sentences(worth) if worth else ())]
+    shown += [render(part) for part in parts if part is not None]
     shown += [Text(f"note: {note}") for note in rec.notes]
     return Group(*shown)
 

@@ -16,7 +16,7 @@ from mixopt.space import Fidelity, Kind, Schedule, Split, Trial
 from mixopt.space.effect import Effect
 from mixopt.study.config import derived_seed
 from mixopt.study.state import StudyState, Values
-from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
     from mixopt.propose import Confirmation, Recommendation

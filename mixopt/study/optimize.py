@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mixopt.errors import MixoptError
 from mixopt.space import Observation, Trainer, Trial
+from mixopt.study.comparisons import open_runs
+from mixopt.study.config import StudySettings
 from mixopt.study.cost import COST, run_cost
+from mixopt.study.heartbeat import beating
 from mixopt.study.search_end import require_progress
 from mixopt.study.state import StudyState
-from mixopt.study.storage.storage import Storage, TrialRecord
+from mixopt.study.storage import Lease, Storage, TrialRecord
 from mixopt.study.trainers import CallableTrainer, require_finite, run_trainer
 
 if TYPE_CHECKING:
@@ -18,33 +22,44 @@ if TYPE_CHECKING:
 
 Progress = Callable[[TrialRecord, float | None], None]
 
+#: Of a trial that nobody prolongs; a process of this host that has ended holds none.
+LEASE_SECONDS = 24 * 3600.0
+#: Between looks at trials that other processes run.
+POLL_SECONDS = 0.5
+
 
 class Running(Protocol):
     """What running trials needs of a study; ``Study`` is one."""
 
     @property
-    def id(self) -> int:
-        """Its number in the storage."""
-
-    @property
     def store(self) -> Storage:
         """Where it is kept."""
+
+    @property
+    def settings(self) -> StudySettings:
+        """What may change between runs."""
 
     def state(self) -> StudyState:
         """Everything the study knows."""
 
-    def ask(self, n: int | None = None) -> list[Trial]:
+    def ask(self, n: int | None = None, *, batch: int | None = None) -> list[Trial]:
         """Trials to run next."""
 
+    def lease(self, trials: Sequence[Trial]) -> dict[str, Lease]:
+        """The leases of those of the trials that it holds or can take."""
+
+    def waiting_for(self) -> list[TrialRecord]:
+        """The trials of the search that other processes run."""
+
     def record(
-        self, trial: str, values: Sequence[Observation], *, owner: str | None = None
+        self, trial: str, values: Sequence[Observation], *, lease: Lease | None = None
     ) -> None:
         """Store rungs of a trial that goes on."""
 
-    def finish(self, trial: str, *, owner: str | None = None) -> None:
+    def finish(self, trial: str, *, lease: Lease | None = None) -> None:
         """End a trial whose rungs are all recorded."""
 
-    def fail(self, trial: str, reason: str, *, owner: str | None = None) -> None:
+    def fail(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
         """Store that a trial failed, and why."""
 
     def add_event(self, kind: str, payload: Mapping[str, Any]) -> None:
@@ -68,38 +83,41 @@ class Running(Protocol):
         """The recommendation with its finished confirmation runs."""
 
 
-def run_trial(study: Running, trainer: Trainer, trial: Trial, owner: str | None = None) -> bool:
+def run_trial(study: Running, trainer: Trainer, trial: Trial, lease: Lease | None = None) -> bool:
     """Run one trial and store all of it; a trial that is over already is left alone.
 
-    A failure of the trainer is stored as the trial's reason and does not raise.
+    A failure of the trainer is stored as the trial's reason and does not raise. The lease is
+    prolonged for as long as the trainer runs.
 
     Args:
         study: Where results go, rung by rung.
         trainer: Runs it.
         trial: What is run.
-        owner: Token of the run; results are refused once another run has taken over.
+        lease: Of the trial; None for the one that the study holds or can take.
 
     Returns:
-        Whether it was run (else it was over already).
+        Whether it was run (else it is over, or another process runs it).
 
     Raises:
-        StudyError: If another run has taken over the study.
+        StudyError: If the lease was lost.
     """
-    if not study.store.start(study.id, trial.id, owner):
+    held = lease or study.lease([trial]).get(trial.id)
+    if held is None:
         return False
 
     def report(observations: Sequence[Observation]) -> None:
         require_finite(observations)
-        study.record(trial.id, observations, owner=owner)
+        study.record(trial.id, observations, lease=held)
 
-    reason = run_trainer(trainer, trial, report)
+    with beating(study.store, held):
+        reason = run_trainer(trainer, trial, report)
     try:
         if not reason:
-            study.finish(trial.id, owner=owner)
+            study.finish(trial.id, lease=held)
     except MixoptError as error:
         reason = error.message
     if reason:
-        study.fail(trial.id, reason, owner=owner)
+        study.fail(trial.id, reason, lease=held)
         return True
     cost = run_cost(trial, trainer)
     if cost is not None:
@@ -116,28 +134,30 @@ def optimize(
 ) -> Recommendation:
     """See ``Study.optimize``."""
     runner: Trainer = trainer if hasattr(trainer, "run") else CallableTrainer(trainer)
-    token = study.store.claim(study.id)
-    try:
-        require_progress(study.state())
-        while study.close_search() is None:
-            for trial in study.ask():
-                _run_one(study, runner, trial, token, progress)
-                require_progress(study.state())
-        recommendation = study.recommend()
-        if confirm:
-            for trial in study.add_trials(study.confirmation_trials(recommendation)):
-                _run_one(study, runner, trial, token, progress)
-            recommendation = study.with_confirmations(recommendation)
-    finally:
-        study.store.release(study.id, token)
+    require_progress(study.state())
+    while study.close_search() is None:
+        trials = study.ask(1, batch=study.settings.batch)
+        for trial in trials:
+            _run_one(study, runner, trial, progress)
+            require_progress(study.state())
+        if not trials:
+            time.sleep(POLL_SECONDS)
+    recommendation = study.recommend()
+    if confirm:
+        waiting = study.add_trials(study.confirmation_trials(recommendation))
+        while waiting:
+            # One trial at a time, so that other processes can take the rest.
+            if not any(_run_one(study, runner, t, progress) for t in waiting):
+                time.sleep(POLL_SECONDS)
+            waiting = open_runs(study.state(), waiting)
+        recommendation = study.with_confirmations(recommendation)
     return recommendation
 
 
-def _run_one(
-    study: Running, trainer: Trainer, trial: Trial, token: str, progress: Progress | None
-) -> None:
-    run_trial(study, trainer, trial, token)
-    if progress is not None:
+def _run_one(study: Running, trainer: Trainer, trial: Trial, progress: Progress | None) -> bool:
+    ran = run_trial(study, trainer, trial)
+    if ran and progress is not None:
         state = study.state()
         record = state.record_of(trial.id)
         progress(record, state.value_of(record))
+    return ran

@@ -10,7 +10,7 @@ from mixopt.study.config import derived_seed
 from mixopt.study.cost import trunk_sharing
 from mixopt.study.fidelity_placement import Placed, distinct_initial, place_initial, place_proposed
 from mixopt.study.state import StudyState
-from mixopt.study.storage.storage import State
+from mixopt.study.storage import State
 from mixopt.study.trunk_seeds import trunk_seeds
 
 if TYPE_CHECKING:

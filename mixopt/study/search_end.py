@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mixopt.errors import StudyError
 from mixopt.study.config import derived_seed
 from mixopt.study.state import StudyState
-from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence

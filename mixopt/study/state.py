@@ -11,7 +11,8 @@ from typing import Any
 from mixopt.space import Fidelity, Kind, Objective, Observation, Schedule, SearchSpace, Split, Trial
 from mixopt.study.budget import Spent
 from mixopt.study.config import StudyConfig, StudySettings
-from mixopt.study.storage.storage import State, TrialRecord, unknown_trial
+from mixopt.study.storage import State, TrialRecord
+from mixopt.study.storage.rows import unknown_trial
 
 Values = dict[str, float]
 
@@ -179,19 +180,6 @@ def trunk_key(schedule: Schedule) -> str:
     """The base mixture of a schedule, as text that is equal for equal mixtures."""
     base = schedule.base
     return json.dumps({name: round(w, 9) for name, w in sorted(base.items()) if w > 0})
-
-
-def last_values(observations: Iterable[Observation]) -> dict[tuple[str, Split], Values]:
-    """Per trial and split, each metric after the most tokens."""
-    best: dict[tuple[str, Split, str], Observation] = {}
-    for o in observations:
-        key = (o.trial, o.split, o.metric)
-        if key not in best or o.tokens > best[key].tokens:
-            best[key] = o
-    found: dict[tuple[str, Split], Values] = {}
-    for (trial, split, metric), o in best.items():
-        found.setdefault((trial, split), {})[metric] = o.value
-    return found
 
 
 def by_trial(observations: Iterable[Observation]) -> dict[str, list[Observation]]:

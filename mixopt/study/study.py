@@ -29,27 +29,25 @@ from mixopt.study.config import (
     require_same,
 )
 from mixopt.study.fidelity_placement import at_target, fit_evidence, ordered_fidelities
-from mixopt.study.optimize import Progress, optimize
+from mixopt.study.optimize import LEASE_SECONDS, Progress, optimize
 from mixopt.study.results.final_values import build_evidence
-from mixopt.study.results.recording import (
-    Attachment,
-    Told,
-    attachment,
-    end_of,
-    require_same_run,
-    told_rows,
-)
+from mixopt.study.results.recording import Told, attachment, end_of, told_rows
 from mixopt.study.rounds import initial_runs, next_size, numbered, proposed_runs
 from mixopt.study.search_end import decide, no_gain, spent_reason, stored_decision
-from mixopt.study.state import StudyState, Values, last_values
-from mixopt.study.storage.storage import State, Storage, TrialRecord, unknown_trial
+from mixopt.study.state import StudyState, Values
+from mixopt.study.storage import Lease, State, Storage, TrialRecord, this_worker
+from mixopt.study.storage.rows import unknown_trial
 from mixopt.study.transfer import Inherited, plan_inheritance
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sqlalchemy import URL
 
     from mixopt.propose import Evidence, Recommendation
     from mixopt.surrogate import ScaleSurrogate, Surrogate
+
+#: After which another process may propose a round, should the one that does hang.
+PROPOSING_SECONDS = 1800.0
 
 
 class Study:
@@ -91,7 +89,7 @@ class Study:
         *,
         fidelity: Fidelity | None = None,
         fidelities: Sequence[Fidelity] = (),
-        storage: str | Path | None = "sqlite:///mixopt.db",
+        storage: str | Path | URL | None = "sqlite:///mixopt.db",
         seed: int = 0,
         budget: TrialBudget | None = None,
         initial: int | None = None,
@@ -142,22 +140,25 @@ class Study:
         self.config = config
         self.settings = settings
         self.store = store
-        self._handed: set[str] = set()
+        self._leases: dict[str, Lease] = {}
         self._fits: dict[tuple[Any, ...], tuple[Evidence, Surrogate | ScaleSurrogate]] = {}
         self._decision: Mapping[str, Any] | None = None
 
     @classmethod
-    def open(cls, storage: str | Path, name: str | None = None) -> Self:
+    def open(
+        cls, storage: str | Path | URL, name: str | None = None, *, read_only: bool = False
+    ) -> Self:
         """A study that is already stored, without knowing its configuration.
 
         Args:
             storage: URL or path.
             name: Of the study; may be left out where the storage holds one only.
+            read_only: Whether nothing may be written, not even a file beside the database.
 
         Raises:
             StudyError: If there is no such study, or several and no name.
         """
-        store = Storage(storage)
+        store = Storage(storage, create=False, read_only=read_only)
         row = store.require_study(name)
         self = cls.__new__(cls)
         config = StudyConfig.model_validate_json(row.config)
@@ -172,7 +173,7 @@ class Study:
                 f"the study {self.name!r} is in memory and cannot be sent to another process",
                 'give it a storage: Study(..., storage="study.db")',
             )
-        return type(self).open, (self.store.url, self.name)
+        return type(self).open, (self.store.address, self.name)
 
     def __repr__(self) -> str:
         states = [r.state for r in self.records()]
@@ -215,7 +216,7 @@ class Study:
             config=self.config,
             settings=self.settings,
             records=records,
-            last=last_values(self.store.observations(self.id)),
+            last=self.store.last_values(self.id),
             events=tuple(self.store.events(self.id)),
         )
 
@@ -263,34 +264,89 @@ class Study:
 
     # Ask
 
-    def ask(self, n: int | None = None) -> list[Trial]:
-        """Trials to run next.
+    def ask(
+        self,
+        n: int | None = None,
+        *,
+        batch: int | None = None,
+        worker: str | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> list[Trial]:
+        """Trials to run next, leased to this process; no other one gets them meanwhile.
 
-        Trials that were asked for and never told come first, also after a restart; when there are
-        none, the next round is proposed and stored.
+        Trials that nobody runs come first: those that wait, and those whose process has ended or
+        whose lease has expired, with the same weights and seed. When no trial of the search is
+        open, the next round is proposed and stored.
 
         Args:
-            n: At most so many, and only ones that this object has not handed out yet; it is also
-                the size of the round where a new one (after the first) has to be proposed. None
-                for every open trial of the round.
+            n: At most so many, and only ones that this object does not hold yet; None for every
+                trial of the round that this object holds or can take.
+            batch: Size of the round where a new one (after the first) has to be proposed; None for
+                n, or the study's batch.
+            worker: Who runs them; None for this process.
+            lease_seconds: After which a trial that was not told is free again; ``heartbeat``
+                prolongs it.
 
         Returns:
-            The trials; none where the budget is spent, or where all are in flight.
+            The trials; none where the budget is spent, or others run all that is open (see
+            ``waiting_for``).
 
         Raises:
-            StudyError: If no trial of the rounds so far came to an end that can be learned from.
+            StudyError: If n is below 1.
         """
         if n is not None and n < 1:
             raise StudyError(f"ask needs at least one trial; got n = {n}", "leave n out")
-        state = self.state()
-        if not state.open_search:
-            self._propose(state, n)
+        who = worker or this_worker()
+        held = [r.trial for r in self.records() if r.trial.id in self._leases and r.search]
+        taken = self._take(who, lease_seconds, n)
+        if not taken and not self.state().open_search:
+            self._propose_round(batch or n, who)
+            taken = self._take(who, lease_seconds, n)
+        return taken if n is not None else [*held, *taken]
+
+    def _take(
+        self, worker: str, seconds: float, n: int | None, trials: Sequence[str] | None = None
+    ) -> list[Trial]:
+        found = self.store.lease(self.id, worker=worker, seconds=seconds, n=n, trials=trials)
+        self._leases.update({record.trial.id: lease for record, lease in found})
+        return [record.trial for record, _ in found]
+
+    def lease(
+        self, trials: Sequence[Trial], *, lease_seconds: float = LEASE_SECONDS
+    ) -> dict[str, Lease]:
+        """The leases of those of the trials that this object holds or can take, by id."""
+        ids = [t.id for t in trials]
+        free = [i for i in ids if i not in self._leases]
+        self._take(this_worker(), lease_seconds, None, free)
+        return {i: self._leases[i] for i in ids if i in self._leases}
+
+    def heartbeat(self, trial: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        """Prolong the lease of a trial that this object holds to so many seconds from now.
+
+        Raises:
+            StudyError: If it holds none, or the lease was lost.
+        """
+        if trial not in self._leases:
+            raise StudyError(f"this process holds no lease of trial {trial!r}", "ask for it first")
+        self._leases[trial] = self.store.heartbeat(self._leases[trial], lease_seconds)
+
+    def release(self, trial: str) -> bool:
+        """Let a trial that this object holds wait again; False if it does not hold it any more."""
+        lease = self._leases.pop(trial, None)
+        return lease is not None and self.store.give_back(lease)
+
+    def waiting_for(self) -> list[TrialRecord]:
+        """The trials of the search that other processes run; a round goes on when they end."""
+        return [r for r in self.state().open_search if r.trial.id not in self._leases]
+
+    def _propose_round(self, size: int | None, worker: str) -> None:
+        """Propose the next round, unless another process does so just now."""
+        lock = self.store.propose_lock(self.id, worker=worker, seconds=PROPOSING_SECONDS)
+        with lock as mine:
+            # Another process may have proposed before the lock was free.
             state = self.state()
-        trials = [r.trial for r in state.open_search]
-        if n is not None:
-            trials = [t for t in trials if t.id not in self._handed][:n]
-        self._handed.update(t.id for t in trials)
-        return trials
+            if mine and not state.open_search:
+                self._propose(state, size)
 
     def _propose(self, state: StudyState, n: int | None) -> None:
         """Store the next round, and the decision that it still pays where one was made."""
@@ -328,7 +384,14 @@ class Study:
 
     # Tell
 
-    def tell(self, trial: str, values: Told, tokens: int | None = None) -> None:
+    def tell(
+        self,
+        trial: str,
+        values: Told,
+        tokens: int | None = None,
+        *,
+        lease: Lease | None = None,
+    ) -> None:
         """Store a trial's results and end it; telling the same again does nothing.
 
         Args:
@@ -337,56 +400,61 @@ class Study:
             tokens: Training tokens seen, for a mapping; None for the whole run. A trial whose last
                 rung lies below its tokens has ended early: it is kept as that, and not learned
                 from.
+            lease: Of the trial; None for the one that this object holds.
 
         Raises:
-            StudyError: If the trial is unknown or failed, a value is not finite, conflicts with a
-                stored one, or a metric of the objective is missing.
+            StudyError: If the trial is unknown or failed, another process runs it, a value is not
+                finite or conflicts with a stored one, or a metric of the objective is missing.
         """
         known = self.record_of(trial).trial
-        self._end(known, told_rows(known, values, tokens))
+        self._end(known, told_rows(known, values, tokens), lease)
 
     def record(
-        self, trial: str, values: Sequence[Observation], *, owner: str | None = None
+        self, trial: str, values: Sequence[Observation], *, lease: Lease | None = None
     ) -> None:
         """Store rungs of a trial that goes on; ``finish`` or ``tell`` ends it.
 
         Raises:
-            StudyError: As for ``tell``, and if another run owns the trial.
+            StudyError: As for ``tell``.
         """
-        known = self.record_of(trial).trial
-        self.store.record(self.id, trial, told_rows(known, values, None), owner=owner)
+        rows = told_rows(self.record_of(trial).trial, values, None)
+        self.store.record(self.id, trial, rows, lease=lease or self._leases.get(trial))
 
-    def finish(self, trial: str, *, owner: str | None = None) -> None:
+    def finish(self, trial: str, *, lease: Lease | None = None) -> None:
         """End a trial whose rungs are all recorded.
 
         Raises:
             StudyError: If a metric of the objective is missing at its last rung.
         """
-        self._end(self.record_of(trial).trial, [], owner)
+        self._end(self.record_of(trial).trial, [], lease)
 
-    def _end(self, trial: Trial, rows: list[Observation], owner: str | None = None) -> None:
+    def _end(self, trial: Trial, rows: list[Observation], lease: Lease | None) -> None:
         stored = self.store.observations(self.id, trial.id)
         end = end_of(self.objective, trial, [*stored, *rows])
-        self.store.record(self.id, trial.id, rows, owner=owner, end=end)
+        held = lease or self._leases.get(trial.id)
+        self.store.record(self.id, trial.id, rows, lease=held, end=end)
+        self._leases.pop(trial.id, None)
 
-    def fail(self, trial: str, reason: str, *, owner: str | None = None) -> None:
+    def fail(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
         """Store that a trial failed, and why; it is not run again unless requeued.
 
         Raises:
-            StudyError: If the trial is unknown or finished.
+            StudyError: If the trial is unknown or has results, or another process runs it.
         """
-        self.store.fail(self.id, trial, reason, owner)
+        self.store.fail(self.id, trial, reason, lease=lease or self._leases.get(trial))
+        self._leases.pop(trial, None)
 
-    def crashed(self, trial: str, reason: str) -> None:
+    def crashed(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
         """Store that a trial's worker died: it waits again, or fails after its retries."""
         record = self.record_of(trial)
         if not record.open:
             return
+        held = lease or self._leases.pop(trial, None)
         if record.crashes >= self.settings.retries:
             tries = record.crashes + 1
-            self.fail(trial, f"its worker died {tries} times; the last time: {reason}")
+            self.fail(trial, f"its worker died {tries} times; the last time: {reason}", lease=held)
         else:
-            self.store.requeue(self.id, trial, crashed=True)
+            self.store.requeue(self.id, trial, crashed=True, lease=held)
 
     def requeue(self, trials: Sequence[str] | None = None) -> list[str]:
         """Let failed trials run again, with the same weights and seed; returns their ids.
@@ -397,8 +465,7 @@ class Study:
         failed = [r.trial.id for r in self.records() if r.state == State.failed]
         again = failed if trials is None else [self.record_of(t).trial.id for t in trials]
         for trial in again:
-            self.store.requeue(self.id, trial)
-        self._handed -= set(again)
+            self.store.requeue(self.id, trial, lease=self._leases.pop(trial, None))
         return again
 
     def attach(
@@ -422,15 +489,11 @@ class Study:
                 taken by another run, or the fidelity is not that of a study of one.
             SpaceError: If the schedule names a domain or phase that the space has not.
         """
-        found = attachment(self.state(), schedule, metrics, fidelity, trial)
-        self._attach(found)
-        return found.trial.id
-
-    def _attach(self, found: Attachment) -> None:
-        if self.store.attach(self.id, found.trial, found.rows):
-            return
-        stored = self.record_of(found.trial.id).trial
-        require_same_run(found, stored, self.store.observations(self.id, stored.id))
+        found = attachment(self.config, schedule, metrics, fidelity, trial or "a0000")
+        if trial is None:
+            return self.store.attach_next(self.id, found.trial, found.rows)
+        self.store.attach(self.id, found.trial, found.rows)
+        return trial
 
     def inherit(
         self, old: Study, *, split: Mapping[str, Mapping[str, float]] | None = None
@@ -449,15 +512,15 @@ class Study:
                 be kept.
         """
         shared = self.store is old.store
-        shared |= self.store.url == old.store.url and not self.store.in_memory
+        shared |= self.store.address == old.store.address and not self.store.in_memory
         if shared and self.name == old.name:
             raise StudyError(
                 f"a study cannot inherit from itself; both are {self.name!r}",
                 "give the new study another name or storage",
             )
-        found, done = plan_inheritance(self.state(), old.state(), split=split)
+        found, done = plan_inheritance(self.config, old.state(), split=split)
         for run in found:
-            self._attach(run)
+            self.store.attach(self.id, run.trial, run.rows)
         return done
 
     def add_trials(self, trials: Sequence[Trial], *, retry_failed: bool = False) -> list[Trial]:

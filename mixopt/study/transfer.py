@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixopt.errors import MixoptError, StudyError
 from mixopt.space import Mixture, Schedule, SearchSpace
-from mixopt.study.config import differences
+from mixopt.study.config import StudyConfig, differences
 from mixopt.study.results.recording import Attachment, attachment
 from mixopt.study.state import StudyState
 
@@ -32,7 +32,7 @@ class Inherited:
 
 
 def plan_inheritance(
-    state: StudyState, old: StudyState, *, split: Mapping[str, Mapping[str, float]] | None = None
+    config: StudyConfig, old: StudyState, *, split: Mapping[str, Mapping[str, float]] | None = None
 ) -> tuple[list[Attachment], Inherited]:
     """The finished trials of an old study as runs of one over other domains; nothing is stored.
 
@@ -41,7 +41,7 @@ def plan_inheritance(
     domain which is gone is left out.
 
     Args:
-        state: Of the new study.
+        config: Of the new study.
         old: Of the old study.
         split: Per old domain, the shares of the new domains it became (one share of 1 renames it).
 
@@ -52,13 +52,13 @@ def plan_inheritance(
     found: list[Attachment] = []
     left_out: dict[str, str] = {}
     for trial in old.learned_from:
-        moved = remap_schedule(trial.schedule, old.space.names, state.space, split=split)
+        moved = remap_schedule(trial.schedule, old.space.names, config.space, split=split)
         if moved is None:
-            gone = _gone(state, old, trial.schedule.exposure(), split or {})
+            gone = _gone(config, old, trial.schedule.exposure(), split or {})
             left_out[trial.id] = f"it used {', '.join(gone)}"
             continue
         name = f"{old.name}-{trial.id}"
-        found.append(attachment(state, moved, old.finals[trial.id], trial.fidelity, name))
+        found.append(attachment(config, moved, old.finals[trial.id], trial.fidelity, name))
     if not found:
         raise StudyError(
             f"no trial of the study {old.name!r} can be kept: "
@@ -66,7 +66,7 @@ def plan_inheritance(
             "say with a split what became of the domains that are gone",
         )
     ids = tuple(run.trial.id for run in found)
-    return found, Inherited(ids, left_out, tuple(_differs(state, old)))
+    return found, Inherited(ids, left_out, tuple(_differs(config, old)))
 
 
 def remap_schedule(
@@ -152,13 +152,13 @@ def parse_split(parts: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def _gone(
-    state: StudyState, old: StudyState, exposure: Mixture, split: Collection[str]
+    config: StudyConfig, old: StudyState, exposure: Mixture, split: Collection[str]
 ) -> list[str]:
-    known = {*state.space.names, *split}
+    known = {*config.space.names, *split}
     return [n for n in old.space.names if exposure.get(n, 0.0) > 0 and n not in known]
 
 
-def _differs(state: StudyState, old: StudyState) -> list[str]:
+def _differs(config: StudyConfig, old: StudyState) -> list[str]:
     before = {"fidelity": old.fidelity.model_dump(), **old.config.context}
-    now = {"fidelity": state.fidelity.model_dump(), **state.config.context}
+    now = {"fidelity": config.fidelity.model_dump(), **config.context}
     return list(differences(before, now))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from ray import cloudpickle, tune
+from sqlalchemy import URL
 
 from mixopt.errors import StudyError
 from mixopt.space import Trainer
 from mixopt.study import Study, run_trial
+from mixopt.study.storage import Lease
 
 TRIAL = "trial"
 
@@ -20,21 +23,21 @@ class Work:
     """What a worker needs to know; sent to it once.
 
     Attributes:
-        storage: URL of the study's storage.
+        storage: Address of the study's storage.
         study: Its name.
-        owner: Token of the run; a worker that outlives its run is refused by the storage.
+        leases: Of the driver, by trial; a worker that outlives them is refused by the storage.
         path: Where the driver finds its modules: workers know the script's folder only.
         trainer: Runs the trials; pickled, to be loaded once the path is known.
     """
 
-    storage: str
+    storage: URL
     study: str
-    owner: str
+    leases: Mapping[str, Lease]
     path: tuple[str, ...]
     trainer: bytes
 
     @classmethod
-    def of(cls, study: Study, owner: str, trainer: Trainer) -> Work:
+    def of(cls, study: Study, leases: Mapping[str, Lease], trainer: Trainer) -> Work:
         """Work on a study with a trainer.
 
         Raises:
@@ -47,7 +50,7 @@ class Work:
                 f"the trainer cannot be sent to Ray's workers: {error}",
                 "open files, locks and connections in its run method, not when it is made",
             ) from error
-        return cls(study.store.url, study.name, owner, tuple(sys.path), packed)
+        return cls(study.store.address, study.name, dict(leases), tuple(sys.path), packed)
 
     def load(self) -> Trainer:
         """The trainer, in a worker."""
@@ -58,15 +61,15 @@ class Work:
 class TrialWorker(tune.Trainable):
     """Runs trials one after the other, each in a single step.
 
-    A trial that is stored as finished or failed is skipped, so whatever Tune starts again does no
-    harm; results are in the storage before Tune hears of them.
+    Each trial is written under the driver's lease, so whatever Tune starts again does no harm;
+    results are in the storage before Tune hears of them.
     """
 
     def setup(self, config: dict[str, Any], **given: Work) -> None:
         """Open a connection of this worker's own; ``work`` is all that is given."""
         self._trial = config[TRIAL]
         work = given["work"]
-        self._owner = work.owner
+        self._leases = work.leases
         self._trainer = work.load()
         self._study = Study.open(work.storage, work.study)
 
@@ -78,7 +81,7 @@ class TrialWorker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the whole trial."""
         trial = self._study.record_of(self._trial).trial
-        run_trial(self._study, self._trainer, trial, self._owner)
+        run_trial(self._study, self._trainer, trial, self._leases[trial.id])
         return {"done": True, TRIAL: trial.id}
 
     def cleanup(self) -> None:

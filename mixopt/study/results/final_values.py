@@ -9,7 +9,7 @@ import numpy as np
 from mixopt.errors import StudyError
 from mixopt.space import geometry_of
 from mixopt.study.state import StudyState
-from mixopt.study.storage.storage import State
+from mixopt.study.storage import State
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Kind, Objective, Observation, Schedule, Trial, geometry_of
-from mixopt.study.state import StudyState
-from mixopt.study.storage.storage import State
+from mixopt.study.config import StudyConfig
+from mixopt.study.storage import State
 
 Told = Mapping[str, float] | Sequence[Observation]
 
@@ -103,52 +103,27 @@ WHOLE = 0.98
 
 
 def attachment(
-    state: StudyState,
+    config: StudyConfig,
     schedule: Schedule | Mapping[str, float],
     metrics: Mapping[str, float],
     fidelity: Fidelity | None,
-    trial: str | None,
+    trial: str,
 ) -> Attachment:
     """A finished run from elsewhere as a trial; nothing is stored. See ``Study.attach``."""
     if not isinstance(schedule, Schedule):
         schedule = Schedule.static(schedule)
-    geometry_of(state.space).encode(schedule)
-    size = fidelity or state.fidelity
-    if not state.config.fidelities and size != state.fidelity:
+    geometry_of(config.space).encode(schedule)
+    size = fidelity or config.fidelity
+    if not config.fidelities and size != config.fidelity:
         raise StudyError(
-            f"a study of one fidelity learns from runs of it alone: {named(state.fidelity)}; got "
+            f"a study of one fidelity learns from runs of it alone: {named(config.fidelity)}; got "
             f"a run of {named(size)}",
             "make a study with `fidelities`, which learns how one fidelity leads to another",
         )
-    new = Trial(id=trial or _free_id(state), kind=Kind.attached, schedule=schedule, fidelity=size)
+    new = Trial(id=trial, kind=Kind.attached, schedule=schedule, fidelity=size)
     rows = told_rows(new, metrics, None)
-    end_of(state.objective, new, rows)
+    end_of(config.objective, new, rows)
     return Attachment(new, tuple(rows))
-
-
-def _free_id(state: StudyState) -> str:
-    number = sum(r.trial.kind == Kind.attached for r in state.records)
-    while f"a{number:04d}" in state.by_id:
-        number += 1
-    return f"a{number:04d}"
-
-
-def require_same_run(found: Attachment, stored: Trial, rows: Sequence[Observation]) -> None:
-    """Refuse to attach another run under an id that is taken.
-
-    Raises:
-        StudyError: Naming what differs.
-    """
-    before = {(r.tokens, r.metric, r.split): r.value for r in rows}
-    now = {(r.tokens, r.metric, r.split): r.value for r in found.rows}
-    if stored == found.trial and before == now:
-        return
-    what = "another schedule, fidelity or kind" if stored != found.trial else f"values {before}"
-    shown = "" if stored != found.trial else f", now {now}"
-    raise StudyError(
-        f"the id {found.trial.id!r} is taken by a trial with {what}{shown}",
-        "results are never overwritten: attach the run under another id, or leave the id out",
-    )
 
 
 def named(fidelity: Fidelity) -> str:
