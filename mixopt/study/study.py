@@ -297,12 +297,17 @@ class Study:
         if n is not None and n < 1:
             raise StudyError(f"ask needs at least one trial; got n = {n}", "leave n out")
         who = worker or this_worker()
-        held = [r.trial for r in self.records() if r.trial.id in self._leases and r.search]
+        held = [r.trial for r in self.records() if r.search and self._holds(r)]
         taken = self._take(who, lease_seconds, n)
         if not taken and not self.state().open_search:
             self._propose_round(batch or n, who)
             taken = self._take(who, lease_seconds, n)
         return taken if n is not None else [*held, *taken]
+
+    def _holds(self, record: TrialRecord) -> bool:
+        """Whether the trial is open and runs under a lease of this object."""
+        lease = self._leases.get(record.trial.id)
+        return lease is not None and record.open and record.worker == lease.worker
 
     def _take(
         self, worker: str, seconds: float, n: int | None, trials: Sequence[str] | None = None
@@ -337,7 +342,7 @@ class Study:
 
     def waiting_for(self) -> list[TrialRecord]:
         """The trials of the search that other processes run; a round goes on when they end."""
-        return [r for r in self.state().open_search if r.trial.id not in self._leases]
+        return [r for r in self.state().open_search if not self._holds(r)]
 
     def _propose_round(self, size: int | None, worker: str) -> None:
         """Propose the next round, unless another process does so just now."""
