@@ -20,7 +20,7 @@ from mixopt.errors import StudyError
 from mixopt.laws.share_law import CriticalShare, critical_share, fit_share_law, share_noise
 from mixopt.space import Frozen, LearningRate, Mixture, Observation, Schedule
 from mixopt.study.results.final_values import by_trial
-from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
     from mixopt.study.study import Study

@@ -6,7 +6,7 @@ from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.config import StudyConfig, StudySettings, derived_seed
 from mixopt.study.confirm import paired_difference
 from mixopt.study.optimize import run_trial
-from mixopt.study.storage.storage import State, Storage, TrialRecord
+from mixopt.study.storage import State, Storage, TrialRecord
 from mixopt.study.study import Study
 from mixopt.study.trainers import CallableTrainer, CommandTrainer
 from mixopt.study.transfer import Inherited

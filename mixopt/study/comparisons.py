@@ -14,7 +14,7 @@ from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Frozen, Kind, Schedule, Split, Trial
 from mixopt.study.config import derived_seed
 from mixopt.study.results.final_values import by_trial, last_values
-from mixopt.study.storage.storage import State
+from mixopt.study.storage import State
 
 if TYPE_CHECKING:
     from mixopt.study.study import Study

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixopt.space import Fidelity, Kind, Schedule, SearchSpace, Split, Trial
 from mixopt.study.results.final_values import by_trial, last_values
-from mixopt.study.storage.storage import State
+from mixopt.study.storage import State
 
 if TYPE_CHECKING:
     from mixopt.propose import Confirmation, Recommendation

@@ -9,7 +9,7 @@ from mixopt.errors import MixoptError, StudyError
 from mixopt.space import Observation, Trainer, Trial
 from mixopt.study.cost import record_cost
 from mixopt.study.results.final_values import last_values
-from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.storage import Lease, State, TrialRecord, this_worker
 from mixopt.study.trainers import CallableTrainer, require_finite, run_trainer
 
 if TYPE_CHECKING:
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 Progress = Callable[[TrialRecord, float | None], None]
 
+# Of a trial that nobody prolongs; a process of this host that has ended holds none.
+LEASE_SECONDS = 24 * 3600.0
 
-def run_trial(study: Study, trainer: Trainer, trial: Trial, owner: str | None = None) -> bool:
+
+def run_trial(study: Study, trainer: Trainer, trial: Trial, lease: Lease | None = None) -> bool:
     """Run one trial and store all of it; a trial that is over already is left alone.
 
     A failure of the trainer is stored as the trial's reason and does not raise.
@@ -28,31 +31,42 @@ def run_trial(study: Study, trainer: Trainer, trial: Trial, owner: str | None = 
         study: Where results go, rung by rung.
         trainer: Runs it.
         trial: What is run.
-        owner: Token of the run; results are refused once another run has taken over.
+        lease: Of the trial; None to take one here.
 
     Returns:
-        Whether it was run (else it was over already).
+        Whether it was run (else it is over, or another process runs it).
 
     Raises:
-        StudyError: If another run has taken over the study.
+        StudyError: If the lease was lost.
     """
-    if not study.store.start(study.id, trial.id, owner):
-        return False
+    if lease is None:
+        taken = lease_trials(study, [trial])
+        if not taken:
+            return False
+        lease = taken[trial.id]
 
     def report(observations: Sequence[Observation]) -> None:
         require_finite(observations)
-        study.record(trial.id, observations, owner=owner)
+        study.record(trial.id, observations, lease=lease)
 
     reason = run_trainer(trainer, trial, report)
     if not reason:
         try:
-            study.finish(trial.id, owner=owner)
+            study.finish(trial.id, lease=lease)
             record_cost(study, trial, trainer)
             return True
         except MixoptError as error:
             reason = error.message
-    study.fail(trial.id, reason, owner=owner)
+    study.fail(trial.id, reason, lease=lease)
     return True
+
+
+def lease_trials(study: Study, trials: Sequence[Trial]) -> dict[str, Lease]:
+    """Leases of those of the trials that nobody runs, by id."""
+    found = study.store.lease(
+        study.id, worker=this_worker(), seconds=LEASE_SECONDS, trials=[t.id for t in trials]
+    )
+    return {record.trial.id: lease for record, lease in found}
 
 
 def require_progress(study: Study) -> None:
@@ -91,21 +105,16 @@ def optimize(
     """See ``Study.optimize``."""
     if not hasattr(trainer, "run"):
         trainer = CallableTrainer(trainer)
-    token = study.store.claim(study.id)
-    try:
-        if not search_open(study):
-            require_progress(study)
-        while not study.should_stop():
-            _run_all(study, trainer, study.ask(), token, progress)
-            require_progress(study)
-        recommendation = study.recommend()
-        if confirm:
-            trials = study.confirmation_trials(recommendation)
-            _run_all(study, trainer, trials, token, progress)
-            recommendation = study.with_confirmations(recommendation)
-    finally:
-        study.store.release(study.id, token)
-    return recommendation
+    if not search_open(study):
+        require_progress(study)
+    while not study.should_stop():
+        _run_all(study, trainer, study.ask(), progress)
+        require_progress(study)
+    recommendation = study.recommend()
+    if not confirm:
+        return recommendation
+    _run_all(study, trainer, study.confirmation_trials(recommendation), progress)
+    return study.with_confirmations(recommendation)
 
 
 def search_open(study: Study) -> bool:
@@ -117,11 +126,10 @@ def _run_all(
     study: Study,
     trainer: Trainer,
     trials: Sequence[Trial],
-    token: str,
     progress: Progress | None,
 ) -> None:
     for trial in trials:
-        run_trial(study, trainer, trial, token)
+        run_trial(study, trainer, trial)
         record = study.store.trial(study.id, trial.id)
         if progress is not None and record is not None:
             progress(record, trial_objective(study, trial))

@@ -9,7 +9,7 @@ from mixopt.space import Fidelity, Kind, Schedule, Trial
 from mixopt.study.config import derived_seed, trial_seed
 from mixopt.study.cost import trunk_sharing
 from mixopt.study.fidelity_placement import Placed, distinct_initial, place_initial, place_proposed
-from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
     from mixopt.study.study import Study

@@ -32,11 +32,13 @@ from mixopt.study.fidelity_placement import at_target, fit_evidence, ordered_fid
 from mixopt.study.results.final_values import build_evidence, final_values
 from mixopt.study.results.recording import attach_run, require_last_metrics, told_rows
 from mixopt.study.rounds import next_round, no_gain
-from mixopt.study.storage.storage import State, Storage, TrialRecord, unknown_trial
+from mixopt.study.storage import Lease, State, Storage, TrialRecord
+from mixopt.study.storage.rows import unknown_trial
 from mixopt.study.transfer import Inherited, inherit
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sqlalchemy import URL
 
     from mixopt.propose import Evidence, Recommendation
     from mixopt.surrogate import ScaleSurrogate, Surrogate
@@ -80,7 +82,7 @@ class Study:
         *,
         fidelity: Fidelity | None = None,
         fidelities: Sequence[Fidelity] = (),
-        storage: str | Path | None = "sqlite:///mixopt.db",
+        storage: str | Path | URL | None = "sqlite:///mixopt.db",
         seed: int = 0,
         budget: TrialBudget | None = None,
         initial: int | None = None,
@@ -131,7 +133,7 @@ class Study:
         self._fits: dict[tuple[Any, ...], tuple[Evidence, Surrogate | ScaleSurrogate]] = {}
 
     @classmethod
-    def open(cls, storage: str | Path, name: str | None = None) -> Self:
+    def open(cls, storage: str | Path | URL, name: str | None = None) -> Self:
         """A study that is already stored, without knowing its configuration.
 
         Args:
@@ -156,7 +158,7 @@ class Study:
                 f"the study {self.name!r} is in memory and cannot be sent to another process",
                 'give it a storage: Study(..., storage="study.db")',
             )
-        return type(self).open, (self.store.url, self.name)
+        return type(self).open, (self.store.address, self.name)
 
     def __repr__(self) -> str:
         states = [r.state for r in self.records()]
@@ -298,45 +300,45 @@ class Study:
         """
         rows = told_rows(self, trial, values, tokens)
         require_last_metrics(self, trial, rows)
-        self.store.record(self.id, trial, rows, finish=True)
+        self.store.record(self.id, trial, rows, lease=None, end=State.finished)
 
     def record(
-        self, trial: str, values: Sequence[Observation], *, owner: str | None = None
+        self, trial: str, values: Sequence[Observation], *, lease: Lease | None = None
     ) -> None:
         """Store rungs of a trial that goes on; ``finish`` or ``tell`` ends it.
 
         Raises:
-            StudyError: As for ``tell``, and if another run owns the trial.
+            StudyError: As for ``tell``, and if another process runs the trial.
         """
-        self.store.record(self.id, trial, told_rows(self, trial, values, None), owner=owner)
+        self.store.record(self.id, trial, told_rows(self, trial, values, None), lease=lease)
 
-    def finish(self, trial: str, *, owner: str | None = None) -> None:
+    def finish(self, trial: str, *, lease: Lease | None = None) -> None:
         """Mark a trial finished whose rungs are all recorded.
 
         Raises:
             StudyError: If a metric of the objective is missing at its last rung.
         """
         require_last_metrics(self, trial, [])
-        self.store.record(self.id, trial, [], owner=owner, finish=True)
+        self.store.record(self.id, trial, [], lease=lease, end=State.finished)
 
-    def fail(self, trial: str, reason: str, *, owner: str | None = None) -> None:
+    def fail(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
         """Store that a trial failed, and why; it is not run again unless requeued.
 
         Raises:
             StudyError: If the trial is unknown or finished.
         """
-        self.store.fail(self.id, trial, reason, owner)
+        self.store.fail(self.id, trial, reason, lease=lease)
 
-    def crashed(self, trial: str, reason: str) -> None:
+    def crashed(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
         """Store that a trial's worker died: it waits again, or fails after its retries."""
         record = self.record_of(trial)
         if not record.open:
             return
         if record.crashes >= self.settings.retries:
             tries = record.crashes + 1
-            self.fail(trial, f"its worker died {tries} times; the last time: {reason}")
+            self.fail(trial, f"its worker died {tries} times; the last time: {reason}", lease=lease)
         else:
-            self.store.requeue(self.id, trial, crashed=True)
+            self.store.requeue(self.id, trial, crashed=True, lease=lease)
 
     def requeue(self, trials: Sequence[str] | None = None) -> list[str]:
         """Let failed trials run again, with the same weights and seed; returns their ids.

@@ -14,12 +14,16 @@ from mixopt.errors import StudyError
 from mixopt.space import Mixture, Trainer, Trial
 from mixopt.study import State, Study, TrialRecord
 from mixopt.study.cost import Counting, TrainedTokens, trained_tokens
-from mixopt.study.optimize import require_progress, search_open
+from mixopt.study.optimize import lease_trials, require_progress, search_open
+from mixopt.study.storage import Lease
 from mixopt.tune.progress import Progress
 from mixopt.tune.session import count_slots, ray_session
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
+
+# Between looks at trials that another process runs.
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,6 @@ class _Run:
     trainer: Trainer
     resources: Mapping[str, float]
     out: Path
-    owner: str
     progress: Progress
     clock: _Clock
 
@@ -123,11 +126,11 @@ def run_rounds(
         address: Of a Ray cluster; None for a local one.
 
     Raises:
-        StudyError: If the study is in memory, is being run by another process, its trials all
-            fail, or a trial does not fit on the cluster.
+        StudyError: If the study is in memory, its trials all fail, or a trial does not fit on the
+            cluster.
     """
-    claimed = _claimed(study, trainer, out, resources_per_trial, progress)
-    with claimed as run, run.progress, ThreadPoolExecutor(1) as beside:
+    run = _run(study, trainer, out, resources_per_trial, progress)
+    with run.progress, ThreadPoolExecutor(1) as beside:
         done = _finished(run, confirm)
         if done is not None:
             return _summary(run, done, slots=1)
@@ -167,39 +170,31 @@ def run_trials(
     The arguments are those of ``run_rounds``.
 
     Raises:
-        StudyError: If the study is in memory or is being run by another process, or a trial does
-            not fit on the cluster.
+        StudyError: If the study is in memory, or a trial does not fit on the cluster.
     """
     if not trials:
         return
-    claimed = _claimed(study, trainer, out, resources_per_trial, progress)
-    with claimed as run, run.progress, _session(run, address):
+    run = _run(study, trainer, out, resources_per_trial, progress)
+    with run.progress, _session(run, address):
         count_slots(run.resources)
         _run_trials(run, trials)
 
 
-@contextmanager
-def _claimed(
+def _run(
     study: Study,
     trainer: Trainer,
     out: str | Path,
     resources: Mapping[str, float] | None,
     progress: Progress | None,
-) -> Iterator[_Run]:
-    """A run that owns the study for as long as the block lasts."""
+) -> _Run:
     if study.store.in_memory:
         raise StudyError(
             f"the study {study.name!r} is in memory, where Ray's workers cannot reach it",
             'give it a storage: Study(..., storage="study.db")',
         )
-    clock = _Clock()
-    owner = study.store.claim(study.id)
-    shown = progress or Progress.silent()
     per_trial = dict(resources or {"cpu": 1})
-    try:
-        yield _Run(study, trainer, per_trial, Path(out).resolve(), owner, shown, clock)
-    finally:
-        study.store.release(study.id, owner)
+    shown = progress or Progress.silent()
+    return _Run(study, trainer, per_trial, Path(out).resolve(), shown, _Clock())
 
 
 @contextmanager
@@ -247,11 +242,17 @@ def _run_trials(run: _Run, trials: Sequence[Trial]) -> None:
     ids = {t.id for t in trials}
     waiting = list(trials)
     while waiting:
-        ready = _ready(run, waiting)
-        with run.clock.part("rounds"):
-            reasons = _tune(run, ready)
-        for record in _open(run.study, {t.id for t in ready}):
-            run.study.crashed(record.trial.id, reasons.get(record.trial.id, "no reason given"))
+        leases = lease_trials(run.study, _ready(run, waiting))
+        if leases:
+            ready = [t for t in waiting if t.id in leases]
+            with run.clock.part("rounds"):
+                reasons = _tune(run, ready, leases)
+            for trial in (r.trial.id for r in _open(run.study, set(leases))):
+                reason = reasons.get(trial, "no reason given")
+                run.study.crashed(trial, reason, lease=leases[trial])
+        else:
+            # Another process runs what is left.
+            time.sleep(POLL_SECONDS)
         waiting = [r.trial for r in _open(run.study, ids)]
 
 
@@ -268,14 +269,14 @@ def _open(study: Study, ids: set[str]) -> list[TrialRecord]:
     return [r for r in study.records() if r.open and r.trial.id in ids]
 
 
-def _tune(run: _Run, trials: Sequence[Trial]) -> dict[str, str]:
+def _tune(run: _Run, trials: Sequence[Trial], leases: Mapping[str, Lease]) -> dict[str, str]:
     """One Tuner over the trials; returns why workers died, per trial."""
     from ray import tune
 
     from mixopt.tune.callback import ProgressCallback
     from mixopt.tune.trainable import TRIAL, TrialWorker, Work
 
-    work = Work.of(run.study, run.owner, run.trainer)
+    work = Work.of(run.study, leases, run.trainer)
     trainable = tune.with_parameters(TrialWorker, work=work)
     tuner = tune.Tuner(
         tune.with_resources(trainable, dict(run.resources)),
@@ -284,7 +285,7 @@ def _tune(run: _Run, trials: Sequence[Trial]) -> dict[str, str]:
             reuse_actors=True, trial_name_creator=_trial_name, trial_dirname_creator=_trial_name
         ),
         run_config=tune.RunConfig(
-            name=f"{trials[0].id}-{run.owner[:8]}",
+            name=f"{trials[0].id}-{leases[trials[0].id].token[:8]}",
             storage_path=str(run.out / "ray"),
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

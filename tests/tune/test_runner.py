@@ -94,8 +94,6 @@ def test_failures_and_dying_workers_do_not_end_a_study(study, tmp_path, capfd):
     out, err = capfd.readouterr()
     assert out == ""
     assert "Traceback" not in err
-    # The study is free for the next run.
-    study.store.release(study.id, study.store.claim(study.id))
 
 
 def test_a_study_in_memory_is_refused(tmp_path):

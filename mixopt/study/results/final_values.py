@@ -9,7 +9,7 @@ import numpy as np
 
 from mixopt.errors import StudyError
 from mixopt.space import Kind, Objective, Observation, SearchSpace, Split
-from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence

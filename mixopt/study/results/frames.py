@@ -9,7 +9,7 @@ import pandas as pd
 
 from mixopt.space import Objective, Observation
 from mixopt.study.confirm import BASELINE, paired_difference
-from mixopt.study.storage.storage import State, TrialRecord
+from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
     from mixopt.propose import Confirmation

@@ -64,13 +64,11 @@ def attach_run(
     if not isinstance(schedule, Schedule):
         schedule = Schedule.static(schedule)
     study.space.encode(schedule)
-    if trial is None:
-        count = sum(r.trial.kind == Kind.attached for r in study.records())
-        trial = f"a{count:04d}"
     size = fidelity or study.fidelity
-    new = Trial(id=trial, kind=Kind.attached, schedule=schedule, fidelity=size)
+    new = Trial(id=trial or "", kind=Kind.attached, schedule=schedule, fidelity=size)
     rows = checked(mapped(new, metrics, size.tokens))
-    require_metrics(study.objective, trial, {r.metric for r in rows})
-    if not study.store.attach(study.id, new, rows):
-        study.tell(trial, rows)
+    require_metrics(study.objective, trial or "attached", {r.metric for r in rows})
+    if trial is None:
+        return study.store.attach_next(study.id, new, rows)
+    study.store.attach(study.id, new, rows)
     return trial

@@ -1,20 +1,21 @@
-"""Opening a database: where it lies, how SQLite is set up, and whether it is one of ours."""
+"""Opening a database: where it lies, how SQLite is set up, and how a password stays hidden."""
 
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, StaticPool
 
 from mixopt.errors import StudyError
-from mixopt.study.storage.schema import SCHEMA_VERSION, metadata, schema_table
 
 # Shared-memory files of WAL do not work across machines, so there it stays off.
 NETWORK_FILESYSTEMS = (
@@ -32,85 +33,153 @@ NETWORK_FILESYSTEMS = (
 
 BUSY_MILLISECONDS = 60_000
 
+# What a URL's query may hold that nobody should read.
+_SECRETS = ("password", "passwd", "sslpassword")
 
-def storage_url(storage: str | Path | None) -> str:
+
+def storage_url(storage: str | Path | URL | None) -> URL:
     """A URL from a URL, a path to a SQLite file, or None for memory.
 
     Raises:
-        StudyError: If the URL names no known database, or the file's directory is missing.
+        StudyError: If the URL names no known database.
     """
     if storage is None:
-        return "sqlite://"
-    text = str(storage)
-    if "://" not in text:
-        text = f"sqlite:///{Path(text).expanduser().resolve()}"
+        return make_url("sqlite://")
+    if isinstance(storage, str) and "://" in storage:
+        storage = _parsed(storage)
+    if not isinstance(storage, URL):
+        storage = URL.create("sqlite", database=str(Path(storage).expanduser()))
+    if in_memory(storage) or storage.get_backend_name() != "sqlite":
+        return storage
+    # Absolute, because other processes run in other directories.
+    return storage.set(database=str(Path(str(storage.database)).resolve()))
+
+
+def _parsed(text: str) -> URL:
     try:
         url = make_url(text)
         url.get_dialect()
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", text)
+        reason = "" if isinstance(error, ValueError) else f": {error}"
         raise StudyError(
-            f"the storage {text!r} is not a database URL that can be used: {error}",
+            f"the storage {hidden!r} is not a database URL that can be used{reason}",
             "give a path to a file, sqlite:///study.db or postgresql+psycopg://user@host/name",
         ) from None
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        return text
-    path = Path(url.database).resolve()
+    except ModuleNotFoundError as error:
+        raise StudyError(
+            f"the storage {masked(url)} needs a package that is not installed: {error.name}",
+            "pip install 'mixopt[postgres]'",
+        ) from None
+    return url
+
+
+def masked(url: URL) -> str:
+    """The URL as text without its password."""
+    hidden = {key: "***" for key in _SECRETS if key in url.query}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def in_memory(url: URL) -> bool:
+    """Whether the database ends with this process."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
+    """An engine on a database, which is not looked at yet.
+
+    Args:
+        url: From ``storage_url``.
+        create: Whether a SQLite file may be created.
+        read_only: Whether nothing may be written, not even beside the file.
+
+    Raises:
+        StudyError: If the file is not there and may not be created, or has no directory.
+    """
+    if url.get_backend_name() != "sqlite":
+        options = {"options": "-c default_transaction_read_only=on"} if read_only else {}
+        return create_engine(url, pool_pre_ping=True, connect_args=options)
+    if in_memory(url):
+        return memory_engine()
+    path = Path(str(url.database))
+    if not path.is_file():
+        _require_creatable(path, create and not read_only)
+    return _reading_engine(path) if read_only else _writing_engine(url, path)
+
+
+def _require_creatable(path: Path, create: bool) -> None:
+    if not create:
+        raise StudyError(f"there is no study at {path}", "run one first, or name its storage")
     if not path.parent.is_dir():
         raise StudyError(
             f"the directory {path.parent} of the storage {path.name!r} does not exist",
             f"create it: mkdir -p {path.parent}",
         )
-    # Absolute, because Ray's workers run in other directories.
-    return URL.create(url.drivername, database=str(path), query=url.query).render_as_string()
-
-
-def open_engine(url: str) -> Engine:
-    """An engine on a database that holds the current schema, created if it was empty.
-
-    Raises:
-        StudyError: If it cannot be opened, is not a mixopt database, or is from a newer version.
-    """
-    parsed = make_url(url)
-    local = parsed.get_backend_name() == "sqlite"
-    engine = _sqlite(parsed) if local else create_engine(parsed)
-    with translated(url), engine.begin() as connection:
-        _check_schema(connection, url)
-    return engine
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
+def translated(url: URL) -> Iterator[None]:
     """Turn a driver's error into one sentence that names the storage."""
     try:
         yield
-    except DBAPIError as error:
+    except SQLAlchemyError as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
         raise StudyError(
-            f"the storage {make_url(url).render_as_string()} refused: {error.orig}",
+            f"the storage {masked(url)} refused: {' '.join(str(reason).split())}",
             "check that it is a database of mixopt, that it can be written, and that the disk "
             "has room",
         ) from error
 
 
-def _sqlite(url: URL) -> Engine:
-    if not url.database or url.database == ":memory:":
-        # One connection, shared: every other one would see an empty database of its own.
-        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-        journal = "MEMORY"
-    else:
-        engine = create_engine(url)
-        journal = "DELETE" if _on_network(Path(url.database)) else "WAL"
+def memory_engine() -> Engine:
+    """An empty database in memory."""
+    # One connection, shared: every other one would see an empty database of its own.
+    engine = create_engine(
+        "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
+    return _set_up(engine, "MEMORY")
 
+
+def _writing_engine(url: URL, path: Path) -> Engine:
+    return _set_up(create_engine(url), "DELETE" if _on_network(path) else "WAL")
+
+
+def _reading_engine(path: Path) -> Engine:
+    """An engine that writes no file, wherever the database lies.
+
+    A reader of a database in WAL mode makes its shared-memory file, and cannot in a folder that
+    takes none, unless it is told that the file does not change. That holds while no writer has
+    it open, for then there is a log beside it. So each transaction looks anew.
+    """
+
+    def connect() -> sqlite3.Connection:
+        still = _in_wal_mode(path) and not path.with_name(f"{path.name}-wal").exists()
+        uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if still else ''}"
+        return sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+    return _set_up(create_engine("sqlite://", creator=connect, poolclass=NullPool), None)
+
+
+def _in_wal_mode(path: Path) -> bool:
+    with path.open("rb") as file:
+        header = file.read(19)
+    # https://www.sqlite.org/fileformat.html: the write version, 2 for WAL.
+    return header[18:] == b"\x02"
+
+
+def _set_up(engine: Engine, journal: str | None) -> Engine:
     def connect(dbapi: Any, _record: Any) -> None:
         # The driver must not begin transactions itself: it would begin them without a lock.
         dbapi.isolation_level = None
         cursor = dbapi.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
-        cursor.execute(f"PRAGMA journal_mode={journal}")
+        if journal is not None:
+            cursor.execute(f"PRAGMA journal_mode={journal}")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 
     def begin(connection: Connection) -> None:
-        reading = connection.get_execution_options().get("reading", False)
+        reading = journal is None or connection.get_execution_options().get("reading", False)
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     event.listen(engine, "connect", connect)
@@ -129,24 +198,3 @@ def _on_network(path: Path) -> bool:
     above = [m for m in kinds if target == m or target.startswith(m.rstrip("/") + "/")]
     kind = kinds[max(above, key=len)] if above else ""
     return kind.startswith(NETWORK_FILESYSTEMS)
-
-
-def _check_schema(connection: Connection, url: str) -> None:
-    shown = make_url(url).render_as_string()
-    tables = set(inspect(connection).get_table_names())
-    if not tables:
-        metadata.create_all(connection)
-        connection.execute(insert(schema_table).values(version=SCHEMA_VERSION))
-        return
-    if schema_table.name not in tables:
-        raise StudyError(
-            f"{shown} is a database, but not one of mixopt: it holds the tables {sorted(tables)}",
-            "give the study a storage of its own",
-        )
-    version = connection.execute(select(schema_table.c.version)).scalar_one()
-    if version > SCHEMA_VERSION:
-        raise StudyError(
-            f"{shown} was written by a newer mixopt (schema {version}; this one knows "
-            f"{SCHEMA_VERSION})",
-            "upgrade mixopt: pip install -U mixopt",
-        )

@@ -11,19 +11,30 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
 )
 
-SCHEMA_VERSION = 1
+# The newest of the migrations, whose file it names.
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
+# Read by every release, also by those that knew no migrations, to refuse what is newer.
 schema_table = Table(
     "mixopt_schema",
     metadata,
     Column("version", Integer, primary_key=True),
+)
+
+# Alembic's own, declared so that a new database is made without loading Alembic.
+alembic_table = Table(
+    "alembic_version",
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
 
 study_table = Table(
@@ -35,11 +46,10 @@ study_table = Table(
     Column("config_hash", String(64), nullable=False),
     Column("settings", Text, nullable=False),
     Column("created", Float, nullable=False),
-    # Who runs its trials now: a token that fences off the workers of a killed run.
-    Column("owner", String(64)),
-    Column("owner_host", String(255)),
-    Column("owner_pid", Integer),
-    Column("owner_born", Float),
+    # The lease on proposing the next round.
+    Column("token", String(64)),
+    Column("worker", String(300)),
+    Column("expires", Float),
 )
 
 trial_table = Table(
@@ -55,9 +65,12 @@ trial_table = Table(
     Column("reason", Text, nullable=False, default=""),
     Column("attempts", Integer, nullable=False, default=0),
     Column("crashes", Integer, nullable=False, default=0),
-    Column("owner", String(64)),
     Column("started", Float),
     Column("ended", Float),
+    # The lease of a running trial; a trial that has ended keeps the name of its worker.
+    Column("token", String(64)),
+    Column("worker", String(300)),
+    Column("expires", Float),
     Index("trial_position", "study_id", "position", unique=True),
 )
 
@@ -81,5 +94,8 @@ event_table = Table(
     Column("time", Float, nullable=False),
     Column("kind", String(40), nullable=False),
     Column("payload", Text, nullable=False),
+    # A name that no other event of the study has; null for events that may repeat.
+    Column("once", String(200)),
     Index("event_kind", "study_id", "kind"),
+    Index("event_once", "study_id", "once", unique=True),
 )

@@ -1,75 +1,37 @@
-"""A study's storage: everything it knows, in four tables that any process may open."""
+"""A study's storage: everything it knows, in tables that any process may open."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import time
-import uuid
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import IntegrityError
 
 from mixopt.errors import StudyError
-from mixopt.space import Kind, Observation, Split, Trial
-from mixopt.study.storage.engine import open_engine, storage_url, translated
+from mixopt.space import Observation, Split, Trial
+from mixopt.study.storage import clock, leases, measurements
+from mixopt.study.storage.engine import in_memory, make_engine, masked, storage_url, translated
+from mixopt.study.storage.leases import Lease
+from mixopt.study.storage.rows import (
+    ENDED,
+    State,
+    TrialRecord,
+    insert_trials,
+    is_trial,
+    lock_study,
+    lock_trial,
+    record_of,
+)
 from mixopt.study.storage.schema import event_table as events
-from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
-
-
-class State(StrEnum):
-    """Where a trial stands."""
-
-    waiting = "waiting"
-    running = "running"
-    finished = "finished"
-    failed = "failed"
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """A trial as stored.
-
-    Attributes:
-        trial: What was proposed.
-        state: Where it stands.
-        reason: Why it failed; empty otherwise.
-        attempts: How often it was started.
-        crashes: How often its worker died.
-        started: Seconds since the epoch; None before its first start.
-        ended: Seconds since the epoch; None while it is open.
-    """
-
-    trial: Trial
-    state: State
-    reason: str
-    attempts: int
-    crashes: int
-    started: float | None
-    ended: float | None
-
-    @property
-    def open(self) -> bool:
-        """Whether it still has to be run to its end."""
-        return self.state in (State.waiting, State.running)
-
-    @property
-    def search(self) -> bool:
-        """Whether the search proposed it (not attached, not a confirmation)."""
-        return self.trial.kind in (Kind.initial, Kind.proposed)
-
-    @property
-    def seconds(self) -> float | None:
-        """How long its last attempt took."""
-        return None if self.started is None or self.ended is None else self.ended - self.started
+from mixopt.study.storage.upgrade import ready
 
 
 class Storage:
@@ -77,20 +39,39 @@ class Storage:
 
     Args:
         storage: URL, path to a SQLite file, or None for memory.
+        create: Whether a file or tables that are not there are made.
+        read_only: Whether nothing is written, not even a file beside the database.
+
+    Attributes:
+        url: The database, as text that may be shown: without a password.
+        address: The database with its password, to open it again; shown without it too.
 
     Raises:
-        StudyError: If it cannot be opened (see ``open_engine``).
+        StudyError: If it cannot be opened, is not a database of mixopt, or is from a newer
+            version.
     """
 
-    def __init__(self, storage: str | Path | None) -> None:
-        self.url = storage_url(storage)
-        self._engine = open_engine(self.url)
+    def __init__(
+        self,
+        storage: str | Path | URL | None,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+    ) -> None:
+        self.address = storage_url(storage)
+        self.url = masked(self.address)
+        with translated(self.address):
+            engine = make_engine(self.address, create=create, read_only=read_only)
+            self._engine = ready(engine, self.address, create=create, read_only=read_only)
         self._reader = self._engine.execution_options(reading=True)
+
+    def __repr__(self) -> str:
+        return f"Storage({self.url!r})"
 
     @property
     def in_memory(self) -> bool:
         """Whether it ends with this process."""
-        return self.url == "sqlite://" or self.url.startswith("sqlite:///:memory:")
+        return in_memory(self.address)
 
     def close(self) -> None:
         """Give back every connection."""
@@ -98,13 +79,18 @@ class Storage:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with translated(self.url), self._engine.begin() as connection:
+        with translated(self.address), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with translated(self.url), self._reader.begin() as connection:
+        with translated(self.address), self._reader.begin() as connection:
             yield connection
+
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that every stored time is read from."""
+        with self._read() as c:
+            return clock.now(c)
 
     # Studies
 
@@ -137,130 +123,158 @@ class Storage:
 
     def create_study(self, name: str, config: str, digest: str, settings: str) -> int:
         """Add a study unless another process just did; returns its id."""
+        row = self.study(name)
+        if row is not None:
+            return int(row.id)
+        new = {"name": name, "config": config, "config_hash": digest, "settings": settings}
         with self._write() as c:
-            found = c.execute(select(studies.c.id).where(studies.c.name == name)).scalar()
-            if found is not None:
-                return int(found)
-            row = insert(studies).values(
-                name=name, config=config, config_hash=digest, settings=settings, created=time.time()
-            )
-            return int(c.execute(row.returning(studies.c.id)).scalar_one())
+            # Of two that insert at once the second waits for the first, and then finds its row.
+            with suppress(IntegrityError), c.begin_nested():
+                c.execute(insert(studies).values(**new, created=clock.now(c)))
+            return int(c.execute(select(studies.c.id).where(studies.c.name == name)).scalar_one())
 
     def update_settings(self, study: int, settings: str) -> None:
         """Keep settings that may change between runs (the budget, say)."""
         with self._write() as c:
             c.execute(update(studies).where(studies.c.id == study).values(settings=settings))
 
-    # Ownership
+    @contextmanager
+    def propose_lock(self, study: int, *, worker: str, seconds: float) -> Iterator[bool]:
+        """Let one process at a time compute the next round.
 
-    def claim(self, study: int) -> str:
-        """Become the one process that runs a study's trials; returns its token.
+        Args:
+            study: Its number.
+            worker: From ``this_worker``.
+            seconds: After which another process may propose, should this one hang.
+
+        Yields:
+            Whether it is this one; False while another process proposes.
+        """
+        with self._write() as c:
+            token = leases.take_proposing(c, study, worker, seconds)
+        try:
+            yield token is not None
+        finally:
+            if token is not None:
+                with self._write() as c:
+                    leases.give_proposing_back(c, study, token)
+
+    # Leases
+
+    def lease(
+        self,
+        study: int,
+        *,
+        worker: str,
+        seconds: float,
+        n: int | None = None,
+        trials: Sequence[str] | None = None,
+        search_only: bool = True,
+    ) -> list[tuple[TrialRecord, Lease]]:
+        """Start trials that nobody runs: waiting ones, and those whose lease is over.
+
+        A lease is over when its time is, or when its process on this host has ended. What an
+        earlier attempt has left is dropped; weights and seed are the same.
+
+        Args:
+            study: Its number.
+            worker: From ``this_worker``.
+            seconds: How long the lease lasts unless ``heartbeat`` prolongs it.
+            n: At most so many; None for all.
+            trials: Ids to choose from; those that are run or over are left out. None for all.
+            search_only: Whether only the search's trials are meant where ``trials`` is None.
+
+        Returns:
+            The trials, now running, with their leases, in the order of their proposal. No other
+            process gets any of them before its lease is over.
 
         Raises:
-            StudyError: If a live process on this machine holds it.
+            StudyError: If one of the ids is unknown.
         """
-        token = uuid.uuid4().hex
         with self._write() as c:
-            row = c.execute(select(studies).where(studies.c.id == study)).one()
-            if row.owner is not None and row.owner_host == socket.gethostname():
-                if _alive(row.owner_pid, row.owner_born) and row.owner_pid != os.getpid():
-                    raise StudyError(
-                        f"the study {row.name!r} is being run by process {row.owner_pid} on this "
-                        "machine",
-                        "wait for it, or end it first: the same command then goes on",
-                    )
-            mine = {
-                "owner": token,
-                "owner_host": socket.gethostname(),
-                "owner_pid": os.getpid(),
-                "owner_born": _born(os.getpid()),
-            }
-            c.execute(update(studies).where(studies.c.id == study).values(**mine))
-        return token
-
-    def release(self, study: int, token: str) -> None:
-        """Let another process run the study; nothing happens if one already does."""
-        with self._write() as c:
-            c.execute(
-                update(studies)
-                .where(studies.c.id == study, studies.c.owner == token)
-                .values(owner=None, owner_host=None, owner_pid=None, owner_born=None)
+            return leases.take(
+                c,
+                study,
+                worker=worker,
+                seconds=seconds,
+                n=n,
+                only=trials,
+                search_only=search_only,
             )
+
+    def heartbeat(self, lease: Lease, seconds: float) -> Lease:
+        """The lease, prolonged to so many seconds from now.
+
+        Raises:
+            StudyError: If it was lost; naming who holds the trial now.
+        """
+        with self._write() as c:
+            return leases.prolong(c, lease, seconds)
+
+    def give_back(self, lease: Lease) -> bool:
+        """Let a trial wait again; False, with nothing written, if the lease was lost."""
+        with self._write() as c:
+            return leases.give_back(c, lease)
 
     # Trials
 
-    def add_trials(self, study: int, new: Sequence[Trial], state: State = State.waiting) -> bool:
-        """Add trials, all or none.
+    def add_trials(self, study: int, new: Sequence[Trial]) -> bool:
+        """Add waiting trials, all or none.
 
         Returns:
             False, with nothing written, if one of the ids is already there.
         """
         with self._write() as c:
+            lock_study(c, study)
             ids = [t.id for t in new]
             known = select(trials.c.id).where(trials.c.study_id == study, trials.c.id.in_(ids))
             if c.execute(known).first() is not None:
                 return False
-            last = c.execute(
-                select(func.max(trials.c.position)).where(trials.c.study_id == study)
-            ).scalar()
-            first = 0 if last is None else last + 1
-            rows = [_trial_row(study, first + i, t, state) for i, t in enumerate(new)]
-            if rows:
-                c.execute(insert(trials), rows)
+            insert_trials(c, study, new, State.waiting)
         return True
 
     def attach(self, study: int, trial: Trial, values: Sequence[Observation]) -> bool:
-        """Add a finished trial with its observations; False if its id is already there."""
+        """Add a finished trial with its observations.
+
+        Returns:
+            False, with nothing written, if the same run is already there.
+
+        Raises:
+            StudyError: If the id belongs to another run, or to the same with other results.
+        """
         with self._write() as c:
-            mine = (trials.c.study_id == study, trials.c.id == trial.id)
-            if c.execute(select(trials.c.id).where(*mine)).first() is not None:
+            lock_study(c, study)
+            row = c.execute(select(trials).where(is_trial(study, trial.id))).one_or_none()
+            if row is not None:
+                measurements.require_same_run(c, row, trial, values)
                 return False
-            last = c.execute(
-                select(func.max(trials.c.position)).where(trials.c.study_id == study)
-            ).scalar()
-            position = 0 if last is None else last + 1
-            c.execute(insert(trials), [_trial_row(study, position, trial, State.finished)])
-            _insert_observations(c, study, values)
+            insert_trials(c, study, [trial], State.finished)
+            measurements.insert_observations(c, study, values)
         return True
+
+    def attach_next(self, study: int, trial: Trial, values: Sequence[Observation]) -> str:
+        """Add a finished trial under the next free id, ``a0000`` first; returns the id."""
+        with self._write() as c:
+            lock_study(c, study)
+            ids = c.execute(select(trials.c.id).where(trials.c.study_id == study)).scalars()
+            taken = [int(i[1:]) for i in ids if re.fullmatch(r"a\d{4,}", i)]
+            name = f"a{max(taken, default=-1) + 1:04d}"
+            insert_trials(c, study, [trial.model_copy(update={"id": name})], State.finished)
+            own = [v.model_copy(update={"trial": name}) for v in values]
+            measurements.insert_observations(c, study, own)
+        return name
 
     def trials(self, study: int) -> list[TrialRecord]:
         """Every trial in the order in which they were proposed."""
         query = select(trials).where(trials.c.study_id == study).order_by(trials.c.position)
         with self._read() as c:
-            return [_record(row) for row in c.execute(query)]
+            return [record_of(row) for row in c.execute(query)]
 
     def trial(self, study: int, trial: str) -> TrialRecord | None:
         """One trial; None if the study has none of that id."""
-        query = select(trials).where(trials.c.study_id == study, trials.c.id == trial)
         with self._read() as c:
-            row = c.execute(query).one_or_none()
-        return None if row is None else _record(row)
-
-    def start(self, study: int, trial: str, owner: str | None) -> bool:
-        """Begin an attempt: what an earlier, unfinished one left is dropped.
-
-        Returns:
-            False, with nothing changed, if the trial is not open any more.
-
-        Raises:
-            StudyError: If the study is run by somebody else now.
-        """
-        with self._write() as c:
-            holder = c.execute(select(studies.c.owner).where(studies.c.id == study)).scalar()
-            if owner is not None and holder != owner:
-                raise _taken(trial)
-            row = self._row(c, study, trial)
-            if row.state in (State.finished, State.failed):
-                return False
-            c.execute(delete(observations).where(_of(observations, study, trial)))
-            changed = {
-                "state": State.running,
-                "attempts": row.attempts + 1,
-                "owner": owner,
-                "started": time.time(),
-            }
-            c.execute(update(trials).where(_is(study, trial)).values(**changed))
-        return True
+            row = c.execute(select(trials).where(is_trial(study, trial))).one_or_none()
+        return None if row is None else record_of(row)
 
     def record(
         self,
@@ -268,87 +282,121 @@ class Storage:
         trial: str,
         values: Sequence[Observation],
         *,
-        owner: str | None = None,
-        finish: bool = False,
+        lease: Lease | str | None,
+        end: State | None = None,
     ) -> None:
         """Store observations of one trial, and its end, in one transaction.
 
-        Raises:
-            StudyError: If the trial is unknown, failed, or owned by another run, or if a value
-                conflicts with the one stored.
-        """
-        with self._write() as c:
-            row = self._row(c, study, trial)
-            _fence(row, owner)
-            if row.state == State.failed:
-                raise StudyError(
-                    f"trial {trial!r} is stored as failed ({row.reason}) and takes no values",
-                    "call requeue first if it is to be run again",
-                )
-            new = _unstored(c, study, trial, values, row.state == State.finished)
-            _insert_observations(c, study, new)
-            if finish and row.state != State.finished:
-                end = {"state": State.finished, "ended": time.time(), "reason": ""}
-                c.execute(update(trials).where(_is(study, trial)).values(**end))
-
-    def fail(self, study: int, trial: str, reason: str, owner: str | None = None) -> None:
-        """Store that a trial failed, and why; a finished trial stays finished.
+        Args:
+            study: Its number.
+            trial: Its id.
+            values: What is stored already may be among them, if it is the same.
+            lease: Of the trial, or its token; None where no other process runs the trial.
+            end: ``finished`` or ``ended_early``; None for a trial that goes on.
 
         Raises:
-            StudyError: If the trial is unknown, finished or owned by another run.
+            StudyError: If the trial is unknown or failed, the lease was lost or is missing, or a
+                value or the end is not what is stored.
         """
         with self._write() as c:
-            row = self._row(c, study, trial)
-            _fence(row, owner)
-            if row.state == State.finished:
+            measurements.tell(c, lock_trial(c, study, trial), values, lease, end)
+
+    def fail(self, study: int, trial: str, reason: str, *, lease: Lease | str | None) -> None:
+        """Store that a trial failed, and why; a trial that failed keeps its first reason.
+
+        Raises:
+            StudyError: If the trial is unknown or has results, or the lease was lost or is
+                missing.
+        """
+        with self._write() as c:
+            row = lock_trial(c, study, trial)
+            if row.state in ENDED:
                 raise StudyError(
-                    f"trial {trial!r} is finished and cannot fail any more",
+                    f"trial {trial!r} is {row.state} and cannot fail any more",
                     "results are kept as they were told",
                 )
-            end = {"state": State.failed, "ended": time.time(), "reason": reason}
-            c.execute(update(trials).where(_is(study, trial)).values(**end))
-
-    def requeue(self, study: int, trial: str, *, crashed: bool = False) -> None:
-        """Let a trial wait again, with the same weights and seed."""
-        with self._write() as c:
-            row = self._row(c, study, trial)
-            if row.state == State.finished:
+            if row.state == State.failed.value:
                 return
-            again = {
-                "state": State.waiting,
-                "reason": "",
-                "crashes": row.crashes + 1 if crashed else 0,
-                "ended": None,
+            leases.fence(c, row, lease)
+            end = {
+                "state": State.failed.value,
+                "ended": clock.now(c),
+                "reason": _storable(reason),
+                "token": None,
+                "expires": None,
             }
-            c.execute(update(trials).where(_is(study, trial)).values(**again))
+            c.execute(update(trials).where(is_trial(study, trial)).values(end))
+
+    def requeue(
+        self,
+        study: int,
+        trial: str,
+        *,
+        crashed: bool = False,
+        lease: Lease | str | None = None,
+    ) -> None:
+        """Let a trial wait again, with the same weights and seed; one with results is left alone.
+
+        Args:
+            study: Its number.
+            trial: Its id.
+            crashed: Whether its worker died, which is counted; else the count begins anew.
+            lease: Of a running trial; None where no other process runs it.
+
+        Raises:
+            StudyError: If the trial is unknown, or the lease was lost or is missing.
+        """
+        with self._write() as c:
+            row = lock_trial(c, study, trial)
+            if row.state in ENDED:
+                return
+            leases.fence(c, row, lease)
+            again = {**leases.RETURNED, "crashes": row.crashes + 1 if crashed else 0}
+            c.execute(update(trials).where(is_trial(study, trial)).values(again))
+
+    # Measurements
 
     def observations(self, study: int, trial: str | None = None) -> list[Observation]:
         """Every observation, in the order of trials, tokens and metrics."""
-        query = (
-            select(observations)
-            .join(
-                trials,
-                (trials.c.study_id == observations.c.study_id)
-                & (trials.c.id == observations.c.trial),
-            )
-            .where(observations.c.study_id == study)
-            .order_by(trials.c.position, observations.c.tokens, observations.c.metric)
-        )
-        if trial is not None:
-            query = query.where(observations.c.trial == trial)
         with self._read() as c:
-            return [_observation(row) for row in c.execute(query)]
+            return measurements.all_observations(c, study, trial)
+
+    def last_values(self, study: int) -> dict[tuple[str, Split], dict[str, float]]:
+        """Per trial id and split, each metric after the most tokens; failed trials included."""
+        with self._read() as c:
+            return measurements.last_values(c, study)
 
     # Events
 
-    def add_event(self, study: int, kind: str, payload: Mapping[str, Any]) -> None:
-        """Append to the study's log."""
+    def add_event(
+        self, study: int, kind: str, payload: Mapping[str, Any], *, once: str | None = None
+    ) -> bool:
+        """Append to the study's log.
+
+        Args:
+            study: Its number.
+            kind: What happened.
+            payload: Facts that JSON can hold.
+            once: A name that no other event of the study has; None for events that may repeat.
+
+        Returns:
+            False, with nothing written, if an event of that name is there.
+        """
         with self._write() as c:
-            c.execute(
-                insert(events).values(
-                    study_id=study, time=time.time(), kind=kind, payload=json.dumps(payload)
-                )
-            )
+            if once is not None:
+                lock_study(c, study)
+                same = select(events.c.id).where(events.c.study_id == study, events.c.once == once)
+                if c.execute(same).first() is not None:
+                    return False
+            row = {
+                "study_id": study,
+                "time": clock.now(c),
+                "kind": kind,
+                "payload": json.dumps(payload),
+                "once": once,
+            }
+            c.execute(insert(events).values(row))
+        return True
 
     def events(self, study: int, kind: str | None = None) -> list[dict[str, Any]]:
         """The study's log, oldest first: ``time``, ``kind`` and what was stored with it."""
@@ -361,118 +409,7 @@ class Storage:
                 for row in c.execute(query)
             ]
 
-    @staticmethod
-    def _row(c: Connection, study: int, trial: str) -> Row[Any]:
-        row = c.execute(select(trials).where(_is(study, trial))).one_or_none()
-        if row is None:
-            raise unknown_trial(trial)
-        return row
 
-
-def unknown_trial(trial: str) -> StudyError:
-    """The error for an id that the study has not."""
-    return StudyError(
-        f"the study has no trial {trial!r}", "ids are those of the trials that ask returned"
-    )
-
-
-def _is(study: int, trial: str) -> Any:
-    return (trials.c.study_id == study) & (trials.c.id == trial)
-
-
-def _of(table: Any, study: int, trial: str) -> Any:
-    return (table.c.study_id == study) & (table.c.trial == trial)
-
-
-def _taken(trial: str) -> StudyError:
-    return StudyError(
-        f"trial {trial!r} belongs to another run of the study now",
-        "this process is left over from a run that was killed; its results are not used",
-    )
-
-
-def _fence(row: Row[Any], owner: str | None) -> None:
-    if owner is not None and row.owner != owner:
-        raise _taken(row.id)
-
-
-def _trial_row(study: int, position: int, trial: Trial, state: State) -> dict[str, Any]:
-    return {
-        "study_id": study,
-        "id": trial.id,
-        "position": position,
-        "round": trial.round,
-        "kind": trial.kind,
-        "spec": trial.model_dump_json(),
-        "state": state,
-    }
-
-
-def _record(row: Row[Any]) -> TrialRecord:
-    return TrialRecord(
-        trial=Trial.model_validate_json(row.spec),
-        state=State(row.state),
-        reason=row.reason,
-        attempts=row.attempts,
-        crashes=row.crashes,
-        started=row.started,
-        ended=row.ended,
-    )
-
-
-def _observation(row: Row[Any]) -> Observation:
-    return Observation(
-        trial=row.trial,
-        tokens=row.tokens,
-        metric=row.metric,
-        value=row.value,
-        split=Split(row.split),
-    )
-
-
-def _insert_observations(c: Connection, study: int, values: Sequence[Observation]) -> None:
-    rows = [{"study_id": study, **v.model_dump(mode="json")} for v in values]
-    if rows:
-        c.execute(insert(observations), rows)
-
-
-def _unstored(
-    c: Connection, study: int, trial: str, values: Sequence[Observation], closed: bool
-) -> list[Observation]:
-    """The values not stored yet; those that are must be the same."""
-    rows = c.execute(select(observations).where(_of(observations, study, trial)))
-    stored = {(row.tokens, row.metric, row.split): row.value for row in rows}
-    new = []
-    for v in values:
-        known = stored.get((v.tokens, v.metric, v.split))
-        if known is None and not closed:
-            new.append(v)
-        elif known is None or known != v.value:
-            was = "it is finished without it" if known is None else f"stored is {known!r}"
-            raise StudyError(
-                f"trial {trial!r} was told {v.metric} = {v.value!r} at {v.tokens:,} tokens, but "
-                f"{was}",
-                "results are never overwritten; attach a repeated run as a trial of its own",
-            )
-    return new
-
-
-def _born(pid: int) -> float | None:
-    """When a process started, in clock ticks; None for one that is dead or cannot be seen."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        fields = stat.rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else float(fields[19])
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-def _alive(pid: int, born: float | None) -> bool:
-    """Whether the very process that claimed a study still runs (ids are used again)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _born(pid) == born
+def _storable(text: str) -> str:
+    """Text from outside, without what a database refuses: zero bytes and halves of characters."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -1,7 +1,4 @@
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -9,7 +6,6 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from mixopt.errors import StudyError
-from mixopt.space import Observation
 from mixopt.study import Storage
 from mixopt.study.storage.schema import SCHEMA_VERSION, metadata
 
@@ -79,66 +75,3 @@ def test_a_round_is_stored_once_however_many_processes_propose_it(make, tmp_path
         thread.join()
     assert sorted(added) == [False] * 5 + [True]
     assert [r.trial for r in make().records()] == trials
-
-
-def test_the_workers_of_a_killed_run_are_fenced_off(make):
-    study = make()
-    first, second = study.ask()[:2]
-    old = study.store.claim(study.id)
-    assert study.store.start(study.id, first.id, old)
-    new = study.store.claim(study.id)
-    with pytest.raises(StudyError, match="belongs to another run"):
-        study.store.start(study.id, second.id, old)
-    assert study.store.start(study.id, first.id, new)
-    for late in (
-        lambda: study.record(first.id, [], owner=old),
-        lambda: study.fail(first.id, "late", owner=old),
-    ):
-        with pytest.raises(StudyError, match="belongs to another run"):
-            late()
-
-
-def test_starting_again_drops_what_an_unfinished_attempt_left(make):
-    study = make()
-    trial = study.ask()[0]
-    study.store.start(study.id, trial.id, None)
-    rung = [Observation(trial=trial.id, tokens=10, metric="loss", value=4.0)]
-    study.record(trial.id, rung)
-    assert study.store.start(study.id, trial.id, None)
-    assert study.store.observations(study.id) == []
-    study.record(trial.id, [rung[0].model_copy(update={"value": 4.5})])
-    assert study.record_of(trial.id).attempts == 2
-
-
-def test_a_finished_trial_is_never_started_again(make):
-    study = make()
-    trial = study.ask()[0]
-    study.tell(trial.id, {"loss": 2.0})
-    assert not study.store.start(study.id, trial.id, None)
-    assert study.final_values() == {trial.id: {"loss": 2.0}}
-
-
-def test_a_study_that_a_live_process_runs_is_refused(make):
-    study = make()
-    script = (
-        "import sys; from mixopt.study import Study; s = Study.open(sys.argv[1]);"
-        "s.store.claim(s.id); print('ready', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(study.store.url)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert holder.stdout.readline() == "ready\n"
-    with pytest.raises(StudyError, match=f"is being run by process {holder.pid}"):
-        study.store.claim(study.id)
-    holder.kill()
-    # Dead but not yet reaped: it holds nothing any more.
-    holder.stdout.read()
-    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
-    assert study.store.claim(study.id)
-    holder.wait()
-    holder.stdin.close()
-    holder.stdout.close()

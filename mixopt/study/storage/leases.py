@@ -1,0 +1,203 @@
+"""Leases: which worker runs a trial, until when, and whose writes count.
+
+A lease is a token in the trial's row. Whoever takes the trial next writes another token there, so
+a worker that was given up for dead cannot write any more, however late it comes back.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, or_, select, update
+
+from mixopt.errors import StudyError
+from mixopt.space import Kind
+from mixopt.study.storage import clock
+from mixopt.study.storage.rows import (
+    State,
+    TrialRecord,
+    is_trial,
+    lock_study,
+    lock_trial,
+    record_of,
+    unknown_trial,
+)
+from mixopt.study.storage.schema import observation_table as observations
+from mixopt.study.storage.schema import study_table as studies
+from mixopt.study.storage.schema import trial_table as trials
+from mixopt.study.storage.workers import is_dead, shown, this_host, this_worker
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right of one worker to run one trial for a time.
+
+    Attributes:
+        study: The study's number in the storage.
+        trial: The trial's id.
+        token: A name of this lease that no other has.
+        worker: The process that holds it, as ``host:pid:born``.
+        expires: Its end, in seconds since the epoch by the storage's clock.
+    """
+
+    study: int
+    trial: str
+    token: str
+    worker: str
+    expires: float
+
+
+def take(
+    c: Connection,
+    study: int,
+    *,
+    worker: str,
+    seconds: float,
+    n: int | None,
+    only: Sequence[str] | None,
+    search_only: bool,
+) -> list[tuple[TrialRecord, Lease]]:
+    """Start trials that nobody runs; see ``Storage.lease``."""
+    lock_study(c, study)
+    at = clock.now(c)
+    free = _free(c, study, at, only, search_only)[:n]
+    leases = {i: Lease(study, i, uuid.uuid4().hex, worker, at + seconds) for i in free}
+    for trial, lease in leases.items():
+        started = {
+            "state": State.running.value,
+            "attempts": trials.c.attempts + 1,
+            "reason": "",
+            "started": at,
+            "ended": None,
+            "token": lease.token,
+            "worker": worker,
+            "expires": lease.expires,
+        }
+        c.execute(update(trials).where(is_trial(study, trial)).values(started))
+    mine = (trials.c.study_id == study) & trials.c.id.in_(free)
+    # What an earlier attempt left is not of the run that starts now.
+    c.execute(
+        delete(observations).where(observations.c.study_id == study, observations.c.trial.in_(free))
+    )
+    rows = c.execute(select(trials).where(mine).order_by(trials.c.position))
+    return [(record_of(row), leases[row.id]) for row in rows]
+
+
+def _free(
+    c: Connection, study: int, at: float, only: Collection[str] | None, search_only: bool
+) -> list[str]:
+    """Ids of open trials that no living worker holds, locked, in the order of their proposal."""
+    may_be_free = or_(
+        trials.c.state == State.waiting.value,
+        trials.c.expires <= at,
+        trials.c.worker.startswith(f"{this_host()}:", autoescape=True),
+    )
+    query = select(trials.c.id, trials.c.state, trials.c.worker, trials.c.expires).where(
+        trials.c.study_id == study,
+        trials.c.state.in_([State.waiting.value, State.running.value]),
+        may_be_free,
+    )
+    if only is not None:
+        _require_known(c, study, only)
+        query = query.where(trials.c.id.in_(only))
+    elif search_only:
+        query = query.where(trials.c.kind.in_([Kind.initial.value, Kind.proposed.value]))
+    rows = c.execute(query.order_by(trials.c.position).with_for_update()).all()
+    return [row.id for row in rows if row.state == State.waiting.value or not _living(row, at)]
+
+
+def _require_known(c: Connection, study: int, wanted: Collection[str]) -> None:
+    query = select(trials.c.id).where(trials.c.study_id == study, trials.c.id.in_(wanted))
+    known = set(c.execute(query).scalars())
+    for trial in wanted:
+        if trial not in known:
+            raise unknown_trial(trial)
+
+
+def _living(row: Any, at: float) -> bool:
+    """Whether a lease holds: it has not ended, nor has its process on this host."""
+    return row.token is not None and row.expires > at and not is_dead(row.worker)
+
+
+def fence(c: Connection, row: Row[Any], lease: Lease | str | None) -> None:
+    """Refuse a write to an open trial by anybody but the one who runs it.
+
+    Args:
+        c: In the transaction of the write.
+        row: The trial's row, locked.
+        lease: The writer's lease or its token; None for a writer without one, whose trial must
+            not be run by another process.
+
+    Raises:
+        StudyError: Naming the trial and who holds it.
+    """
+    token = lease.token if isinstance(lease, Lease) else lease
+    if token is not None and row.token != token:
+        raise _stale(row)
+    if token is None and row.state == State.running.value and row.worker != this_worker():
+        if _living(row, clock.now(c)):
+            raise StudyError(
+                f"trial {row.id!r} is being run by {shown(row.worker)}, and this process holds no "
+                "lease of it",
+                "wait for its results, or until its lease expires; then ask again",
+            )
+
+
+def _stale(row: Row[Any]) -> StudyError:
+    now = f"{shown(row.worker)} holds it now" if row.token else f"it is {row.state} now"
+    return StudyError(
+        f"the lease of trial {row.id!r} is not valid any more: {now}",
+        "drop this attempt, its results are not used, and ask for another trial",
+    )
+
+
+def prolong(c: Connection, lease: Lease, seconds: float) -> Lease:
+    """Let a lease end so many seconds from now.
+
+    Raises:
+        StudyError: If it was lost.
+    """
+    row = lock_trial(c, lease.study, lease.trial)
+    fence(c, row, lease)
+    longer = replace(lease, expires=clock.now(c) + seconds)
+    c.execute(
+        update(trials).where(is_trial(lease.study, lease.trial)).values(expires=longer.expires)
+    )
+    return longer
+
+
+def give_back(c: Connection, lease: Lease) -> bool:
+    """Let the trial wait again; False, with nothing written, if the lease was lost."""
+    mine = is_trial(lease.study, lease.trial) & (trials.c.token == lease.token)
+    return c.execute(update(trials).where(mine).values(RETURNED)).rowcount > 0
+
+
+# What the end of a lease leaves in the row of a trial that waits again.
+RETURNED = {
+    "state": State.waiting.value,
+    "reason": "",
+    "ended": None,
+    "token": None,
+    "worker": None,
+    "expires": None,
+}
+
+
+def take_proposing(c: Connection, study: int, worker: str, seconds: float) -> str | None:
+    """A token for proposing the next round; None while another process does."""
+    row, at = lock_study(c, study), clock.now(c)
+    if _living(row, at):
+        return None
+    token = uuid.uuid4().hex
+    held = {"token": token, "worker": worker, "expires": at + seconds}
+    c.execute(update(studies).where(studies.c.id == study).values(held))
+    return token
+
+
+def give_proposing_back(c: Connection, study: int, token: str) -> None:
+    """Let another process propose; nothing happens if one already does."""
+    mine = (studies.c.id == study) & (studies.c.token == token)
+    c.execute(update(studies).where(mine).values(token=None, worker=None, expires=None))

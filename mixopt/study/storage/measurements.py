@@ -1,0 +1,138 @@
+"""What was measured on trials: stored once, never changed, read at the last rung."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+
+from mixopt.errors import StudyError
+from mixopt.space import Observation, Split, Trial
+from mixopt.study.storage import clock
+from mixopt.study.storage.leases import Lease, fence
+from mixopt.study.storage.rows import ENDED, State, is_trial, observation_of, of_trial
+from mixopt.study.storage.schema import observation_table as observations
+from mixopt.study.storage.schema import trial_table as trials
+
+
+def tell(
+    c: Connection,
+    row: Row[Any],
+    values: Sequence[Observation],
+    lease: Lease | str | None,
+    end: State | None,
+) -> None:
+    """Store rungs of a trial, and its end; see ``Storage.record``. Its row must be locked."""
+    if row.state == State.failed.value:
+        raise StudyError(
+            f"trial {row.id!r} is stored as failed ({row.reason}) and takes no values",
+            "call requeue first if it is to be run again",
+        )
+    ended = row.state in ENDED
+    if not ended:
+        fence(c, row, lease)
+    elif end is not None and end != row.state:
+        raise StudyError(
+            f"trial {row.id!r} was told as {end}, but it is stored as {row.state}",
+            "results are never overwritten; attach a repeated run as a trial of its own",
+        )
+    insert_observations(c, row.study_id, _unstored(c, row, values, ended))
+    if end is not None and not ended:
+        done = {
+            "state": end.value,
+            "ended": clock.now(c),
+            "reason": "",
+            "token": None,
+            "expires": None,
+        }
+        c.execute(update(trials).where(is_trial(row.study_id, row.id)).values(done))
+
+
+def _unstored(
+    c: Connection, row: Row[Any], values: Sequence[Observation], ended: bool
+) -> list[Observation]:
+    """The values not stored yet; those that are must be the same to the last bit."""
+    found = c.execute(select(observations).where(of_trial(row.study_id, row.id)))
+    stored = {(o.tokens, o.metric, o.split): o.value for o in found}
+    new = []
+    for v in values:
+        place = (v.tokens, v.metric, v.split.value)
+        known = stored.get(place)
+        if known is None and not ended:
+            stored[place] = v.value
+            new.append(v)
+        elif known != v.value:
+            was = f"it is {row.state} without it" if known is None else f"stored is {known!r}"
+            raise StudyError(
+                f"trial {row.id!r} was told {v.metric} = {v.value!r} at {v.tokens:,} tokens, but "
+                f"{was}",
+                "results are never overwritten; attach a repeated run as a trial of its own",
+            )
+    return new
+
+
+def require_same_run(
+    c: Connection, row: Row[Any], trial: Trial, values: Sequence[Observation]
+) -> None:
+    """Refuse a run whose id another run has.
+
+    Raises:
+        StudyError: Naming what differs, stored and given.
+    """
+    stored = Trial.model_validate_json(row.spec)
+    for field in Trial.model_fields:
+        was, given = getattr(stored, field), getattr(trial, field)
+        if was != given:
+            raise StudyError(
+                f"the id {trial.id!r} belongs to another run: its {field} is {was}, not {given}",
+                "leave the id out to attach the run under the next free one",
+            )
+    _unstored(c, row, values, ended=True)
+
+
+def insert_observations(c: Connection, study: int, values: Sequence[Observation]) -> None:
+    """Add observations that are not stored yet."""
+    rows = [{"study_id": study, **v.model_dump(mode="json")} for v in values]
+    if rows:
+        c.execute(insert(observations), rows)
+
+
+def all_observations(c: Connection, study: int, trial: str | None) -> list[Observation]:
+    """Observations in the order of trials, tokens and metrics."""
+    query = (
+        select(observations)
+        .join(trials)
+        .where(observations.c.study_id == study)
+        .order_by(trials.c.position, observations.c.tokens, observations.c.metric)
+    )
+    if trial is not None:
+        query = query.where(observations.c.trial == trial)
+    return [observation_of(row) for row in c.execute(query)]
+
+
+def last_values(c: Connection, study: int) -> dict[tuple[str, Split], dict[str, float]]:
+    """Per trial and split, each metric after the most tokens."""
+    found: dict[tuple[str, Split], dict[str, float]] = {}
+    for row in c.execute(_last_rungs(study)):
+        found.setdefault((row.trial, Split(row.split)), {})[row.metric] = row.value
+    return found
+
+
+def _last_rungs(study: int) -> Select[Any]:
+    o = observations.c
+    newest = func.row_number().over(
+        partition_by=(o.trial, o.split, o.metric), order_by=o.tokens.desc()
+    )
+    ranked = (
+        select(o.trial, o.split, o.metric, o.value, newest.label("rank"))
+        .where(o.study_id == study)
+        .subquery()
+    )
+    r = ranked.c
+    return (
+        select(r.trial, r.split, r.metric, r.value)
+        .join(trials, (trials.c.study_id == study) & (trials.c.id == r.trial))
+        .where(r.rank == 1)
+        .order_by(trials.c.position, r.split, r.metric)
+    )

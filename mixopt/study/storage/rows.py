@@ -1,0 +1,164 @@
+"""A study's trials and observations as rows, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select
+
+from mixopt.errors import StudyError
+from mixopt.space import Kind, Observation, Split, Trial
+from mixopt.study.storage.schema import observation_table as observations
+from mixopt.study.storage.schema import study_table as studies
+from mixopt.study.storage.schema import trial_table as trials
+
+
+class State(StrEnum):
+    """Where a trial stands.
+
+    Attributes:
+        waiting: It was proposed, and nobody runs it.
+        running: A worker runs it under a lease.
+        finished: It was trained on all its tokens.
+        ended_early: It was stopped before its last token; its rungs are kept.
+        failed: It has no result, for a reason that is kept.
+    """
+
+    waiting = "waiting"
+    running = "running"
+    finished = "finished"
+    ended_early = "ended_early"
+    failed = "failed"
+
+
+# States of trials that have results and take no others.
+ENDED = (State.finished, State.ended_early)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as stored.
+
+    Attributes:
+        trial: The run that was proposed.
+        state: Where it stands.
+        reason: Why it failed; empty otherwise.
+        attempts: The number of times that it was started.
+        crashes: The number of times that its worker died.
+        started: Seconds since the epoch; None before its first start.
+        ended: Seconds since the epoch; None while it is open.
+        worker: The process that runs it, or last ran it, as ``host:pid:born``.
+        expires: The end of its lease in seconds since the epoch; None unless it runs.
+    """
+
+    trial: Trial
+    state: State
+    reason: str
+    attempts: int
+    crashes: int
+    started: float | None
+    ended: float | None
+    worker: str | None = None
+    expires: float | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it still has to be run to its end."""
+        return self.state in (State.waiting, State.running)
+
+    @property
+    def search(self) -> bool:
+        """Whether the search proposed it (not attached, not a confirmation)."""
+        return self.trial.kind in (Kind.initial, Kind.proposed)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its last attempt took."""
+        return None if self.started is None or self.ended is None else self.ended - self.started
+
+
+def is_trial(study: int, trial: str) -> ColumnElement[bool]:
+    """The row of a trial."""
+    return (trials.c.study_id == study) & (trials.c.id == trial)
+
+
+def of_trial(study: int, trial: str) -> ColumnElement[bool]:
+    """The observations of a trial."""
+    return (observations.c.study_id == study) & (observations.c.trial == trial)
+
+
+def lock_study(c: Connection, study: int) -> Row[Any]:
+    """The row of a study, locked until the transaction ends.
+
+    SQLite locks the whole file instead; both let one transaction at a time decide what is new.
+    """
+    return c.execute(select(studies).where(studies.c.id == study).with_for_update()).one()
+
+
+def lock_trial(c: Connection, study: int, trial: str) -> Row[Any]:
+    """The row of a trial, locked until the transaction ends.
+
+    Raises:
+        StudyError: If there is none.
+    """
+    row = c.execute(select(trials).where(is_trial(study, trial)).with_for_update()).one_or_none()
+    if row is None:
+        raise unknown_trial(trial)
+    return row
+
+
+def unknown_trial(trial: str) -> StudyError:
+    """The error for an id that the study has not."""
+    return StudyError(
+        f"the study has no trial {trial!r}", "ids are those of the trials that ask returned"
+    )
+
+
+def insert_trials(c: Connection, study: int, new: Sequence[Trial], state: State) -> None:
+    """Add trials after those that are there; the study must be locked."""
+    last = c.execute(select(func.max(trials.c.position)).where(trials.c.study_id == study)).scalar()
+    first = 0 if last is None else last + 1
+    rows = [_trial_row(study, first + i, t, state) for i, t in enumerate(new)]
+    if rows:
+        c.execute(insert(trials), rows)
+
+
+def _trial_row(study: int, position: int, trial: Trial, state: State) -> dict[str, Any]:
+    return {
+        "study_id": study,
+        "id": trial.id,
+        "position": position,
+        "round": trial.round,
+        "kind": trial.kind.value,
+        "spec": trial.model_dump_json(),
+        "state": state.value,
+    }
+
+
+def record_of(row: Row[Any]) -> TrialRecord:
+    """The value of a row of the table of trials."""
+    return TrialRecord(
+        trial=Trial.model_validate_json(row.spec),
+        state=State(row.state),
+        reason=row.reason,
+        attempts=row.attempts,
+        crashes=row.crashes,
+        started=row.started,
+        ended=row.ended,
+        worker=row.worker,
+        expires=row.expires,
+    )
+
+
+def observation_of(row: Row[Any]) -> Observation:
+    """The value of a row of the table of observations."""
+    return Observation(
+        trial=row.trial,
+        tokens=row.tokens,
+        metric=row.metric,
+        value=row.value,
+        split=Split(row.split),
+    )
