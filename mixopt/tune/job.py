@@ -98,6 +98,16 @@ class Job:
             draft = self.draft(_supplies(known.space), known)
             require_same(self.file.name, known.text, draft.config)
 
+    def build(self, say: Say) -> dict[str, int]:
+        """Build the corpus that the trainer needs; returns the training tokens per domain.
+
+        Raises:
+            CorpusError: If it cannot be built.
+        """
+        if self.file.corpus is None or not isinstance(self.file.trainer, ProxyChoice):
+            return {}
+        return _counts(build_corpus(self.file.corpus, self.corpus_dir, progress=say))
+
     def prepare(self, say: Say) -> Study:
         """Build the corpus, open or make the study, and keep the resolved study file.
 
@@ -106,8 +116,7 @@ class Job:
             CorpusError: If the corpus cannot be built.
         """
         self.check()
-        if isinstance(self.file.trainer, ProxyChoice) and self.file.corpus is not None:
-            build_corpus(self.file.corpus, self.corpus_dir, progress=say)
+        self.build(say)
         self.out.mkdir(parents=True, exist_ok=True)
         study = self.study
         kept, text = self.out / "study.yaml", self.file.to_yaml()
@@ -127,13 +136,16 @@ class Job:
             tokens, fingerprint = _counts(corpus), corpus.fingerprint
         return self._study(self.storage, tokens, fingerprint, self._stored())
 
-    def existing_study(self) -> Study:
-        """The study in its storage, to be read; nothing is written, not even a folder.
+    def existing_study(self, *, write: bool = False) -> Study:
+        """The study in its storage; neither it nor a folder is made.
+
+        Args:
+            write: Whether trials are to be added; else the storage is only read.
 
         Raises:
             StudyError: If it was never run.
         """
-        return Study.open(self.storage, self.file.name, read_only=True)
+        return Study.open(self.storage, self.file.name, read_only=not write)
 
     def draft(self, tokens: Mapping[str, int], known: StudyConfig | None = None) -> Study:
         """The study in memory, to look at what it would be.
@@ -215,7 +227,18 @@ class Job:
             rule = rule or choice.settings.schedule
             rule = rule.model_copy(update={"peak": rule.peak or choice.settings.learning_rate})
             space = space.model_copy(update={"learning_rate": rule})
-        return tuple(map(str, advise_space(space)))
+        return (*_unreachable_baseline(space), *map(str, advise_space(space)))
+
+
+def _unreachable_baseline(space: SearchSpace) -> tuple[str, ...]:
+    broken = geometry_of(space).broken(space.baseline_schedule)
+    if not broken:
+        return ()
+    rules = ", ".join(f"{rule} by {excess:.3g}" for rule, excess in broken[:3])
+    return (
+        f"the baseline lies outside the space, so no trial can be it (it breaks: {rules}); a "
+        "recommendation may be worse than the baseline, which is compared with it all the same",
+    )
 
 
 def with_tokens(space: SearchSpace, tokens: Mapping[str, int]) -> SearchSpace:

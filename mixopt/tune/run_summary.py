@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -70,7 +70,7 @@ class Clock:
     """Wall seconds per part.
 
     Attributes:
-        began: Start of the run, in seconds since the epoch by the storage's clock.
+        began: Start of the run, in seconds since the epoch.
         parts: Seconds per part.
     """
 
@@ -90,34 +90,30 @@ class Clock:
 def summarise(
     state: StudyState,
     recommendation: Recommendation,
-    *,
     clock: Clock,
-    ended: float,
-    ran: Collection[str],
+    spans: Mapping[str, tuple[float, float]],
     slots: int,
 ) -> RunSummary:
     """Sum up a run.
 
     Args:
-        state: Of the study, after it.
+        state: The study after it.
         recommendation: Its result.
-        clock: When it began, and its parts.
-        ended: Seconds since the epoch by the storage's clock.
-        ran: Ids of the trials that it ran.
+        clock: Its begin and parts.
+        spans: Start and end of each trial that it ran to its end.
         slots: Trials at a time.
     """
-    mine = [r for r in state.records if r.trial.id in ran and not r.open]
-    spans = [(r.started, r.ended) for r in mine if r.started is not None and r.ended is not None]
-    wall = max(ended - clock.began, 1e-9)
+    wall = time.time() - clock.began
+    failed = [r.trial.id for r in state.records if r.state == State.failed]
     return RunSummary(
         recommendation=recommendation,
         stop_reason=state.stop_reason,
-        trials=len(mine),
-        failed=sum(r.state == State.failed for r in mine),
+        trials=len(spans),
+        failed=sum(name in spans for name in failed),
         slots=slots,
         wall_seconds=wall,
-        trial_seconds=sum(end - start for start, end in spans),
-        outside_seconds=wall - covered(spans),
+        trial_seconds=sum(end - start for start, end in spans.values()),
+        outside_seconds=wall - covered(list(spans.values())),
         parts=clock.parts,
         cost=trained_tokens(state, since=clock.began),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,7 +18,8 @@ from mixopt.space import Observation, Trainer, Trial
 from mixopt.study.cost import run_cost
 from mixopt.study.trainers import require_finite, run_trainer
 
-TRIAL = "trial"
+# Keys of a config: the trial's id, and the whole of it as JSON.
+TRIAL, SPEC = "trial", "spec"
 # Keys of a result: the observations since the last one as JSON, and with the end its reason (empty
 # for a trial that finished) and its cost.
 ROWS, REASON, COST = "rows", "reason", "cost"
@@ -29,20 +30,18 @@ class Work:
     """What a worker needs to know; sent to it once.
 
     Attributes:
-        trials: The trials as JSON, by id.
         path: Where the driver finds its modules: workers know the script's folder only.
         trainer: Runs the trials; pickled, to be loaded once the path is known.
         logs: Folder of the trials' output, on storage that every worker sees.
     """
 
-    trials: Mapping[str, str]
     path: tuple[str, ...]
     trainer: bytes
     logs: Path
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], trainer: Trainer, logs: Path) -> Work:
-        """Work on trials with a trainer.
+    def of(cls, trainer: Trainer, logs: Path) -> Work:
+        """Work with a trainer.
 
         Raises:
             StudyError: If the trainer cannot be pickled.
@@ -54,7 +53,7 @@ class Work:
                 f"the trainer cannot be sent to Ray's workers: {error}",
                 "open files, locks and connections in its run method, not when it is made",
             ) from error
-        return cls({t.id: t.model_dump_json() for t in trials}, tuple(sys.path), packed, logs)
+        return cls(tuple(sys.path), packed, logs)
 
     def load(self) -> Trainer:
         """The trainer, in a worker."""
@@ -73,7 +72,7 @@ class TrialWorker(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial without a new process."""
-        self._trial = Trial.model_validate_json(self._work.trials[new_config[TRIAL]])
+        self._trial = Trial.model_validate_json(new_config[SPEC])
         self._attempt: _Attempt | None = None
         return True
 
