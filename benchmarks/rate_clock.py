@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mixopt.space import geometry_of
 from mixopt.study import Study
 from mixopt.study.results.final_values import build_evidence
 from mixopt.surrogate import fit_surrogate
@@ -25,7 +26,7 @@ def main(folder: str) -> None:
     torch.set_num_threads(1)
     study = Study.open(Path(folder) / "study.db")
     seen = build_evidence(study.space, study.objective, study.records(), study.final_values(), True)
-    layout, out = study.space.layout, {}
+    layout, out = geometry_of(study.space).layout, {}
     assert layout.clock is not None, "the study's learning rate must fall"
     for name, used in (("tokens", replace(layout, clock=None)), ("summed rate", layout)):
         rows = []

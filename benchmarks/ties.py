@@ -18,7 +18,7 @@ import torch
 from mixopt.propose import Evidence, initial_design, propose_batch, recommend
 from mixopt.propose.candidates.pool import draws
 from mixopt.propose.candidates.refine import refine
-from mixopt.space import Objective, SearchSpace
+from mixopt.space import Objective, SearchSpace, geometry_of
 from mixopt.surrogate import fit_surrogate
 
 METRICS = 6
@@ -59,20 +59,21 @@ class Truth:
 
 def optimum(truth: Truth) -> float:
     """The least mean loss, which the ties allow."""
-    space = make_space(tied=True)
-    X = draws(space, 512, np.random.default_rng(0))
+    geometry = geometry_of(make_space(tied=True))
+    X = draws(geometry, 512, np.random.default_rng(0))
 
     def score(rows: torch.Tensor) -> torch.Tensor:
         return truth(rows).mean(-1)
 
     values = score(torch.as_tensor(X)).numpy()
-    _, found = refine(space, X[np.argsort(values)[:8]], score, steps=300)
+    _, found = refine(geometry, X[np.argsort(values)[:8]], score, steps=300)
     return float(found.min())
 
 
 def search(tied: bool, seed: int, budget: int, batch: int) -> list[dict[str, float]]:
     """Regret of what would be recommended after each round."""
     space = make_space(tied)
+    geometry = geometry_of(space)
     truth = Truth(space, seed)
     least = optimum(truth)
     metrics = tuple(f"m{i}" for i in range(METRICS))
@@ -82,16 +83,16 @@ def search(tied: bool, seed: int, budget: int, batch: int) -> list[dict[str, flo
     rows: list[dict[str, float]] = []
     Y = np.empty((0, METRICS))
     while True:
-        X = np.array([space.encode(s) for s in schedules])
+        X = np.array([geometry.encode(s) for s in schedules])
         clean = truth(torch.as_tensor(X)).numpy()
         fresh = clean[len(Y) :]
         Y = np.vstack([Y, fresh + NOISE * rng.standard_normal(fresh.shape)])
         evidence = Evidence(X, Y, metrics, tuple(f"t{i}" for i in range(len(X))))
-        fitted = fit_surrogate(space.layout, X, Y, metrics, space.names, seed=seed)
+        fitted = fit_surrogate(geometry.layout, X, Y, metrics, space.names, seed=seed)
         found = recommend(
             space, objective, fitted, evidence, seed=seed, replays=0, prior_strength=0.0
         )
-        at = truth(torch.as_tensor(space.encode(found.schedule))[None]).mean().item()
+        at = truth(torch.as_tensor(geometry.encode(found.schedule))[None]).mean().item()
         rows.append({"trials": len(X), "regret": at - least})
         print(json.dumps({"tied": tied, "seed": seed, **rows[-1]}), flush=True)
         if len(X) + batch > budget:

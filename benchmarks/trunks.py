@@ -24,7 +24,7 @@ from mixopt.propose import batch as batch_module
 from mixopt.propose.batch import candidates
 from mixopt.propose.candidates.refine import refine
 from mixopt.propose.problem import Problem, evaluate
-from mixopt.space import Objective, PhaseSpace, Schedule, SearchSpace
+from mixopt.space import Geometry, Objective, PhaseSpace, Schedule, SearchSpace, geometry_of
 from mixopt.space.sharing import share_to_train
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
@@ -49,7 +49,7 @@ def landscape(seed: int, late: tuple[float, float]) -> Callable[[torch.Tensor], 
     use = rng.uniform(0.0, 0.25, (5, 5))
     np.fill_diagonal(use, 1.0)
     table, weight = torch.as_tensor(use), float(rng.uniform(*late))
-    layout = make_space().layout
+    layout = geometry_of(make_space()).layout
 
     def losses(X: torch.Tensor) -> torch.Tensor:
         W, F = layout.split(X)
@@ -62,12 +62,12 @@ def landscape(seed: int, late: tuple[float, float]) -> Callable[[torch.Tensor], 
 
 
 def best_value(
-    space: SearchSpace, truth: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor
+    geometry: Geometry, truth: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor
 ) -> float:
     """The least true objective."""
-    X = space.sample(400, np.random.default_rng(0), vertices=0.5)
+    X = geometry.sample(400, np.random.default_rng(0), vertices=0.5)
     value = evaluate(lambda Z: truth(Z) @ w, X)
-    _, found = refine(space, X[np.argsort(value)[:24]], lambda Z: truth(Z) @ w, steps=150)
+    _, found = refine(geometry, X[np.argsort(value)[:24]], lambda Z: truth(Z) @ w, steps=150)
     return float(found.min())
 
 
@@ -89,10 +89,11 @@ def run(
 ) -> list[tuple[float, float]]:
     """Whole runs' worth of FLOPs trained and regret, after every round."""
     space, truth = make_space(), landscape(seed, late)
+    geometry = geometry_of(space)
     goal = np.random.default_rng([5, seed]).dirichlet(np.ones(5))
     objective = Objective(weights=dict(zip(DOMAINS, (goal / goal.sum()).tolist(), strict=True)))
     w = torch.as_tensor(objective.coefficients(list(DOMAINS)))
-    least, noise = best_value(space, truth, w), np.random.default_rng([9, seed])
+    least, noise = best_value(geometry, truth, w), np.random.default_rng([9, seed])
     schedules: list[Schedule] = []
     Y, spent, out = np.empty((0, 5)), 0.0, []
     new = initial_design(space, 8, seed=seed, include=[space.baseline_schedule])
@@ -100,17 +101,17 @@ def run(
         for schedule in new:
             spent += share_to_train(schedule, schedules, POINTS)
             schedules.append(schedule)
-        rows = np.array([space.encode(s) for s in new])
+        rows = np.array([geometry.encode(s) for s in new])
         true = truth(torch.as_tensor(rows)).numpy()
         Y = np.vstack([Y, true + NOISE * noise.standard_normal(true.shape)])
-        X = np.array([space.encode(s) for s in schedules])
+        X = np.array([geometry.encode(s) for s in schedules])
         evidence = Evidence(X, Y, DOMAINS, tuple(map(str, range(len(X)))))
-        fitted = fit_surrogate(space.layout, X, Y, DOMAINS, DOMAINS, settings=QUICK, seed=seed)
+        fitted = fit_surrogate(geometry.layout, X, Y, DOMAINS, DOMAINS, settings=QUICK, seed=seed)
         problem = Problem.of(space, objective, fitted, evidence)
         pool = np.vstack(candidates(problem, np.random.default_rng(seed), 512))
         score = problem.cautious(1.0)
         start = pool[np.argsort(evaluate(score, pool))[:4]]
-        found, value = refine(space, start, score)
+        found, value = refine(problem.geometry, start, score)
         row = torch.as_tensor(found[[int(np.argmin(value))]])
         out.append((spent, float((truth(row) @ w)[0]) - least))
         if number < rounds:

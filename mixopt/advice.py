@@ -9,16 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
+from mixopt.space.geometry.geometry import geometry_of
 from mixopt.space.mixture import Mixture
 from mixopt.space.model import Frozen
 from mixopt.space.schedule import Phase, Schedule
-
-if TYPE_CHECKING:
-    from mixopt.space.search_space import SearchSpace
+from mixopt.space.search_space import SearchSpace
 
 SAME = 0.02
 STRONG = 0.5
@@ -313,17 +312,18 @@ def _typical(space: SearchSpace) -> Iterable[Schedule]:
     """The baseline, and the middle of every choice of fractions with its rates' ends."""
     yield space.baseline_schedule
     rng = np.random.default_rng(0)
-    for fractions in space.fraction_choices:
-        middle = space.polytope(fractions).sample(64, rng).mean(0)[None]
-        places = np.full((1, len(space.rate_axes)), 0.5)
+    geometry = geometry_of(space)
+    for fractions in geometry.fraction_choices:
+        middle = geometry.polytope(fractions).sample(64, rng).mean(0)[None]
+        places = np.full((1, len(geometry.rate_axes)), 0.5)
         rows = [places]
-        for column, _ in enumerate(space.rate_axes):
+        for column, _ in enumerate(geometry.rate_axes):
             for end in (0.0, 1.0):
                 rows.append(places.copy())
                 rows[-1][0, column] = end
         seen: set[str] = set()
         for rates in rows:
-            schedule = space.decode(space.rows(fractions, middle, rates)[0])
+            schedule = geometry.decode(geometry.rows(fractions, middle, rates)[0])
             text = schedule.model_dump_json()
             if text not in seen:
                 seen.add(text)

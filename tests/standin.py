@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mixopt.propose import Evidence
-from mixopt.space import Fidelity, PhaseSpace, SearchSpace
+from mixopt.space import Fidelity, PhaseSpace, SearchSpace, geometry_of
 
 TOKENS = {"a": 40_000, "b": 90_000, "c": 120_000, "d": 15_000, "e": 60_000}
 WAVES = 192
@@ -51,7 +51,7 @@ class Landscape:
         return table[np.ix_(rows, [known.index(n) for n in self.space.names])]
 
     def torch(self, X):
-        W, F = self.space.layout.split(X)
+        W, F = geometry_of(self.space).layout.split(X)
         exposure = (W * F[..., None]).sum(-2)
         last = torch.where(F[..., -1:] > 1e-9, W[..., -1, :], W[..., 0, :])
         z = (1 - self.recency) * exposure + self.recency * last
@@ -61,7 +61,7 @@ class Landscape:
         return self.torch(torch.as_tensor(np.atleast_2d(X))).numpy()
 
     def evidence(self, schedules, seed=0):
-        X = np.array([self.space.encode(s) for s in schedules])
+        X = np.array([geometry_of(self.space).encode(s) for s in schedules])
         noise = self.noise * np.random.default_rng(seed).standard_normal(self(X).shape)
         return Evidence(X, self(X) + noise, self.metrics, tuple(f"t{i}" for i in range(len(X))))
 
@@ -93,7 +93,7 @@ class Standin:
     """Posterior over weights of random features of sqrt(exposure) and sqrt(ending), per metric."""
 
     def __init__(self, space, evidence, noise, length=0.7, seed=0):
-        self.layout = space.layout
+        self.layout = geometry_of(space).layout
         self.rank = np.argsort(space.names)
         self.noise_sd = np.full(len(evidence.metrics), noise)
         f = len(space.names) * min(len(space.phases), 2)

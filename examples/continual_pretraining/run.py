@@ -19,7 +19,7 @@ import numpy as np
 
 from mixopt.advice import advise
 from mixopt.analysis.critical_share import continual_runs, critical_of, with_old_share
-from mixopt.space import Mixture
+from mixopt.space import Mixture, geometry_of
 from mixopt.study.comparisons import Effect, comparison_values
 from mixopt.study.cost import trained_tokens
 from mixopt.tune import Progress
@@ -43,7 +43,8 @@ def main() -> None:
     job.prepare(print)
     study = job.study
     # The rules of the space, with its mixtures.
-    template = study.space.decode(study.space.encode(study.space.baseline_schedule))
+    geometry = geometry_of(study.space)
+    template = geometry.decode(geometry.encode(study.space.baseline_schedule))
     for advice in advise(template, pretrained_on=None):
         print(f"{advice.level}: {advice.message} ({advice.source})")
 

@@ -37,7 +37,16 @@ from mixopt.laws import (
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.torch_threads import one_thread
-from mixopt.space import Frozen, Layout, Objective, PhaseSpace, Polytope, Schedule, SearchSpace
+from mixopt.space import (
+    Frozen,
+    Layout,
+    Objective,
+    PhaseSpace,
+    Polytope,
+    Schedule,
+    SearchSpace,
+    geometry_of,
+)
 from mixopt.space.geometry.polytope import stack
 
 Array = NDArray[np.float64]
@@ -208,7 +217,7 @@ def phase_space(space: SearchSpace, owners: Sequence[int], *, capped: bool = Tru
 
 def _ranges(space: SearchSpace) -> list[tuple[float, float]]:
     """Least and greatest fraction of each phase of the space, where it exists."""
-    choices = np.array(space.fraction_choices)
+    choices = np.array(geometry_of(space).fraction_choices)
     out = []
     for column in choices.T:
         there = column[column > 1e-9]
@@ -221,7 +230,7 @@ def _polytope(space: SearchSpace, owners: Sequence[int]) -> Polytope:
     n, d = len(owners), len(space.names)
     per_phase = np.repeat(np.eye(n), d, axis=1)
     # A rule on the weights of a phase, a.w <= b, is a.t <= b sum(t) in its tokens t.
-    free = phase_space(space, owners, capped=False).polytope((1 / n,) * n)
+    free = geometry_of(phase_space(space, owners, capped=False)).polytope((1 / n,) * n)
     rows = [
         (_homogeneous(a, b, per_phase), 0.0, "a rule") for a, b in zip(free.A, free.b, strict=True)
     ]
@@ -372,7 +381,7 @@ def fitted_losses(
     Raises:
         StudyError: If no trial has two phases, or there are fewer than two trials per fold.
     """
-    layout = space.layout.trained_on(trained)
+    layout = geometry_of(space).layout.trained_on(trained)
     W, F = layout.split(evidence.X)
     if W.shape[1] < 2 or not ((F > 1e-9).sum(1) > 1).any():
         raise StudyError(
@@ -433,7 +442,7 @@ def _gain(judges: Sequence[Loss], before: _Plan, plan: _Plan) -> Estimate:
 
 
 def _schedule(space: SearchSpace, plan: _Plan) -> Schedule:
-    spread = phase_space(space, plan.owners)
+    spread = geometry_of(phase_space(space, plan.owners))
     F = np.round(plan.F, 6)
     F[-1] = 1 - F[:-1].sum()
     return spread.decode(spread.rows(F.tolist(), plan.W.reshape(1, -1))[0])

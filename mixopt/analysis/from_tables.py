@@ -10,7 +10,7 @@ from pathlib import Path
 from mixopt.analysis.run_tables import RunTable, read_runs
 from mixopt.errors import StudyError
 from mixopt.propose import Evidence, Recommendation, recommend
-from mixopt.space import Domain, Mixture, Objective, SearchSpace
+from mixopt.space import Domain, Mixture, Objective, SearchSpace, geometry_of
 from mixopt.surrogate import Surrogate, fit_surrogate
 
 
@@ -65,7 +65,7 @@ def fit_tables(
         )
     searched = _space(table, space, baseline)
     surrogate = fit_surrogate(
-        searched.layout, table.X, table.Y, table.metrics, table.domains, seed=seed
+        geometry_of(searched).layout, table.X, table.Y, table.metrics, table.domains, seed=seed
     )
     evidence = Evidence(X=table.X, Y=table.Y, metrics=table.metrics, ids=table.ids)
     answer = recommend(searched, objective, surrogate, evidence, seed=seed)

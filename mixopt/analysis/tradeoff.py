@@ -22,7 +22,7 @@ from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem, SurrogateLike
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.torch_threads import one_thread
-from mixopt.space import Frozen, Objective, Schedule, SearchSpace
+from mixopt.space import Frozen, Geometry, Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -126,7 +126,7 @@ def trade_off(
     columns = np.stack([evidence.coefficients(o) for o in wanted], axis=1)
     rng = np.random.default_rng(seed)
     pool = np.vstack(candidates(problem, rng, 512))
-    rows = _between(space, *_curves(problem, pool, columns))
+    rows = _between(problem.original, *_curves(problem, pool, columns))
     drawn = _draws(problem, np.vstack([problem.baseline, rows]), columns, slack, seed)
     good = drawn.probability >= confidence
     picks = [_best(drawn, good, np.flatnonzero(drawn.level == v)) for v in np.unique(drawn.level)]
@@ -143,9 +143,9 @@ def trade_off(
     )
 
 
-def _levels(space: SearchSpace, X: Array) -> Array:
+def _levels(geometry: Geometry, X: Array) -> Array:
     """Upsample fraction of each row, 0 where it has one phase."""
-    F = space.layout.split(X)[1]
+    F = geometry.layout.split(X)[1]
     there = F > 1e-9
     last = F.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
     return np.where(there.sum(1) == 1, 0.0, np.round(F[np.arange(len(F)), last], 10))
@@ -164,7 +164,7 @@ def _curves(problem: Problem, pool: Array, columns: Array) -> tuple[Array, Array
     w = torch.as_tensor(columns)
     with torch.no_grad():
         value = _means(problem, torch.as_tensor(pool), w).numpy()
-    level = _levels(problem.space, pool)
+    level = _levels(problem.geometry, pool)
     starts, shares = [], []
     for at in np.unique(level):
         rows = np.flatnonzero(level == at)
@@ -174,7 +174,7 @@ def _curves(problem: Problem, pool: Array, columns: Array) -> tuple[Array, Array
             shares.append(share)
     mix = torch.as_tensor(np.stack([1 - np.array(shares), shares], axis=1))
     X, _ = refine(
-        problem.space,
+        problem.geometry,
         np.array(starts),
         lambda X: (_means(problem, X, w) * mix).sum(1),
         steps=40,
@@ -182,11 +182,11 @@ def _curves(problem: Problem, pool: Array, columns: Array) -> tuple[Array, Array
     return X, np.array(shares)
 
 
-def _between(space: SearchSpace, X: Array, shares: Array) -> Array:
+def _between(geometry: Geometry, X: Array, shares: Array) -> Array:
     """The curves with mixtures between neighbours of the same fractions added."""
     out = [X]
     for i in range(len(X) - 1):
-        same = np.allclose(space.layout.split(X[i : i + 2])[1].std(0), 0)
+        same = np.allclose(geometry.layout.split(X[i : i + 2])[1].std(0), 0)
         if same and shares[i + 1] > shares[i]:
             step = np.linspace(0, 1, BETWEEN + 2)[1:-1, None]
             out.append((1 - step) * X[i] + step * X[i + 1])
@@ -201,7 +201,7 @@ def _draws(problem: Problem, X: Array, columns: Array, slack: float, seed: int) 
     gap = values - values[:, :1]
     return _Drawn(
         X=X,
-        level=_levels(problem.space, X),
+        level=_levels(problem.geometry, X),
         target=gap[..., 0],
         general=gap[..., 1],
         probability=(gap[..., 1] <= slack + 1e-9).mean(0),

@@ -49,7 +49,7 @@ def _maxmin(Z: Array, n: int, first: int, rng: np.random.Generator) -> Ints:
 
 def _designed(kind: str, d: int, n: int, seed: int) -> Array:
     from mixopt.propose.design.initial_design import initial_design
-    from mixopt.space import Domain, Mixture, SearchSpace
+    from mixopt.space import Domain, Mixture, SearchSpace, geometry_of
 
     names = [f"d{j}" for j in range(d)]
     space = SearchSpace(
@@ -63,7 +63,7 @@ def _designed(kind: str, d: int, n: int, seed: int) -> Array:
         raise BenchError(
             f"no design of {n} rows by {kind!r}: {error.message}", "random and maxmin always work"
         ) from error
-    return np.array([space.encode(schedule) for schedule in schedules])
+    return np.array([geometry_of(space).encode(schedule) for schedule in schedules])
 
 
 def _nearest(Z: Array, wanted: Array) -> Ints:

@@ -80,11 +80,11 @@ def space_check(space: str, /, *, json: Json = False) -> None:
         space: YAML file, or the name of a shipped space.
         json: Print JSON.
     """
-    from mixopt.space import SearchSpace
+    from mixopt.space import SearchSpace, geometry_of
     from mixopt.space.library import search_space_path
 
     path = Path(space) if Path(space).is_file() else search_space_path(space)
-    checked = SearchSpace.from_yaml(path).summary()
+    checked = geometry_of(SearchSpace.from_yaml(path)).summary()
     if json:
         print(jsonlib.dumps(checked, indent=2))
         return

@@ -74,7 +74,7 @@ def propose_batch(
     problem = Problem.of(space, objective, surrogate, evidence)
     rng = np.random.default_rng(seed)
     waiting = np.array([problem.encode(s) for s in pending]).reshape(-1, problem.X.shape[1])
-    known = Known(problem.space.layout, np.vstack([problem.X, waiting]))
+    known = Known(problem.layout, np.vstack([problem.X, waiting]))
     again = [_incumbent(problem)] * count
     fresh = q - count
     rows: list[Array] = []
@@ -114,35 +114,35 @@ def _incumbent(problem: Problem) -> Array:
 
 def candidates(problem: Problem, rng: np.random.Generator, n: int = 1024) -> tuple[Array, Array]:
     """Feasible rows to start from, and those of them that share a trunk with the best observed."""
-    space = problem.space
+    geometry = problem.geometry
     mean, _ = problem.expected(problem.X)
     best = problem.X[np.argsort(mean)[:5]]
     inside = _feasible(problem, np.vstack([problem.X, problem.baseline[None]]))
-    free = [draws(space, n, rng), around(space, best, n // 2, rng), inside]
-    shared = [np.empty((0, space.layout.dim))]
-    if len(space.phases) > 1:
-        d = len(space.names)
-        cut = (len(space.phases) - 1) * d
+    free = [draws(geometry, n, rng), around(geometry, best, n // 2, rng), inside]
+    shared = [np.empty((0, geometry.layout.dim))]
+    if geometry.layout.phases > 1:
+        d = geometry.layout.domains
+        cut = (geometry.layout.phases - 1) * d
         centers = np.vstack([best[:, cut : cut + d], np.full((1, d), 1 / d)])
         known = np.vstack([best[:2], problem.baseline[None]])
-        for first in np.unique(trunks(space, known), axis=0, return_index=True)[1]:
-            shared.append(endings(space, known[first], n // 8, rng, centers))
+        for first in np.unique(trunks(geometry, known), axis=0, return_index=True)[1]:
+            shared.append(endings(geometry, known[first], n // 8, rng, centers))
     return np.vstack(free), np.vstack(shared)
 
 
 def _feasible(problem: Problem, X: Array) -> Array:
     """The rows that the space allows: attached trials may lie outside."""
-    _, F = problem.space.layout.split(X)
+    _, F = problem.layout.split(X)
     k = len(problem.space.phases) * len(problem.space.names)
-    choices = set(problem.space.fraction_choices)
+    choices = set(problem.geometry.fraction_choices)
     good = []
     for row, f in zip(X, F, strict=True):
         key = tuple(round(float(v), 10) for v in f)
-        inside = (np.abs(problem.space.layout.rate_part(row) - 0.5) <= 0.5 + 1e-9).all()
+        inside = (np.abs(problem.layout.rate_part(row) - 0.5) <= 0.5 + 1e-9).all()
         if (
             inside
             and key in choices
-            and problem.space.polytope(key).violation(row[None, :k])[0] < 1e-6
+            and problem.geometry.polytope(key).violation(row[None, :k])[0] < 1e-6
         ):
             good.append(row)
     return np.array(good).reshape(-1, X.shape[1])
@@ -155,7 +155,7 @@ def spread_best(problem: Problem, X: Array, values: Array, n: int, apart: float 
     for i in order[1:]:
         if len(picked) == n:
             break
-        if schedule_distance(problem.space.layout, X[[i]], X[picked]).min() > apart:
+        if schedule_distance(problem.layout, X[[i]], X[picked]).min() > apart:
             picked.append(int(i))
     return np.array(picked)
 
@@ -170,7 +170,7 @@ def _thompson(
     rows: list[Array] = []
     score = problem.penalised(problem.cautious(0.0), path_seed)
     values = evaluate(score, pool)
-    best, _ = refine(problem.space, pool[spread_best(problem, pool, values, 6)], score)
+    best, _ = refine(problem.geometry, pool[spread_best(problem, pool, values, 6)], score)
     for _ in range(exploiting):
         rows.append(_next(score, best, pool, known))
     if q > exploiting:
@@ -204,7 +204,7 @@ def _draw_minima(
     owner = np.repeat(number // (1 + cheap), sides)
     kept = np.repeat(cheap & (number % 2 == 1), sides)
     X, _ = refine(
-        problem.space, np.vstack(starts), own_path(paths, owner), keep_trunk=kept, steps=STEPS
+        problem.geometry, np.vstack(starts), own_path(paths, owner), keep_trunk=kept, steps=STEPS
     )
     rows = []
     for i in range(num):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
 from mixopt.propose.problem import PredictionLike
-from mixopt.space import Fidelity, Objective, Schedule, SearchSpace
+from mixopt.space import Fidelity, Objective, Schedule, SearchSpace, geometry_of
 
 Array = NDArray[np.float64]
 Cost = Callable[[Schedule, Fidelity], float]
@@ -105,10 +105,11 @@ def choose_fidelities(
     sizes, wanted = ascending(fidelities), dear_count(len(schedules), share)
     if not schedules:
         return []
-    X = np.stack([space.encode(s) for s in schedules])
+    geometry = geometry_of(space)
+    X = np.stack([geometry.encode(s) for s in schedules])
     w = objective.coefficients(list(surrogate.metrics))
     prices = np.array([[cost(s, f) for f in sizes] for s in schedules])
-    told = surrogate.information(X, sizes, space.encode(space.baseline_schedule), w)
+    told = surrogate.information(X, sizes, geometry.encode(space.baseline_schedule), w)
     choice = np.argmax(told / prices, axis=1)
     best = np.argsort(surrogate.predict(X).mean @ w, kind="stable")[:wanted]
     choice[best] = len(sizes) - 1

@@ -76,7 +76,7 @@ def pareto(
     for share in _shares(len(problems), points):
         mixed = _chebyshev(scores, broken, share, low, np.maximum(high - low, 1e-9))
         start = pool[spread_best(problems[0], pool, evaluate(mixed, pool), 3)]
-        X, at = refine(problems[0].space, start, mixed, steps=50)
+        X, at = refine(problems[0].geometry, start, mixed, steps=50)
         found.append(X[int(np.argmin(at))])
     rows = np.array(found)
     kept = sum(evaluate(b, rows) for b in broken) <= 1e-4

@@ -17,9 +17,9 @@ from scipy.stats import norm
 from torch import Tensor
 
 from mixopt.errors import StudyError
-from mixopt.propose.candidates.pool import Ints, sorted_space
+from mixopt.propose.candidates.pool import Ints, sorted_geometry
 from mixopt.propose.evidence import Evidence
-from mixopt.space import Guardrail, Objective, Schedule, SearchSpace
+from mixopt.space import Geometry, Guardrail, Layout, Objective, Schedule, SearchSpace, geometry_of
 
 Array = NDArray[np.float64]
 Score = Callable[[Tensor], Tensor]
@@ -65,19 +65,19 @@ class Problem:
     """A space, an objective, a surrogate and the evidence it was fitted to.
 
     Args:
-        space: Its domains sorted by name.
-        there: Columns that take the caller's rows into ``space``.
-        back: Columns that take rows of ``space`` back to the caller's.
-        original: The caller's space.
+        geometry: Of the space with its domains sorted by name.
+        there: Columns that take the caller's rows into ``geometry``.
+        back: Columns that take rows of ``geometry`` back to the caller's.
+        original: The geometry of the caller's space.
         objective: To minimise.
         surrogate: Speaks the caller's rows.
         evidence: In the caller's rows.
     """
 
-    space: SearchSpace
+    geometry: Geometry
     there: Ints
     back: Ints
-    original: SearchSpace
+    original: Geometry
     objective: Objective
     surrogate: SurrogateLike
     evidence: Evidence
@@ -95,17 +95,28 @@ class Problem:
         Raises:
             StudyError: If the evidence does not fit the space, or lacks a metric.
         """
-        if evidence.X.shape[1] != space.layout.dim:
+        original = geometry_of(space)
+        if evidence.X.shape[1] != original.layout.dim:
             raise StudyError(
-                f"the evidence must have the space's {space.layout.dim} columns; "
+                f"the evidence must have the space's {original.layout.dim} columns; "
                 f"got {evidence.X.shape[1]}",
-                "encode schedules with SearchSpace.encode",
+                "encode schedules with geometry_of(space).encode",
             )
         evidence.coefficients(objective)
         if len(evidence) == 0:
             raise StudyError("a surrogate needs finished trials; there is none", "run some first")
-        ordered, there, back = sorted_space(space)
-        return cls(ordered, there, back, space, objective, surrogate, evidence)
+        ordered, there, back = sorted_geometry(original)
+        return cls(ordered, there, back, original, objective, surrogate, evidence)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space with its domains sorted by name."""
+        return self.geometry.space
+
+    @property
+    def layout(self) -> Layout:
+        """The columns of its rows."""
+        return self.geometry.layout
 
     def narrowed(self) -> Problem:
         """The same question to the metrics of the objective alone, where the surrogate can.
@@ -166,7 +177,7 @@ class Problem:
 
     def encode(self, schedule: Schedule) -> Array:
         """A schedule as a row ``D``."""
-        return self.space.encode(schedule)
+        return self.geometry.encode(schedule)
 
     def decode(self, row: Array) -> Schedule:
         """A row ``D`` as a schedule that names the domains in the caller's order."""

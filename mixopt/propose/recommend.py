@@ -114,14 +114,14 @@ def _score(problem: Problem, caution: float, strength: float, broken: Score) -> 
 def _per_choice(problem: Problem, pool: Array, score: Score) -> list[tuple[float, Array, float]]:
     """Upsample fraction, best row and score for each length of the last phase."""
     values = evaluate(score, pool)
-    _, F = problem.space.layout.split(pool)
+    _, F = problem.layout.split(pool)
     last = _upsample(F)
     starts = []
     for level in np.unique(last):
         rows = np.flatnonzero(last == level)
         starts.append(pool[rows[spread_best(problem, pool[rows], values[rows], 5)]])
-    X, value = refine(problem.space, np.vstack(starts), score, steps=80)
-    level_of = _upsample(problem.space.layout.split(X)[1])
+    X, value = refine(problem.geometry, np.vstack(starts), score, steps=80)
+    level_of = _upsample(problem.layout.split(X)[1])
     out = []
     for level in np.unique(level_of):
         rows = np.flatnonzero(level_of == level)
@@ -172,7 +172,7 @@ def cheap_refit(problem: Problem) -> Refit:
     from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
     model = getattr(problem.surrogate, "model", None)
-    layout, names = getattr(model, "layout", problem.original.layout), problem.original.names
+    layout, names = getattr(model, "layout", problem.original.layout), problem.original.space.names
     effort = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
 
     def refit(evidence: Evidence, seed: int) -> SurrogateLike:
@@ -196,7 +196,7 @@ def _estimates(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Estima
 
 def _references(problem: Problem) -> dict[str, Array]:
     """Rows of the natural mixture, where it is known, and of the uniform one."""
-    known = all(domain.tokens is not None for domain in problem.original.domains)
+    known = all(domain.tokens is not None for domain in problem.original.space.domains)
     mixtures: dict[str, Mixture] = {"natural": problem.space.natural} if known else {}
     mixtures["uniform"] = problem.space.uniform
     return {name: problem.encode(Schedule.static(m)) for name, m in mixtures.items()}
@@ -251,14 +251,14 @@ def _assembled(
     strength: float,
     seed: int,
 ) -> Recommendation:
-    schedule, space = problem.decode(row), problem.original
+    schedule, space = problem.decode(row), problem.original.space
     predicted, metrics = _estimates(problem, row)
     baseline, baseline_metrics = _estimates(problem, problem.baseline)
     best = int(np.argmin(problem.y))
     references = _references(problem)
     of_reference = {name: _estimates(problem, x)[0] for name, x in references.items()}
     epochs = schedule.epochs(space.target.tokens, space.supply) if space.target else {}
-    same = schedule_distance(space.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
+    same = schedule_distance(problem.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
     rails = _guardrails(problem, row, seed)
     report: Any = getattr(problem.surrogate, "report", list)
     return Recommendation(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
 from mixopt.propose.evidence import Evidence
-from mixopt.space import Mixture, Schedule, SearchSpace
+from mixopt.space import Mixture, Schedule, SearchSpace, geometry_of
 
 
 def remap(
@@ -40,9 +40,9 @@ def remap(
             "change domains only",
         )
     moves = _moves(old.names, new, split or {})
-    W, F = old.layout.split(evidence.X)
+    W, F = geometry_of(old).layout.split(evidence.X)
     rest = evidence.X[:, W[0].size :]
-    if W[0].size // len(old.names) * len(new.names) + rest.shape[1] != new.layout.dim:
+    if W[0].size // len(old.names) * len(new.names) + rest.shape[1] != geometry_of(new).layout.dim:
         raise StudyError(
             "evidence keeps its searched learning rates; the two spaces search different ones",
             "change domains only",

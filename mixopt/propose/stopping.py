@@ -57,12 +57,12 @@ def _improvement(problem: Problem, seed: int) -> float:
     pool = np.vstack(candidates(problem, rng))
     score = problem.penalised(problem.cautious(0.0), seed)
     start = pool[spread_best(problem, pool, evaluate(score, pool), 4)]
-    X, value = refine(problem.space, start, score)
+    X, value = refine(problem.geometry, start, score)
     incumbent = X[[int(np.argmin(value))]]
     paths = problem.drawn(DRAWS, int(rng.integers(2**31)))
     values = evaluate(paths, pool)
     owner = np.arange(DRAWS)
-    _, least = refine(problem.space, pool[values.argmin(1)], own_path(paths, owner), steps=40)
+    _, least = refine(problem.geometry, pool[values.argmin(1)], own_path(paths, owner), steps=40)
     at = evaluate(paths, incumbent)[:, 0]
     return float(np.maximum(at - least, 0.0).mean())
 
@@ -113,5 +113,5 @@ def should_stop(
 
 
 def _directions(problem: Problem) -> int:
-    space = problem.space
-    return max(int(space.polytope(c).tangent.shape[1]) for c in space.fraction_choices)
+    geometry = problem.geometry
+    return max(int(geometry.polytope(c).tangent.shape[1]) for c in geometry.fraction_choices)

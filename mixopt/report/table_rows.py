@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mixopt.report import numbers as fmt
-from mixopt.space import Schedule, SearchSpace
-from mixopt.space.geometry.tree import outline
+from mixopt.space import Schedule, SearchSpace, geometry_of
+from mixopt.space.domain_tree import outline
 
 if TYPE_CHECKING:
     from mixopt.propose import Estimate, Recommendation
@@ -87,7 +87,7 @@ def _searched_rates(schedule: Schedule, space: SearchSpace) -> list[str]:
     """The chosen peaks and warm-ups, where they were searched."""
     rules = {"": schedule.learning_rate} | {p.name: p.learning_rate for p in schedule.phases}
     out = []
-    for axis in space.rate_axes:
+    for axis in geometry_of(space).rate_axes:
         name = space.phases[axis.phase].name if axis.phase >= 0 else ""
         rule = rules.get(name)
         if rule is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mixopt.space.geometry.geometry import Geometry, geometry_of
 from mixopt.space.geometry.layout import Layout
 from mixopt.space.geometry.polytope import Polytope
 from mixopt.space.learning_rate import LearningRateSpace, RateAxis, RateRange
@@ -20,6 +21,7 @@ __all__ = [
     "Fidelity",
     "FractionGrid",
     "Frozen",
+    "Geometry",
     "GroupBound",
     "Guardrail",
     "Kind",
@@ -40,6 +42,7 @@ __all__ = [
     "Split",
     "Trainer",
     "Trial",
+    "geometry_of",
     "largest_remainder",
     "load_yaml",
     "validate_node",

@@ -6,7 +6,7 @@ the least and the greatest allowed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from mixopt.errors import SpaceError
-from mixopt.space.geometry.layout import RateClock
 from mixopt.space.mixture import LearningRate
 from mixopt.space.model import Frozen
 
@@ -23,8 +22,6 @@ Array = NDArray[np.float64]
 
 #: Significant digits of a decoded rate, so that one that was written and read back is the same.
 DIGITS = 8
-#: Steps in which a rate is summed.
-TICKS = 256
 
 Name = Literal["peak", "warmup"]
 
@@ -189,58 +186,11 @@ class RateAxis:
         return self.place(self.usual if value is None else value)
 
 
-def snap_rates(axes: Sequence[RateAxis], rates: Array) -> Array:
-    """Coordinates ``n x r`` that the axes allow."""
-    if not axes:
-        return rates
-    return np.stack([axis.snapped(rates[:, i]) for i, axis in enumerate(axes)], axis=1)
-
-
-def draw_rates(axes: Sequence[RateAxis], n: int, rng: np.random.Generator) -> Array:
-    """Even draws ``n x r``: a Latin hypercube, so that few rows cover every axis."""
-    if not axes:
-        return np.empty((n, 0))
-    cells = np.stack([rng.permutation(n) for _ in axes], axis=1)
-    return snap_rates(axes, (cells + rng.random(cells.shape)) / max(n, 1))
-
-
-def chosen_rule(
-    given: LearningRate | LearningRateSpace | None,
-    axes: Sequence[RateAxis],
-    phase: int,
-    rates: Array | None = None,
-) -> LearningRate | None:
-    """A phase's rule at coordinates ``r``; at the usual values where none are given."""
+def usual_rule(given: LearningRate | LearningRateSpace | None) -> LearningRate | None:
+    """A rule with the usual value of every searched number."""
     if not isinstance(given, LearningRateSpace):
         return given
-    found = {
-        axis.name: axis.usual if rates is None else axis.value(float(rates[i]))
-        for i, axis in enumerate(axes)
-        if axis.phase == phase
-    }
-    return given.rule({str(name): value for name, value in found.items()})
-
-
-def rate_clock(run: LearningRate | None, phases: Sequence[LearningRate | None]) -> RateClock | None:
-    """The clock of a run's rule and its phases' own; None where every rate is the same throughout.
-
-    A rule that names no peak is taken to have the run's.
-    """
-    rule = run or LearningRate()
-    steps = (np.arange(TICKS) + 0.5) / TICKS
-    table = np.concatenate([[0.0], np.cumsum([rule.factor(float(t)) for t in steps]) / TICKS])
-    top = rule.peak
-    own = tuple(
-        None
-        if other is None
-        else float(np.mean([other.factor(float(t)) for t in steps]))
-        * (other.peak / top if other.peak and top else 1.0)
-        for other in phases
-    )
-    constant = np.allclose(np.diff(table) * TICKS, 1.0)
-    if constant and all(value is None or abs(value - 1) < 1e-9 for value in own):
-        return None
-    return RateClock(tuple(float(v) for v in table), own)
+    return given.rule({axis.name: axis.usual for axis in given.axes(-1)})
 
 
 def _kind(value: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Frozen, Objective, Schedule, SearchSpace
+from mixopt.space import Fidelity, Frozen, Objective, Schedule, SearchSpace, geometry_of
 from mixopt.study.budget import TrialBudget
 
 # RegMix (Liu et al., arXiv 2407.01492): 1M-parameter proxies on 1B tokens.
@@ -85,7 +85,8 @@ class StudySettings(Frozen):
 
 def default_initial(space: SearchSpace) -> int:
     """Trials of the initial design: two more than there are free weights and searched rates."""
-    return space.free_weights + len(space.rate_axes) + 2
+    geometry = geometry_of(space)
+    return geometry.free_weights + len(geometry.rate_axes) + 2
 
 
 def require_same(name: str, stored: str, given: StudyConfig) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.space import Fidelity, Kind, Schedule, SearchSpace, Split, Trial
+from mixopt.space import Fidelity, Kind, Schedule, SearchSpace, Split, Trial, geometry_of
 from mixopt.study.results.final_values import by_trial, last_values
 from mixopt.study.storage import State
 
@@ -64,8 +64,9 @@ def confirmation_trials(
 
 
 def _same(space: SearchSpace, one: Schedule, other: Schedule) -> bool:
+    encode = geometry_of(space).encode
     return len(one.phases) == len(other.phases) and bool(
-        np.allclose(space.encode(one), space.encode(other), atol=1e-6)
+        np.allclose(encode(one), encode(other), atol=1e-6)
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Schedule, SearchSpace
+from mixopt.space import Fidelity, Schedule, SearchSpace, geometry_of
 from mixopt.study.config import derived_seed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def fit_evidence(study: Study, evidence: Evidence) -> tuple[Evidence, Surrogate 
     from mixopt.surrogate import fit_scale_surrogate, fit_surrogate
 
     space, seed = study.space, derived_seed(study.seed, "surrogate")
-    rows = space.layout.trained_on(study.fidelity.tokens), evidence.X
+    rows = geometry_of(space).layout.trained_on(study.fidelity.tokens), evidence.X
     names = evidence.metrics, space.names
     if not study.config.fidelities:
         return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixopt.space import Fidelity, Kind, Schedule, Trial
+from mixopt.space import Fidelity, Kind, Schedule, Trial, geometry_of
 from mixopt.study.config import derived_seed, trial_seed
 from mixopt.study.cost import trunk_sharing
 from mixopt.study.fidelity_placement import Placed, distinct_initial, place_initial, place_proposed
@@ -56,7 +56,7 @@ def next_round(study: Study, n: int | None) -> list[Trial]:
 
 
 def _key(study: Study, schedule: Schedule, size: Fidelity) -> tuple[float, ...]:
-    row = study.space.encode(schedule).round(8).tolist()
+    row = geometry_of(study.space).encode(schedule).round(8).tolist()
     return (*row, size.parameters, size.tokens)
 
 
@@ -102,8 +102,9 @@ def _first(study: Study) -> list[Schedule]:
     matched = matched_schedule(space, study.objective)
     if matched is None:
         return [baseline]
-    rows = [space.encode(schedule)[None] for schedule in (baseline, matched)]
-    apart = schedule_distance(space.layout, *rows)[0, 0]
+    geometry = geometry_of(space)
+    rows = [geometry.encode(schedule)[None] for schedule in (baseline, matched)]
+    apart = schedule_distance(geometry.layout, *rows)[0, 0]
     return [baseline, matched] if apart >= NEAR else [baseline]
 
 

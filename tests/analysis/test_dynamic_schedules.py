@@ -9,7 +9,7 @@ from mixopt.analysis.dynamic_schedules import dynamic_schedules, fitted_losses, 
 from mixopt.errors import StudyError
 from mixopt.laws import effective_mixture
 from mixopt.propose import initial_design
-from mixopt.space import Fidelity, Objective, PhaseSpace, SearchSpace
+from mixopt.space import Fidelity, Objective, PhaseSpace, SearchSpace, geometry_of
 
 
 def scarce(**changes):
@@ -115,7 +115,7 @@ def test_a_space_of_many_phases_keeps_bounds_and_caps():
     space = phase_space(make_space(4, 2), [0, 0, 1, 1])
     assert [p.fraction for p in space.phases] == [0.25] * 4
     assert space.epoch_limits() == make_space(4, 2).epoch_limits()
-    assert len(space.fraction_choices) == 1
+    assert len(geometry_of(space).fraction_choices) == 1
 
 
 def test_laws_fitted_to_two_phases_judge_four():
@@ -124,7 +124,7 @@ def test_laws_fitted_to_two_phases_judge_four():
     wanted = Objective(weights={"a": 0.5, "b": 0.5})
     losses = fitted_losses(land.space, wanted, evidence, seed=0)
     assert len(losses) == 6
-    W, F = land.space.layout.split(torch.as_tensor(evidence.X))
+    W, F = geometry_of(land.space).layout.split(torch.as_tensor(evidence.X))
     truth = evidence.Y @ evidence.coefficients(wanted)
     seen = losses[0](W, F).numpy()
     assert np.corrcoef(seen, truth)[0, 1] > 0.98

@@ -7,6 +7,7 @@ from standin import Exact, Landscape, make_space
 from mixopt.analysis.tradeoff import trade_off
 from mixopt.errors import SpaceError, StudyError
 from mixopt.propose import initial_design
+from mixopt.space import geometry_of
 
 TARGET, GENERAL = {"a": 1.0}, {"b": 0.5, "c": 0.5}
 
@@ -33,8 +34,10 @@ def found(land, evidence):
 
 
 def truth(land, schedule):
-    base = land(land.space.encode(land.space.baseline_schedule))[0]
-    gap = dict(zip(land.metrics, land(land.space.encode(schedule))[0] - base, strict=True))
+    base = land(geometry_of(land.space).encode(land.space.baseline_schedule))[0]
+    gap = dict(
+        zip(land.metrics, land(geometry_of(land.space).encode(schedule))[0] - base, strict=True)
+    )
     return gap["a"], 0.5 * gap["b"] + 0.5 * gap["c"]
 
 
@@ -42,7 +45,7 @@ def test_every_fraction_of_the_space_has_its_best_schedule(land, found):
     assert [c.upsample_fraction for c in found.levels] == [0.0, 0.1, 0.2, 0.3]
     for choice in [*found.levels, *found.pareto, found.chosen]:
         assert choice.schedule.upsample_fraction == pytest.approx(choice.upsample_fraction)
-        assert land.space.broken(choice.schedule) == []
+        assert geometry_of(land.space).broken(choice.schedule) == []
         target, general = truth(land, choice.schedule)
         assert choice.target.mean == pytest.approx(target, abs=1e-4)
         assert choice.general.mean == pytest.approx(general, abs=1e-4)
@@ -57,8 +60,8 @@ def test_the_guardrail_holds_and_is_used_up(found):
 
 
 def test_no_schedule_tried_at_random_is_much_better_within_the_slack(land, found):
-    rows = land.space.sample(3000, np.random.default_rng(0), vertices=0.5)
-    base = land(land.space.encode(land.space.baseline_schedule))[0]
+    rows = geometry_of(land.space).sample(3000, np.random.default_rng(0), vertices=0.5)
+    base = land(geometry_of(land.space).encode(land.space.baseline_schedule))[0]
     gap = land(rows) - base
     i = [land.metrics.index(n) for n in ("a", "b", "c")]
     inside = 0.5 * (gap[:, i[1]] + gap[:, i[2]]) <= 0.02

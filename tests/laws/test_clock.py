@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mixopt.laws import SharedShape, effective_mixture, fit_shared, rate_fractions
-from mixopt.space import LearningRate, SearchSpace
+from mixopt.space import LearningRate, SearchSpace, geometry_of
 
 
 def make(run=None, ending=None):
@@ -22,7 +22,7 @@ def make(run=None, ending=None):
 
 @pytest.mark.parametrize("run", [None, {"peak": 1e-3}])
 def test_a_constant_rate_needs_no_clock(run):
-    clock = make(run).layout.clock
+    clock = geometry_of(make(run)).layout.clock
     assert clock is None
     F = np.array([[0.7, 0.3]])
     assert rate_fractions(clock, F) is F
@@ -30,7 +30,7 @@ def test_a_constant_rate_needs_no_clock(run):
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 def test_an_ending_under_decay_gets_the_share_of_the_rate_that_falls_on_it(kind):
-    clock = make({"decay": 0.5}).layout.clock
+    clock = geometry_of(make({"decay": 0.5})).layout.clock
     F = kind(np.array([[1.0, 0.0], [0.7, 0.3], [0.9, 0.1]]))
     got = np.asarray(rate_fractions(clock, F))
     # The rate falls over the last half to 0: the area of the last x is x^2, of .75 in all.
@@ -40,18 +40,18 @@ def test_an_ending_under_decay_gets_the_share_of_the_rate_that_falls_on_it(kind)
 
 def test_a_phase_with_a_rule_of_its_own_counts_by_its_mean_rate():
     run = {"peak": 1e-2, "decay": 0.0}
-    clock = make(run, {"peak": 2e-2, "decay": 1.0}).layout.clock
+    clock = geometry_of(make(run, {"peak": 2e-2, "decay": 1.0})).layout.clock
     got = rate_fractions(clock, np.array([[0.7, 0.3]]))
     # Twice the peak, falling all the way: on average the run's own rate.
     np.testing.assert_allclose(got, [[0.7, 0.3]], atol=1e-6)
-    low = make(run, {"peak": 1e-3}).layout.clock
+    low = geometry_of(make(run, {"peak": 1e-3})).layout.clock
     np.testing.assert_allclose(
         rate_fractions(low, np.array([[0.7, 0.3]])), [[0.7 / 0.73, 0.03 / 0.73]]
     )
 
 
 def test_gradients_pass_through_the_clock():
-    clock = make({"decay": 0.5}).layout.clock
+    clock = geometry_of(make({"decay": 0.5})).layout.clock
     F = torch.tensor([[0.75, 0.25]], dtype=torch.float64, requires_grad=True)
     rate_fractions(clock, F)[0, 1].backward()
     assert torch.isfinite(F.grad).all()
@@ -61,7 +61,7 @@ def test_gradients_pass_through_the_clock():
 @pytest.mark.parametrize("kappa", [0.0, 4.0])
 def test_the_recency_weight_is_learned_under_decay(kappa):
     rule = LearningRate(warmup=0.05, decay=0.3)
-    clock = make(rule).layout.clock
+    clock = geometry_of(make(rule)).layout.clock
     rng = np.random.default_rng(0)
     W = rng.dirichlet(np.ones(2), (40, 2))
     late = rng.choice([0.1, 0.2, 0.3], 40)

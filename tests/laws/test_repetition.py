@@ -4,7 +4,7 @@ import torch
 
 from mixopt.errors import SpaceError
 from mixopt.laws import effective_weights, worth_per_token
-from mixopt.space import Fidelity, SearchSpace
+from mixopt.space import Fidelity, SearchSpace, geometry_of
 from mixopt.space.geometry.layout import Repetition
 
 
@@ -23,8 +23,10 @@ def make(**more):
 
 
 def test_the_file_says_per_domain_what_repeats_are_worth():
-    assert make().layout.repetition == Repetition((np.inf, 100.0, np.inf), (1.0, 4.0, 1.0), 2000.0)
-    whole = make(r_star=15.39).layout.repetition
+    assert geometry_of(make()).layout.repetition == Repetition(
+        (np.inf, 100.0, np.inf), (1.0, 4.0, 1.0), 2000.0
+    )
+    whole = geometry_of(make(r_star=15.39)).layout.repetition
     assert whole.available == (10_000.0, 100.0, np.inf)
     assert whole.r_star == (15.39, 4.0, 15.39)
     assert SearchSpace.model_validate_json(make(r_star=8).model_dump_json()) == make(r_star=8)
@@ -38,7 +40,7 @@ def test_what_repeats_are_worth_needs_a_target():
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 def test_weights_shrink_by_the_worth_of_the_whole_runs_epochs(kind):
-    repetition = make(r_star=15.39).layout.repetition
+    repetition = geometry_of(make(r_star=15.39)).layout.repetition
     W = np.array([[[0.7, 0.1, 0.2], [0.2, 0.6, 0.2]], [[0.5, 0.05, 0.45], [0.9, 0.02, 0.08]]])
     F = np.array([[0.8, 0.2], [0.8, 0.2]])
     seen = np.asarray(effective_weights(repetition, kind(W), kind(F), 2000.0))
@@ -52,7 +54,7 @@ def test_weights_shrink_by_the_worth_of_the_whole_runs_epochs(kind):
 
 
 def test_gradients_pass_through_the_worth():
-    repetition = make().layout.repetition
+    repetition = geometry_of(make()).layout.repetition
     W = torch.tensor([[[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]]], dtype=torch.float64)
     W.requires_grad_()
     F = torch.ones(2, 1, dtype=torch.float64)

@@ -10,7 +10,7 @@ from mixopt.propose.acquisition.trunk_value import Decision
 from mixopt.propose.candidates.distance import NEAR
 from mixopt.propose.candidates.pool import draws, endings
 from mixopt.propose.problem import Problem, evaluate
-from mixopt.space import Guardrail, Objective, PhaseSpace, SearchSpace
+from mixopt.space import Guardrail, Objective, PhaseSpace, SearchSpace, geometry_of
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
 METHODS = ["thompson", "random", "qlognei", "regmix", "climb", "olmix"]
@@ -26,14 +26,16 @@ def setting(d=4, phases=1, n=14, order=None, noise=0.01, **extra):
 
 
 def real(space, seen):
-    return fit_surrogate(space.layout, seen.X, seen.Y, seen.metrics, space.names, settings=QUICK)
+    return fit_surrogate(
+        geometry_of(space).layout, seen.X, seen.Y, seen.metrics, space.names, settings=QUICK
+    )
 
 
 def distances(space, schedules, others):
-    X = np.array([space.encode(s) for s in schedules])
-    own = schedule_distance(space.layout, X, X)
+    X = np.array([geometry_of(space).encode(s) for s in schedules])
+    own = schedule_distance(geometry_of(space).layout, X, X)
     np.fill_diagonal(own, np.inf)
-    return min(own.min(), schedule_distance(space.layout, X, others).min())
+    return min(own.min(), schedule_distance(geometry_of(space).layout, X, others).min())
 
 
 @pytest.mark.parametrize("phases", [1, 2])
@@ -47,8 +49,8 @@ def test_every_method_gives_new_feasible_schedules(method, phases):
         space, objective, surrogate, seen, q, pending=pending, seed=1, method=method
     )
     assert len(batch) == q
-    assert all(not space.broken(s, 1e-6) for s in batch)
-    known = np.vstack([seen.X, *(space.encode(s)[None] for s in pending)])
+    assert all(not geometry_of(space).broken(s, 1e-6) for s in batch)
+    known = np.vstack([seen.X, *(geometry_of(space).encode(s)[None] for s in pending)])
     assert distances(space, batch, known) >= 0.9 * NEAR
 
 
@@ -79,7 +81,7 @@ def test_the_real_surrogate_proposes_better_than_what_was_seen():
     space, land, seen, objective = setting(5, 2, 20)
     batch = propose_batch(space, objective, real(space, seen), seen, 6, seed=0)
     w = np.full(5, 0.2)
-    true = [float(land(space.encode(s))[0] @ w) for s in batch]
+    true = [float(land(geometry_of(space).encode(s))[0] @ w) for s in batch]
     assert min(true) < (land(seen.X) @ w).min()
     assert np.median(true) < np.quantile(land(seen.X) @ w, 0.3)
 
@@ -93,7 +95,7 @@ def rounds(method, seed, space, land, objective):
         schedules = schedules + propose_batch(
             space, objective, surrogate, seen, 5, seed=100 * seed + turn, method=method
         )
-    return min(float(land(space.encode(s))[0] @ w) for s in schedules)
+    return min(float(land(geometry_of(space).encode(s))[0] @ w) for s in schedules)
 
 
 def test_three_rounds_reach_clearly_lower_regret_than_random_ones():
@@ -101,7 +103,9 @@ def test_three_rounds_reach_clearly_lower_regret_than_random_ones():
     land = Landscape(space, 0.005)
     objective = Objective(weights={"a": 0.6, "d": 0.4})
     w = objective.coefficients(list(land.metrics))
-    best = (land(space.sample(20_000, np.random.default_rng(0), vertices=0.02)) @ w).min()
+    best = (
+        land(geometry_of(space).sample(20_000, np.random.default_rng(0), vertices=0.02)) @ w
+    ).min()
     ours = np.mean([rounds("thompson", s, space, land, objective) - best for s in range(2)])
     random = np.mean([rounds("random", s, space, land, objective) - best for s in range(2)])
     assert ours < 0.5 * random
@@ -110,13 +114,13 @@ def test_three_rounds_reach_clearly_lower_regret_than_random_ones():
 def test_guardrails_keep_proposals_where_they_hold():
     space, land, seen, _ = setting(4, 1, 20, epochs=50)
     free = Objective(weights={"a": 1.0})
-    limit = float(land(space.encode(space.baseline_schedule))[0, 1]) + 0.03
+    limit = float(land(geometry_of(space).encode(space.baseline_schedule))[0, 1]) + 0.03
     rail = Objective(weights={"a": 1.0}, guardrails=(Guardrail(metric="b", bound=limit),))
     surrogate = Standin(space, seen, 0.01)
 
     def over(objective):
         batch = propose_batch(space, objective, surrogate, seen, 6, seed=0)
-        return np.array([land(space.encode(s))[0, 1] - limit for s in batch])
+        return np.array([land(geometry_of(space).encode(s))[0, 1] - limit for s in batch])
 
     assert np.median(over(free)) > 0.05
     assert np.median(over(rail)) < 0.01
@@ -125,7 +129,7 @@ def test_guardrails_keep_proposals_where_they_hold():
 def off_known_trunks(space, seen, batch):
     """Rounded trunks of the evidence that endings of the batch branch off."""
     trunks = {tuple(np.round(row[:4], 6)) for row in seen.X}
-    rows = [space.encode(s) for s in batch if s.upsample_fraction > 0]
+    rows = [geometry_of(space).encode(s) for s in batch if s.upsample_fraction > 0]
     return [row for row in rows if tuple(np.round(row[:4], 6)) in trunks]
 
 
@@ -144,16 +148,16 @@ def test_a_trunk_is_taken_for_its_worth_per_token_trained():
     space, _, seen, objective = setting(4, 2, 16)
     problem = Problem.of(space, objective, Standin(space, seen, 0.01), seen)
     rng = np.random.default_rng(0)
-    base = problem.X[space.layout.split(problem.X)[1][:, -1] > 0][0]
-    off = endings(problem.space, base, 64, rng)
-    free = draws(problem.space, 64, rng)
+    base = problem.X[geometry_of(space).layout.split(problem.X)[1][:, -1] > 0][0]
+    off = endings(problem.geometry, base, 64, rng)
+    free = draws(problem.geometry, 64, rng)
     worth = {}
     for possible in (True, False):
         trained = [problem.decode(row) for row in problem.X] if possible else []
         decision = Decision(Sharing(branch_points=(0.7, 0.8, 0.9)), trained)
         worth[possible] = decision.gain_per_share(problem, np.vstack([off, free]))
     # The gain is the same; the cost of an ending off the trunk is its own fraction.
-    fraction = space.layout.split(off)[1][:, -1]
+    fraction = geometry_of(space).layout.split(off)[1][:, -1]
     np.testing.assert_allclose(
         worth[True][: len(off)] * fraction, worth[False][: len(off)], rtol=1e-6
     )
@@ -163,7 +167,7 @@ def test_a_trunk_is_taken_for_its_worth_per_token_trained():
 def test_what_was_chosen_is_no_gain_again():
     space, _, seen, objective = setting(4, 2, 16)
     problem = Problem.of(space, objective, Standin(space, seen, 0.01), seen)
-    rows = draws(problem.space, 200, np.random.default_rng(1))
+    rows = draws(problem.geometry, 200, np.random.default_rng(1))
     decision = Decision(Sharing(), [])
     before = decision.gain_per_share(problem, rows)
     best = int(np.argmax(before))
@@ -180,7 +184,7 @@ def test_replicates_repeat_the_incumbent():
     batch = propose_batch(space, objective, surrogate, seen, 3, seed=0, replicates=2)
     assert batch[0] == batch[1]
     best = int(np.argmin(surrogate.predict(seen.X).mean.mean(1)))
-    assert space.encode(batch[0]) == pytest.approx(seen.X[best], abs=1e-3)
+    assert geometry_of(space).encode(batch[0]) == pytest.approx(seen.X[best], abs=1e-3)
 
 
 def test_errors_say_what_was_given(monkeypatch):
@@ -229,7 +233,7 @@ def test_every_method_takes_what_is_predicted_to_keep_the_guardrails(method, rel
     slow = method == "qlognei"
     space, land, seen, _ = setting(4, n=20 if slow else 80, noise=1e-3, epochs=50.0)
     surrogate = real(space, seen) if slow else Standin(space, seen, 1e-3)
-    base = land(space.encode(space.baseline_schedule))[0]
+    base = land(geometry_of(space).encode(space.baseline_schedule))[0]
     slack = 0.01
     rail = Guardrail(
         metric="b", bound=None if relative else float(base[1]) + slack, slack=slack * relative
@@ -266,7 +270,7 @@ def test_rises_over_the_baseline_are_drawn_with_it():
 
     space, _, seen, _ = setting(3, n=12)
     fitted = real(space, seen)
-    baseline = torch.as_tensor(space.encode(space.baseline_schedule))
+    baseline = torch.as_tensor(geometry_of(space).encode(space.baseline_schedule))
     model = _WithRises(fitted.model, baseline, [1])
     X = torch.vstack([baseline, torch.as_tensor(seen.X[3])])
     got = model.posterior(X[None])

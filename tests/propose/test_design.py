@@ -6,14 +6,14 @@ from standin import TOKENS, make_space
 
 from mixopt.errors import StudyError
 from mixopt.propose import choose_subset, initial_design, schedule_distance
-from mixopt.space import Mixture, PhaseSpace, Schedule, SearchSpace
+from mixopt.space import Mixture, PhaseSpace, Schedule, SearchSpace, geometry_of
 
 KINDS = ["maxmin", "dirichlet", "halving", "doptimal", "uniform"]
 
 
 def gaps(space, schedules):
-    X = np.array([space.encode(s) for s in schedules])
-    far = schedule_distance(space.layout, X, X)
+    X = np.array([geometry_of(space).encode(s) for s in schedules])
+    far = schedule_distance(geometry_of(space).layout, X, X)
     np.fill_diagonal(far, np.inf)
     return far.min(1)
 
@@ -30,7 +30,7 @@ def test_designs_are_feasible_different_and_begin_with_what_is_included(
     design = initial_design(space, 10, seed=seed, kind=kind, include=include)
     assert len(design) == 10
     assert design[0] == include[0]
-    assert all(not space.broken(s, 1e-6) for s in design)
+    assert all(not geometry_of(space).broken(s, 1e-6) for s in design)
     for schedule in design:
         for phase in schedule.phases:
             assert sum(phase.mixture.values()) == pytest.approx(1, abs=1e-12)
@@ -86,7 +86,7 @@ def test_a_space_without_a_static_level_and_with_a_fixed_base_works():
     )
     for kind in KINDS:
         design = initial_design(space, 8, seed=0, kind=kind)
-        assert all(not space.broken(s, 1e-6) for s in design)
+        assert all(not geometry_of(space).broken(s, 1e-6) for s in design)
         assert {s.upsample_fraction for s in design} == {0.1, 0.3}
 
 
@@ -149,4 +149,4 @@ def test_include_is_kept_as_given_even_outside_the_space():
     outside = Schedule.static({"a": 1.0, "b": 0.0, "c": 0.0})
     design = initial_design(space, 5, seed=0, include=[outside])
     assert design[0] == outside
-    assert all(not space.broken(s, 1e-6) for s in design[1:])
+    assert all(not geometry_of(space).broken(s, 1e-6) for s in design[1:])

@@ -6,14 +6,14 @@ from standin import make_space
 
 from mixopt.propose import schedule_distance
 from mixopt.propose.candidates.distance import design_features, farthest
-from mixopt.space import Layout, Mixture, Schedule
+from mixopt.space import Layout, Mixture, Schedule, geometry_of
 
 SPACE = make_space(3, 2)
 
 
 def row(base, ending, fraction):
     names = SPACE.names
-    return SPACE.encode(
+    return geometry_of(SPACE).encode(
         Schedule.two_phase(
             Mixture.from_array(names, base), Mixture.from_array(names, ending), fraction
         )
@@ -21,7 +21,7 @@ def row(base, ending, fraction):
 
 
 def distance(x, z):
-    return schedule_distance(SPACE.layout, x[None], z[None])[0, 0]
+    return schedule_distance(geometry_of(SPACE).layout, x[None], z[None])[0, 0]
 
 
 def test_distance_counts_the_tokens_fed_differently():
@@ -38,14 +38,15 @@ def test_weights_of_a_phase_that_does_not_exist_count_nothing():
     z[3:6] = [0, 0, 1]
     assert distance(x, z) == 0
     assert np.allclose(
-        design_features(SPACE.layout, x[None]), design_features(SPACE.layout, z[None])
+        design_features(geometry_of(SPACE).layout, x[None]),
+        design_features(geometry_of(SPACE).layout, z[None]),
     )
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
 def test_distance_is_a_metric(seed):
-    x, y, z = SPACE.sample(3, np.random.default_rng(seed))
+    x, y, z = geometry_of(SPACE).sample(3, np.random.default_rng(seed))
     assert distance(x, x) == pytest.approx(0, abs=1e-12)
     assert distance(x, y) == pytest.approx(distance(y, x))
     assert distance(x, z) <= distance(x, y) + distance(y, z) + 1e-12

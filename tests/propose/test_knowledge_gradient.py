@@ -8,7 +8,7 @@ from mixopt.errors import StudyError
 from mixopt.propose import initial_design, propose_batch
 from mixopt.propose.acquisition.knowledge_gradient import _value, leaders, worth_repeating
 from mixopt.propose.problem import Problem
-from mixopt.space import Guardrail, Objective
+from mixopt.space import Guardrail, Objective, geometry_of
 
 
 def setting(noise, n=16, phases=1, **rails):
@@ -20,7 +20,7 @@ def setting(noise, n=16, phases=1, **rails):
 
 
 def repeated(space, batch, seen):
-    rows = [tuple(np.round(space.encode(s), 6)) for s in batch]
+    rows = [tuple(np.round(geometry_of(space).encode(s), 6)) for s in batch]
     known = {tuple(np.round(row, 6)) for row in seen.X}
     return [row in known for row in rows]
 

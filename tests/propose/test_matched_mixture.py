@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from standin import make_space
 
 from mixopt.propose import matched_mixture, matched_schedule, schedule_distance
-from mixopt.space import Mixture, Objective, Schedule
+from mixopt.space import Mixture, Objective, Schedule, geometry_of
 from mixopt.study import Study
 
 NAMES = ("a", "b", "c")
@@ -39,11 +39,16 @@ def test_the_schedule_is_feasible_and_no_feasible_one_matches_better(epochs, sha
     space = make_space(3, phases, epochs)
     objective = Objective(weights={"a": share, "c": 1 - share})
     schedule = matched_schedule(space, objective)
-    assert not space.broken(schedule, 1e-6)
+    assert not geometry_of(space).broken(schedule, 1e-6)
     wanted = matched_mixture(space.names, objective.weights, space.natural)
-    rows = np.vstack([space.encode(schedule), space.sample(300, np.random.default_rng(0))])
-    target = space.encode(Schedule.static(wanted))[None]
-    far = schedule_distance(space.layout, rows, target)[:, 0]
+    rows = np.vstack(
+        [
+            geometry_of(space).encode(schedule),
+            geometry_of(space).sample(300, np.random.default_rng(0)),
+        ]
+    )
+    target = geometry_of(space).encode(Schedule.static(wanted))[None]
+    far = schedule_distance(geometry_of(space).layout, rows, target)[:, 0]
     # The nearest in the squares of the weights may be a little farther in their sums.
     assert far[0] <= far[1:].min() + 0.05
 
@@ -63,7 +68,7 @@ def test_a_baseline_that_matches_already_is_not_tried_twice():
     space = make_space(3, 1, epochs=50.0)
     natural = Mixture(dict(space.natural))
     trials = Study("s", space, Objective(weights=dict(natural)), storage=None, initial=4).ask()
-    X = np.array([space.encode(t.schedule) for t in trials])
-    gap = schedule_distance(space.layout, X, X)
+    X = np.array([geometry_of(space).encode(t.schedule) for t in trials])
+    gap = schedule_distance(geometry_of(space).layout, X, X)
     np.fill_diagonal(gap, 1.0)
     assert gap.min() >= 0.0099

@@ -6,7 +6,7 @@ from standin import Exact, Landscape
 from mixopt.propose.assess.notes import notes
 from mixopt.propose.assess.winners_curse import Optimism
 from mixopt.propose.problem import Problem
-from mixopt.space import Objective, SearchSpace
+from mixopt.space import Objective, SearchSpace, geometry_of
 
 
 def test_notes_hold_the_advice_against_a_schedule_that_breaks_it():
@@ -25,7 +25,9 @@ def test_notes_hold_the_advice_against_a_schedule_that_breaks_it():
         baseline="uniform",
     )
     land = Landscape(space)
-    evidence = land.evidence([space.decode(space.sample(1, np.random.default_rng(0))[0])] * 3)
+    evidence = land.evidence(
+        [geometry_of(space).decode(geometry_of(space).sample(1, np.random.default_rng(0))[0])] * 3
+    )
     problem = Problem.of(space, Objective(weights={"a": 1.0}), Exact(land), evidence)
     found = notes(problem, problem.X[0], {}, (), found=True, optimism=Optimism(0.0, 0.0, 0.0, 0))
     (said,) = [n for n in found if n.startswith("Warning: ")]

@@ -7,7 +7,7 @@ import torch
 from mixopt.propose import initial_design
 from mixopt.propose.candidates.pool import around, draws, endings, trunks
 from mixopt.propose.candidates.refine import refine
-from mixopt.space import Fidelity, Objective, SearchSpace
+from mixopt.space import Fidelity, Objective, SearchSpace, geometry_of
 from mixopt.study import Study
 
 NAMES = ("web", "code", "math")
@@ -67,8 +67,8 @@ def test_the_search_finds_the_mixture_and_the_peak_that_goes_with_it():
 def test_an_initial_design_covers_the_peaks_of_the_endings():
     space = make()
     schedules = initial_design(space, 14, seed=0)
-    rows = np.array([space.encode(s) for s in schedules])
-    with_ending = rows[space.layout.split(rows)[1][:, -1] > 0, -1]
+    rows = np.array([geometry_of(space).encode(s) for s in schedules])
+    with_ending = rows[geometry_of(space).layout.split(rows)[1][:, -1] > 0, -1]
     assert with_ending.min() < 0.15
     assert with_ending.max() > 0.85
 
@@ -76,18 +76,20 @@ def test_an_initial_design_covers_the_peaks_of_the_endings():
 def test_endings_keep_the_trunks_peak_and_vary_their_own():
     space = make(run={"peak": {"min": 1e-3, "max": 1e-2}}, base={})
     rng = np.random.default_rng(0)
-    like = draws(space, 1, rng)[0]
-    found = endings(space, like, 20, rng)
-    assert len(np.unique(trunks(space, found), axis=0)) == 1
-    np.testing.assert_array_equal(trunks(space, found[:1]), trunks(space, like[None]))
-    assert np.ptp(space.layout.rate_part(found)[:, 1]) > 0.8
+    like = draws(geometry_of(space), 1, rng)[0]
+    found = endings(geometry_of(space), like, 20, rng)
+    assert len(np.unique(trunks(geometry_of(space), found), axis=0)) == 1
+    np.testing.assert_array_equal(
+        trunks(geometry_of(space), found[:1]), trunks(geometry_of(space), like[None])
+    )
+    assert np.ptp(geometry_of(space).layout.rate_part(found)[:, 1]) > 0.8
 
 
 def test_neighbours_stay_within_range_and_on_levels():
     space = make(rule={**RULE, "warmup": [0, 0.01, 0.02]})
     rng = np.random.default_rng(1)
-    rows = around(space, draws(space, 5, rng), 200, rng)
-    rates = space.layout.rate_part(rows)
+    rows = around(geometry_of(space), draws(geometry_of(space), 5, rng), 200, rng)
+    rates = geometry_of(space).layout.rate_part(rows)
     assert rates.min() >= 0
     assert rates.max() <= 1
     assert set(np.round(rates[:, 1], 12)) <= {0.0, 0.5, 1.0}
@@ -97,13 +99,17 @@ def test_neighbours_stay_within_range_and_on_levels():
 def test_refining_moves_the_peak_to_its_best_and_keeps_what_it_must():
     space = make(run={"peak": {"min": 1e-3, "max": 1e-2}}, base={})
     rng = np.random.default_rng(3)
-    starts = endings(space, draws(space, 1, rng)[0], 6, rng)
+    starts = endings(geometry_of(space), draws(geometry_of(space), 1, rng)[0], 6, rng)
 
     def score(X):
-        return ((space.layout.rate_part(X) - torch.tensor([0.2, 0.7])) ** 2).sum(-1)
+        return ((geometry_of(space).layout.rate_part(X) - torch.tensor([0.2, 0.7])) ** 2).sum(-1)
 
-    free, _ = refine(space, starts, score)
-    np.testing.assert_allclose(space.layout.rate_part(free), [[0.2, 0.7]] * len(free), atol=0.02)
-    held, _ = refine(space, starts, score, keep_trunk=np.ones(len(starts), dtype=bool))
-    np.testing.assert_array_equal(trunks(space, held), trunks(space, starts))
-    np.testing.assert_allclose(space.layout.rate_part(held)[:, 1], 0.7, atol=0.02)
+    free, _ = refine(geometry_of(space), starts, score)
+    np.testing.assert_allclose(
+        geometry_of(space).layout.rate_part(free), [[0.2, 0.7]] * len(free), atol=0.02
+    )
+    held, _ = refine(geometry_of(space), starts, score, keep_trunk=np.ones(len(starts), dtype=bool))
+    np.testing.assert_array_equal(
+        trunks(geometry_of(space), held), trunks(geometry_of(space), starts)
+    )
+    np.testing.assert_allclose(geometry_of(space).layout.rate_part(held)[:, 1], 0.7, atol=0.02)

@@ -10,7 +10,7 @@ from mixopt.propose import Evidence, Recommendation, initial_design, pareto, rec
 from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
 from mixopt.propose.assess.winners_curse import replay
 from mixopt.propose.problem import Problem
-from mixopt.space import Guardrail, Objective
+from mixopt.space import Guardrail, Objective, geometry_of
 
 
 def study(d=4, phases=1, n=24, noise=0.01, seed=0, recency=0.3, epochs=4.0, **objective):
@@ -31,14 +31,17 @@ def asked(*found, **extra):
 
 
 def value(land, objective, schedule):
-    return float(land(land.space.encode(schedule))[0] @ objective.coefficients(list(land.metrics)))
+    return float(
+        land(geometry_of(land.space).encode(schedule))[0]
+        @ objective.coefficients(list(land.metrics))
+    )
 
 
 @pytest.mark.parametrize("phases", [1, 2])
 def test_it_is_feasible_better_than_the_baseline_and_complete(phases):
     space, land, objective, _, seen = found = study(4, phases)
     got = asked(*found)
-    assert not space.broken(got.schedule, 1e-6)
+    assert not geometry_of(space).broken(got.schedule, 1e-6)
     assert value(land, objective, got.schedule) < value(land, objective, space.baseline_schedule)
     assert got.predicted.low < got.predicted.mean < got.predicted.high
     assert got.corrected.mean >= got.predicted.mean
@@ -57,7 +60,12 @@ def test_differences_leave_out_what_the_baseline_shares():
     got = asked(*found)
     gap = got.differences.predicted
     assert gap.mean == pytest.approx(got.predicted.mean - got.baseline.mean)
-    rows = np.vstack([space.encode(got.schedule), space.encode(space.baseline_schedule)])
+    rows = np.vstack(
+        [
+            geometry_of(space).encode(got.schedule),
+            geometry_of(space).encode(space.baseline_schedule),
+        ]
+    )
     w = objective.coefficients(list(seen.metrics))
     draws = surrogate.sample_paths(4000, 1)(torch.as_tensor(rows)).numpy() @ w
     assert gap.sd == pytest.approx((draws[:, 0] - draws[:, 1]).std(), rel=0.2)
@@ -97,10 +105,10 @@ def test_guardrails_hold_with_the_confidence_asked_for():
     rail = Guardrail(metric="b", slack=0.01, confidence=0.9)
     base = {"weights": {"a": 1.0}}
     space, land, _, _, _ = free = study(4, 1, 30, epochs=50.0, **base)
-    limit = land(space.encode(space.baseline_schedule))[0, 1] + 0.01
+    limit = land(geometry_of(space).encode(space.baseline_schedule))[0, 1] + 0.01
 
     def rise(got):
-        return land(space.encode(got.schedule))[0, 1] - limit
+        return land(geometry_of(space).encode(got.schedule))[0, 1] - limit
 
     assert rise(asked(*free)) > 0.03
     got = asked(*study(4, 1, 30, epochs=50.0, guardrails=(rail,), **base))
@@ -167,14 +175,14 @@ def drawn(clean, truth, seed):
 
 
 def at(truth, space, schedule):
-    return float(truth(torch.as_tensor(space.encode(schedule)[None]))[0, 0, 0])
+    return float(truth(torch.as_tensor(geometry_of(space).encode(schedule)[None]))[0, 0, 0])
 
 
 def test_replays_find_the_optimism_of_an_overconfident_fit():
     # A refit that believes noise to be signal chooses by luck, and the replay must see it.
     space, _, objective, surrogate, seen = study(4, 1, 20, noise=0.1)
     problem = Problem.of(space, objective, surrogate, seen)
-    menu = space.sample(200, np.random.default_rng(0), vertices=0.3)
+    menu = geometry_of(space).sample(200, np.random.default_rng(0), vertices=0.3)
 
     def gap(noise):
         found = replay(problem, menu, refitter(space, noise), replays=12, caution=0.0, seed=0)
@@ -223,9 +231,9 @@ def test_the_front_trades_one_objective_for_the_other():
     assert len(front) >= 4
     assert (np.diff(values[:, 0]) > 0).all()
     assert (np.diff(values[:, 1]) < 0).all()
-    dense = land(space.sample(4000, np.random.default_rng(0), vertices=0.05))[:, :2]
+    dense = land(geometry_of(space).sample(4000, np.random.default_rng(0), vertices=0.05))[:, :2]
     for point in values:
         assert not (dense < point - 0.005).all(1).any()
-    assert all(not space.broken(p.schedule, 1e-6) for p in front)
+    assert all(not geometry_of(space).broken(p.schedule, 1e-6) for p in front)
     with pytest.raises(StudyError, match="needs two or more objectives; got 1"):
         pareto(space, both[:1], Exact(land), seen, seed=0)

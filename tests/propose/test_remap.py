@@ -4,7 +4,7 @@ from standin import Landscape, make_space
 
 from mixopt.errors import StudyError
 from mixopt.propose import initial_design, remap
-from mixopt.space import Schedule
+from mixopt.space import Schedule, geometry_of
 
 
 def seen_in(space):
@@ -18,7 +18,10 @@ def test_added_and_split_domains_keep_every_trial(phases):
     got = remap(evidence, old, new, split={"b": {"b": 0.25, "d": 0.75}})
     assert got.ids == evidence.ids
     for before, after in zip(evidence.X, got.X, strict=True):
-        one, two = old.decode(before).exposure(), new.decode(after).exposure()
+        one, two = (
+            geometry_of(old).decode(before).exposure(),
+            geometry_of(new).decode(after).exposure(),
+        )
         assert two["a"] == pytest.approx(one["a"], abs=2e-4)
         assert two["d"] == pytest.approx(0.75 * one["b"], abs=2e-4)
         assert two["c"] == 0

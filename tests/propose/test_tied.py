@@ -6,7 +6,7 @@ from standin import Standin
 
 from mixopt.propose import Evidence, initial_design, propose_batch, recommend
 from mixopt.propose.candidates.pool import Projector, draws
-from mixopt.space import Fidelity, Objective, PhaseSpace, SearchSpace
+from mixopt.space import Fidelity, Objective, PhaseSpace, SearchSpace, geometry_of
 
 TREE = {f"s{i}/{q}": {"tokens": 50_000 * (i + k)} for i in (1, 2, 3) for k, q in enumerate("hl")}
 
@@ -30,14 +30,14 @@ def loss(X, d=6):
 
 
 def seen(space, n=10):
-    X = np.array([space.encode(s) for s in initial_design(space, n, seed=0)])
+    X = np.array([geometry_of(space).encode(s) for s in initial_design(space, n, seed=0)])
     ids = tuple(f"t{i}" for i in range(n))
     return Evidence(X, loss(X), ("a", "b"), ids)
 
 
 def test_the_fast_projection_is_the_nearest_point():
     space = tied_space()
-    polytope = space.polytope((1.0,))
+    polytope = geometry_of(space).polytope((1.0,))
     fast = Projector(polytope)
     assert fast.caps is not None
     y = np.random.default_rng(0).dirichlet(np.full(6, 0.5), 60)
@@ -49,10 +49,10 @@ def test_the_fast_projection_is_the_nearest_point():
 def test_what_links_blocks_is_projected_by_splitting():
     grouped = PhaseSpace(groups=[{"domains": ["s1", "s3/h"], "max": 0.5}])
     space = SearchSpace(**{**tied_space().model_dump(), "phases": [grouped]})
-    fast = Projector(space.polytope((1.0,)))
+    fast = Projector(geometry_of(space).polytope((1.0,)))
     assert fast.caps is None
-    x = draws(space, 64, np.random.default_rng(0))
-    assert space.polytope((1.0,)).violation(x).max() < 1e-7
+    x = draws(geometry_of(space), 64, np.random.default_rng(0))
+    assert geometry_of(space).polytope((1.0,)).violation(x).max() < 1e-7
 
 
 @pytest.mark.parametrize("kind", ["maxmin", "dirichlet", "halving", "doptimal", "uniform"])
@@ -60,7 +60,7 @@ def test_what_links_blocks_is_projected_by_splitting():
 def test_every_design_keeps_the_proportions(kind, phases):
     space = tied_space(phases)
     for schedule in initial_design(space, 6, seed=3, kind=kind):
-        assert space.broken(schedule, 1e-7) == []
+        assert geometry_of(space).broken(schedule, 1e-7) == []
 
 
 @pytest.mark.parametrize("phases", [1, 2])
@@ -72,7 +72,7 @@ def test_every_proposal_keeps_the_proportions(method, phases):
     objective = Objective(weights={"a": 0.5, "b": 0.5})
     batch = propose_batch(space, objective, surrogate, evidence, 4, seed=1, method=method)
     for schedule in batch:
-        assert space.broken(schedule, 1e-7) == []
+        assert geometry_of(space).broken(schedule, 1e-7) == []
 
 
 def test_the_recommendation_keeps_the_proportions():
@@ -81,7 +81,7 @@ def test_the_recommendation_keeps_the_proportions():
     objective = Objective(weights={"a": 0.5, "b": 0.5})
     surrogate = Standin(space, evidence, 0.01)
     found = recommend(space, objective, surrogate, evidence, seed=0, replays=0, prior_strength=0.0)
-    assert space.broken(found.schedule, 1e-7) == []
+    assert geometry_of(space).broken(found.schedule, 1e-7) == []
     assert found.schedule.base["s2/h"] == pytest.approx(
         0.7 * sum(found.schedule.base[n] for n in space.leaves("s2")), abs=1e-8
     )

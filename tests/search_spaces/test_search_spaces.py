@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mixopt.errors import SpaceError
-from mixopt.space import SearchSpace
+from mixopt.space import SearchSpace, geometry_of
 from mixopt.space.library import list_search_spaces, search_space_path
 
 SPACES = {name: SearchSpace.from_yaml(search_space_path(name)) for name in list_search_spaces()}
@@ -38,9 +38,9 @@ def test_a_space_is_whole(name):
 @pytest.mark.parametrize("name", SPACES)
 def test_its_baseline_and_samples_lie_inside(name):
     space = SPACES[name]
-    assert space.broken(space.baseline_schedule) == []
-    for row in space.sample(8, np.random.default_rng(0), vertices=0.5):
-        assert space.broken(space.decode(row), tolerance=1e-3) == []
+    assert geometry_of(space).broken(space.baseline_schedule) == []
+    for row in geometry_of(space).sample(8, np.random.default_rng(0), vertices=0.5):
+        assert geometry_of(space).broken(geometry_of(space).decode(row), tolerance=1e-3) == []
 
 
 def test_redpajama_sums_to_the_published_total():

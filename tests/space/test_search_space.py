@@ -4,7 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import InfeasibleError, SpaceError
-from mixopt.space import Schedule, SearchSpace
+from mixopt.space import Schedule, SearchSpace, geometry_of
 
 
 def two_phase(**changes):
@@ -53,13 +53,13 @@ def spaces(draw):
 @settings(max_examples=25, deadline=None)
 @given(spaces(), st.integers(0, 2**31))
 def test_every_draw_meets_every_limit_and_sums_to_one(space, seed):
-    rows = space.sample(24, np.random.default_rng(seed), vertices=0.4)
-    W, F = space.layout.split(rows)
+    rows = geometry_of(space).sample(24, np.random.default_rng(seed), vertices=0.4)
+    W, F = geometry_of(space).layout.split(rows)
     assert np.allclose(W.sum(-1), 1)
     assert np.allclose(F.sum(-1), 1)
     for row in rows:
-        schedule = space.decode(row)
-        assert space.broken(schedule, 1e-6) == []
+        schedule = geometry_of(space).decode(row)
+        assert geometry_of(space).broken(schedule, 1e-6) == []
         for name, share in schedule.exposure().items():
             assert share <= space.epoch_limits().get(name, 1) + 1e-6
 
@@ -68,8 +68,8 @@ def test_every_draw_meets_every_limit_and_sums_to_one(space, seed):
 @given(spaces(), st.integers(0, 2**31))
 def test_projection_is_inside_and_nearer_than_any_draw(space, seed):
     rng = np.random.default_rng(seed)
-    fractions = space.fraction_choices[-1]
-    polytope = space.polytope(fractions)
+    fractions = geometry_of(space).fraction_choices[-1]
+    polytope = geometry_of(space).polytope(fractions)
     far = rng.normal(size=(4, polytope.dim))
     near = polytope.project(far, iterations=4000)
     assert polytope.violation(near).max() < 1e-8
@@ -81,16 +81,16 @@ def test_projection_is_inside_and_nearer_than_any_draw(space, seed):
 @settings(max_examples=20, deadline=None)
 @given(spaces(), st.integers(0, 2**31))
 def test_a_schedule_survives_encoding(space, seed):
-    row = space.sample(1, np.random.default_rng(seed))[0]
-    schedule = space.decode(row)
-    again = space.decode(space.encode(schedule))
+    row = geometry_of(space).sample(1, np.random.default_rng(seed))[0]
+    schedule = geometry_of(space).decode(row)
+    again = geometry_of(space).decode(geometry_of(space).encode(schedule))
     for name, weight in schedule.exposure().items():
         assert again.exposure()[name] == pytest.approx(weight, abs=1e-9)
 
 
 def test_uniform_draws_have_the_simplex_mean_and_spread():
     space = SearchSpace(domains=["a", "b", "c", "d"], baseline="uniform")
-    weights = space.sample(4000, np.random.default_rng(0))
+    weights = geometry_of(space).sample(4000, np.random.default_rng(0))
     # Dirichlet(1, 1, 1, 1): mean 1/4, variance 3/80.
     assert weights.mean(0) == pytest.approx(np.full(4, 0.25), abs=0.015)
     assert weights.var(0) == pytest.approx(np.full(4, 3 / 80), rel=0.1)
@@ -103,7 +103,7 @@ def test_clashing_caps_are_named_with_the_amount():
         max_epochs=2,
     )
     with pytest.raises(InfeasibleError, match=r"epoch cap a <= 0.2.*epoch cap b <= 0.4.*by 0.4"):
-        _ = space.fraction_choices
+        _ = geometry_of(space).fraction_choices
 
 
 def test_a_group_that_clashes_with_a_bound_is_named_and_the_rest_is_not():
@@ -118,7 +118,7 @@ def test_a_group_that_clashes_with_a_bound_is_named_and_the_rest_is_not():
         ],
     )
     with pytest.raises(InfeasibleError, match=r"group good >= 0\.3") as caught:
-        _ = space.fraction_choices
+        _ = geometry_of(space).fraction_choices
     assert "bound a <= 0.1" in caught.value.message
     assert "c <= 0.95" not in caught.value.message
     assert "clash by 0.1 of weight" in caught.value.message
@@ -128,7 +128,7 @@ def test_fractions_without_room_are_left_out():
     ending = {"name": "ending", "fraction": [0, 0.1, 0.9], "fixed": {"web": 0.1, "math": 0.9}}
     space = two_phase(phases=[{"name": "base"}, ending])
     # 0.9 * 0.9 of 1000 tokens would be 40 epochs of the 20 math tokens.
-    assert space.fraction_choices == ((1.0, 0.0),)
+    assert geometry_of(space).fraction_choices == ((1.0, 0.0),)
 
 
 def test_fixed_and_tied_phases_and_absent_domains_hold():
@@ -141,7 +141,7 @@ def test_fixed_and_tied_phases_and_absent_domains_hold():
             {"name": "three", "fraction": 0.2, "fixed": {"c": 0.5, "a": 0.5}},
         ],
     )
-    W, F = space.layout.split(space.sample(20, np.random.default_rng(0)))
+    W, F = geometry_of(space).layout.split(geometry_of(space).sample(20, np.random.default_rng(0)))
     assert np.allclose(F, [0.5, 0.3, 0.2])
     assert np.allclose(W[:, 0], W[:, 1])
     assert np.allclose(W[:, 0, 2], 0)
@@ -151,11 +151,11 @@ def test_fixed_and_tied_phases_and_absent_domains_hold():
 
 def test_a_phase_of_no_length_copies_the_one_before():
     space = two_phase()
-    row = space.encode(Schedule.static({"web": 0.5, "code": 0.46, "math": 0.04}))
-    W, F = space.layout.split(row)
+    row = geometry_of(space).encode(Schedule.static({"web": 0.5, "code": 0.46, "math": 0.04}))
+    W, F = geometry_of(space).layout.split(row)
     assert F.tolist() == [1, 0]
     assert np.array_equal(W[0], W[1])
-    assert len(space.decode(row).phases) == 1
+    assert len(geometry_of(space).decode(row).phases) == 1
 
 
 def test_a_space_survives_yaml(tmp_path):
@@ -220,10 +220,10 @@ def test_phases_equal_but_for_the_last_bits_decode_to_the_same_bits():
     ]
     space = SearchSpace(domains=("web", "code", "math"), phases=phases, baseline="uniform")
     rng = np.random.default_rng(0)
-    for row in space.sample(30, rng):
+    for row in geometry_of(space).sample(30, rng):
         noisy = row * (1 + 4e-16 * rng.standard_normal(len(row)))
-        schedule = space.decode(noisy)
+        schedule = geometry_of(space).decode(noisy)
         assert [w.hex() for w in schedule.base.values()] == [w.hex() for w in base.values()]
         # Reading a schedule back and writing it again changes nothing.
-        assert space.decode(space.encode(schedule)) == schedule
+        assert geometry_of(space).decode(geometry_of(space).encode(schedule)) == schedule
         assert sum(schedule.ending.values()) == pytest.approx(1, abs=1e-14)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import InfeasibleError, SpaceError
-from mixopt.space import Mixture, Schedule, SearchSpace
-from mixopt.space.geometry.tree import outline
+from mixopt.space import Mixture, Schedule, SearchSpace, geometry_of
+from mixopt.space.domain_tree import outline
 
 NESTED = """\
 name: tree
@@ -58,7 +58,7 @@ def test_a_nested_file_is_read_as_paths_and_ties(tmp_path):
     )
     assert space.ties == {"web": "natural"}
     assert [d.max_epochs for d in space.domains[4:]] == [2, 3, None]
-    assert space.free_weights == 4
+    assert geometry_of(space).free_weights == 4
     again = SearchSpace.from_yaml(write(tmp_path, space.to_yaml()))
     assert again == space
     assert SearchSpace.model_validate_json(space.model_dump_json()) == space
@@ -78,8 +78,8 @@ def test_a_flat_space_is_stored_as_before():
     stored = json.loads(plain.model_dump_json())
     assert "ties" not in stored
     assert "ties" not in stored["phases"][0]
-    assert plain.free_weights == 2
-    assert "tree" not in plain.summary()
+    assert geometry_of(plain).free_weights == 2
+    assert "tree" not in geometry_of(plain).summary()
 
 
 @settings(max_examples=20, deadline=None)
@@ -104,16 +104,16 @@ def test_draws_vertices_and_projections_keep_the_proportions(ties, seed):
         ],
     )
     rng = np.random.default_rng(seed)
-    rows = space.sample(12, rng, vertices=0.5)
-    for fractions in space.fraction_choices:
-        polytope = space.polytope(fractions)
+    rows = geometry_of(space).sample(12, rng, vertices=0.5)
+    for fractions in geometry_of(space).fraction_choices:
+        polytope = geometry_of(space).polytope(fractions)
         y = rng.dirichlet(np.ones(polytope.dim), 5) * len(space.phases)
         x = np.vstack([polytope.project(y), polytope.sample_vertices(2, rng)])
         assert polytope.violation(x).max() < 1e-7
-        rows = np.vstack([rows, space.rows(fractions, x)])
+        rows = np.vstack([rows, geometry_of(space).rows(fractions, x)])
     for row in rows:
-        schedule = space.decode(row)
-        assert space.broken(schedule, 1e-7) == []
+        schedule = geometry_of(space).decode(row)
+        assert geometry_of(space).broken(schedule, 1e-7) == []
         assert 0.1 - 1e-6 <= sum(schedule.base[n] for n in space.leaves("s1")) <= 0.8 + 1e-6
         _keeps(schedule.base, space, ties)
 
@@ -137,10 +137,10 @@ def test_specks_of_tied_domains_go_together():
     weights[:4] = 1.5e-4 * part / part.sum()
     weights[8] = 1 - 1.5e-4
     # Each is under 1e-4 but their sum is not: zeroing some would break the proportions.
-    assert space.decode(weights).base["s0/t0/high"] > 0
+    assert geometry_of(space).decode(weights).base["s0/t0/high"] > 0
     weights[:4] /= 3
     weights[8] = 1 - 5e-5
-    assert space.decode(weights).base == Mixture({"books": 1.0})
+    assert geometry_of(space).decode(weights).base == Mixture({"books": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -174,20 +174,20 @@ def test_a_tie_that_clashes_with_a_bound_is_named():
         InfeasibleError,
         match=r"bound s0/t0/high >= 0.3 .*tie s0/t0/high = 0.25 of s0/t0 in phase 'base' clash",
     ):
-        _ = space.fraction_choices
+        _ = geometry_of(space).fraction_choices
 
 
 def test_a_tie_is_among_the_domains_a_phase_may_use():
     space = tree(ties={"s0": "natural"}, phases=[{"domains": ["s0/t0", "books"]}])
-    row = space.sample(1, np.random.default_rng(0))[0]
-    base = space.decode(row).base
+    row = geometry_of(space).sample(1, np.random.default_rng(0))[0]
+    base = geometry_of(space).decode(row).base
     assert base["s0/t0/low"] == pytest.approx(3 * base["s0/t0/high"])
     assert base["s0/t1/low"] == 0
 
 
 def test_the_summary_sums_over_the_tree():
     space = tree(ties={"s0": "natural"})
-    rows = {row["node"]: row for row in space.summary()["tree"]}
+    rows = {row["node"]: row for row in geometry_of(space).summary()["tree"]}
     assert list(rows)[:4] == ["s0", "s0/t0", "s0/t0/high", "s0/t0/low"]
     assert rows["s0"]["tied"] == "natural"
     natural = space.natural
@@ -202,18 +202,18 @@ def test_a_fixed_mixture_may_break_a_tie():
         ties={"s0": "natural"},
         phases=[{"name": "base", "fixed": fixed}, {"name": "ending", "fraction": [0.2]}],
     )
-    row = space.sample(1, np.random.default_rng(0))[0]
-    schedule = space.decode(row)
+    row = geometry_of(space).sample(1, np.random.default_rng(0))[0]
+    schedule = geometry_of(space).decode(row)
     assert schedule.base == Mixture(fixed)
-    assert space.broken(schedule) == []
+    assert geometry_of(space).broken(schedule) == []
     broken = Schedule.two_phase(fixed, fixed, 0.2)
-    assert any("tie s0" in label for label, _ in space.broken(broken))
+    assert any("tie s0" in label for label, _ in geometry_of(space).broken(broken))
 
 
 def test_the_example_of_the_documentation_is_a_space(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "concepts.md").read_text()
     example = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "tied" in b)
     space = SearchSpace.from_yaml(write(tmp_path, example))
-    assert space.free_weights == 3
+    assert geometry_of(space).free_weights == 3
     assert space.ties == {"web": "natural", "code": {"python": 0.6, "cpp": 0.4}}
-    assert len(space.fraction_choices) == 1
+    assert len(geometry_of(space).fraction_choices) == 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mixopt.errors import SpaceError, StudyError, TrialError
-from mixopt.space import Observation, PhaseSpace, SearchSpace, Split
+from mixopt.space import Observation, PhaseSpace, SearchSpace, Split, geometry_of
 from mixopt.study import State, Study, TrialBudget
 
 
@@ -308,8 +308,10 @@ def test_a_round_may_repeat_the_leader_with_a_seed_of_its_own(make, train, space
         study.tell(trial.id, train(trial.schedule, None, trial.seed))
     again, fresh = study.ask()
     seen = [r.trial for r in study.records() if r.trial.round == 0]
-    rows = [wider.encode(t.schedule) for t in seen]
-    same = [np.allclose(row, wider.encode(again.schedule), atol=1e-6) for row in rows]
+    rows = [geometry_of(wider).encode(t.schedule) for t in seen]
+    same = [np.allclose(row, geometry_of(wider).encode(again.schedule), atol=1e-6) for row in rows]
     assert any(same)
     assert again.seed not in {t.seed for t in seen}
-    assert not any(np.allclose(row, wider.encode(fresh.schedule), atol=1e-6) for row in rows)
+    assert not any(
+        np.allclose(row, geometry_of(wider).encode(fresh.schedule), atol=1e-6) for row in rows
+    )

@@ -5,7 +5,7 @@ import pytest
 
 from mixopt.laws import effective_weights
 from mixopt.propose import initial_design
-from mixopt.space import Fidelity, SearchSpace
+from mixopt.space import Fidelity, SearchSpace, geometry_of
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
 NAMES = ("math", "web")
@@ -28,8 +28,8 @@ def loss(W):
 @pytest.mark.parametrize("trials", [100, 2000])
 def test_predictions_are_of_the_target_whatever_the_trials_repeat(trials):
     space = make(4.0)
-    X = np.array([space.encode(s) for s in initial_design(space, 20, seed=0)])
-    layout = space.layout.trained_on(trials)
+    X = np.array([geometry_of(space).encode(s) for s in initial_design(space, 20, seed=0)])
+    layout = geometry_of(space).layout.trained_on(trials)
     W, F = layout.split(X)
     Y = loss(effective_weights(layout.repetition, W, F, trials))
     fitted = fit_surrogate(layout, X, Y, NAMES, space.names, settings=QUICK)
@@ -43,5 +43,5 @@ def test_predictions_are_of_the_target_whatever_the_trials_repeat(trials):
 
 def test_a_token_is_a_token_without_an_r_star():
     space = make(None)
-    assert space.layout.repetition is None
-    assert space.layout.trained_on(5).repetition is None
+    assert geometry_of(space).layout.repetition is None
+    assert geometry_of(space).layout.trained_on(5).repetition is None

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from mixopt.cli import main
-from mixopt.space import Schedule
+from mixopt.space import Schedule, geometry_of
 from mixopt.study import Study
 from mixopt.tune.job import Job
 from mixopt.tune.session import ray_session
@@ -175,10 +175,10 @@ def test_what_cannot_be_attributed_is_said(job, capsys):
 @pytest.mark.parametrize("name", ["domain_upsampling", "continual_pretraining", "rewarm"])
 def test_the_examples_studies_are_sound(name):
     file = StudyFile.from_yaml(EXAMPLES / name / "study.yaml")
-    assert file.space.fraction_choices
-    assert file.space.broken(file.space.baseline_schedule) == []
+    assert geometry_of(file.space).fraction_choices
+    assert geometry_of(file.space).broken(file.space.baseline_schedule) == []
     # Endings branch off a checkpoint, or are measured where the base ends.
     settings = file.trainer.settings
-    for choice in file.space.fraction_choices:
+    for choice in geometry_of(file.space).fraction_choices:
         base = round(1 - choice[-1], 6)
         assert base == 1 or base in {*settings.branch_points, *settings.rungs}

@@ -50,13 +50,13 @@ def qlognei(problem: Problem, q: int, rng: np.random.Generator, known: Known) ->
 
 
 def _best(problem: Problem, score: Score, rng: np.random.Generator, known: Known) -> list[Array]:
-    space = problem.space
+    geometry = problem.geometry
     mean, _ = problem.expected(problem.X)
     best = problem.X[np.argsort(mean)[:5]]
-    pool = np.vstack([draws(space, 192, rng), around(space, best, 64, rng)])
+    pool = np.vstack([draws(geometry, 192, rng), around(geometry, best, 64, rng)])
     values = evaluate(score, pool, CHUNK)
     top = pool[np.argsort(values, kind="stable")]
-    X, at = refine(space, top[:4], score, steps=30)
+    X, at = refine(geometry, top[:4], score, steps=30)
     rows = np.vstack([X[np.argsort(at)], top])
     return take_fresh(kept_first(problem, rows, rng, len(rows)), 1, known)
 

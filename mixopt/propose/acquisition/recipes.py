@@ -16,7 +16,7 @@ from mixopt.errors import StudyError
 from mixopt.propose.candidates.distance import NEAR, Known, design_features
 from mixopt.propose.candidates.pool import around, by_choice, draws
 from mixopt.propose.problem import Problem, evaluate
-from mixopt.space import SearchSpace
+from mixopt.space import Geometry
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def kept_first(problem: Problem, rows: Array, rng: np.random.Generator, enough: 
 
 def random(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> list[Array]:
     """Random feasible schedules, faces included."""
-    pool = draws(problem.space, 64 + 16 * q, rng)
+    pool = draws(problem.geometry, 64 + 16 * q, rng)
     return take_fresh(kept_first(problem, pool, rng, len(pool)), q, known)
 
 
@@ -91,7 +91,7 @@ def _lightgbm() -> Any:
 def _boosted(problem: Problem, pool: Array, settings: dict[str, Any]) -> Array:
     """The objective at the pool, predicted by one LightGBM per metric."""
     lightgbm = _lightgbm()
-    layout = problem.space.layout
+    layout = problem.layout
     seen, wanted = design_features(layout, problem.X) ** 2, design_features(layout, pool) ** 2
     total = np.zeros(len(pool))
     for i in np.flatnonzero(problem.weights):
@@ -104,10 +104,10 @@ def _boosted(problem: Problem, pool: Array, settings: dict[str, Any]) -> Array:
 
 def regmix(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> list[Array]:
     """Mean of the 128 best of many draws by LightGBM (arXiv 2407.01492), then the best draws."""
-    pool = draws(problem.space, 20_000, rng)
+    pool = draws(problem.geometry, 20_000, rng)
     order = np.argsort(_boosted(problem, pool, {"learning_rate": 0.01}), kind="stable")
     pool = kept_first(problem, pool[order], rng, 256 + 16 * q)
-    _, F = problem.space.layout.split(pool)
+    _, F = problem.layout.split(pool)
     # A mean is feasible within one choice of fractions only: the polytope is convex there.
     alike = (F[0] == F).all(1)
     mean = pool[alike][:128].mean(0)
@@ -116,7 +116,7 @@ def regmix(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> 
 
 def climb(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> list[Array]:
     """Random picks among the best predicted by shallow LightGBM (CLIMB, arXiv 2504.13161)."""
-    pool = draws(problem.space, 4_000, rng)
+    pool = draws(problem.geometry, 4_000, rng)
     settings = {"learning_rate": 0.01, "max_depth": 4, "num_leaves": 15, "min_data_in_leaf": 5}
     order = np.argsort(_boosted(problem, pool, settings), kind="stable")
     top = max(100, 8 * q)
@@ -137,10 +137,10 @@ def olmix(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> l
     """
     found = sorted(_programs(problem), key=lambda pair: pair[0])
     best = np.array([row for _, row in found] or [problem.baseline])
-    near = around(problem.space, best[:1], 64 + 16 * q, rng)
+    near = around(problem.geometry, best[:1], 64 + 16 * q, rng)
     rows = np.vstack([best[:1], near])
     if problem.objective.guardrails:
-        rows = np.vstack([rows, draws(problem.space, 256, rng)])
+        rows = np.vstack([rows, draws(problem.geometry, 256, rng)])
     return take_fresh(kept_first(problem, rows, rng, len(rows)), q, known)
 
 
@@ -156,18 +156,18 @@ def _cvxpy() -> Any:
 
 def _programs(problem: Problem) -> list[tuple[float, Array]]:
     cp = _cvxpy()
-    space = problem.space
-    A, floors = _log_linear(_linear(space, problem.X), problem.evidence.Y)
-    baseline = _linear(space, problem.baseline[None])[0]
-    base = np.maximum(baseline[: len(space.names)], 1e-6)
+    geometry = problem.geometry
+    A, floors = _log_linear(_linear(geometry, problem.X), problem.evidence.Y)
+    baseline = _linear(geometry, problem.baseline[None])[0]
+    base = np.maximum(baseline[: geometry.layout.domains], 1e-6)
     rails = _log_limits(problem, A, floors, baseline)
     if rails is None:
         return []
     out = []
-    for fractions in space.fraction_choices:
-        polytope = space.polytope(fractions)
+    for fractions in geometry.fraction_choices:
+        polytope = geometry.polytope(fractions)
         eye = np.eye(polytope.dim)
-        M = _linear(space, space.rows(fractions, eye)).T
+        M = _linear(geometry, geometry.rows(fractions, eye)).T
         x = cp.Variable(polytope.dim)
         z = M @ x
         loss = problem.weights @ cp.exp(A[:, 0] + A[:, 1:] @ z)
@@ -182,7 +182,7 @@ def _programs(problem: Problem) -> list[tuple[float, Array]]:
             raise StudyError(
                 f"olmix's convex program ended as {program.status!r}", "use the method thompson"
             )
-        out.append((float(value), by_choice(space, np.array([fractions]), x.value[None])[0]))
+        out.append((float(value), by_choice(geometry, np.array([fractions]), x.value[None])[0]))
     return out
 
 
@@ -202,9 +202,9 @@ def _log_limits(
     return out
 
 
-def _linear(space: SearchSpace, X: Array) -> Array:
+def _linear(geometry: Geometry, X: Array) -> Array:
     """What the law is linear in, given the fractions: exposure, and the last phase's part of it."""
-    W, F = space.layout.split(X)
+    W, F = geometry.layout.split(X)
     parts = W * F[..., None]
     exposure = parts.sum(1)
     return np.asarray(exposure if W.shape[1] == 1 else np.hstack([exposure, parts[:, -1]]))

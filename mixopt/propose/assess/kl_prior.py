@@ -25,7 +25,7 @@ MENU = 6
 
 def exposure(problem: Problem, X: Tensor) -> Tensor:
     """Share of all tokens per domain, ``n x d``."""
-    W, F = problem.space.layout.split(X)
+    W, F = problem.layout.split(X)
     total: Tensor = (W * F[..., None]).sum(-2)
     return total
 
@@ -74,6 +74,6 @@ def _out_of_fold(problem: Problem, refit: Refit, fold: NDArray[np.int64], seed: 
         ids = tuple(seen.ids[i] for i in rows)
         part = Evidence(seen.X[rows], seen.Y[rows], seen.metrics, ids)
         fitted = refit(part, seed + k)
-        held = Problem.of(problem.original, problem.objective, fitted, part)
+        held = Problem.of(problem.original.space, problem.objective, fitted, part)
         out[fold == k] = held.expected(problem.X[fold == k])[0]
     return out

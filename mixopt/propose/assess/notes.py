@@ -79,7 +79,7 @@ def _repetition_notes(problem: Problem, epochs: dict[str, float]) -> Iterator[st
     if repeated is None:
         return
     for name, available, r_star in zip(
-        problem.original.names, repeated.available, repeated.r_star, strict=True
+        problem.original.space.names, repeated.available, repeated.r_star, strict=True
     ):
         read = epochs.get(name, 0.0)
         if read > 1.05 and np.isfinite(available):
@@ -101,7 +101,7 @@ def _comparison_notes(problem: Problem, row: Array) -> Iterator[str]:
     with torch.no_grad():
         values = path(torch.as_tensor(rows)).numpy() @ problem.weights
     for index, label in enumerate(named, start=1):
-        if schedule_distance(problem.space.layout, row[None], rows[[index]])[0, 0] < 1e-6:
+        if schedule_distance(problem.layout, row[None], rows[[index]])[0, 0] < 1e-6:
             yield f"The recommendation is {label.split(',')[0]} itself."
             continue
         chance = float((values[:, 0] < values[:, index]).mean())
@@ -113,7 +113,7 @@ def _comparison_notes(problem: Problem, row: Array) -> Iterator[str]:
 
 
 def _distance_notes(problem: Problem, row: Array) -> Iterator[str]:
-    layout = problem.space.layout
+    layout = problem.layout
     seen = design_features(layout, problem.X)
     gap = np.sqrt(((design_features(layout, row[None]) - seen) ** 2).sum(1).min())
     between = ((seen[:, None] - seen[None]) ** 2).sum(-1)

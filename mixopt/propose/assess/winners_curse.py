@@ -94,7 +94,7 @@ def replay(
         seen = problem.evidence
         again = Evidence(seen.X, at_data[i] + noise, seen.metrics, seen.ids)
         fitted = refit(again, int(rng.integers(2**31)))
-        asked = Problem.of(problem.original, problem.objective, fitted, again).narrowed()
+        asked = Problem.of(problem.original.space, problem.objective, fitted, again).narrowed()
         mean, sd = asked.expected(candidates)
         chosen = int(np.argmin(mean + caution * sd + away))
         error = truth[i] - mean

@@ -3,49 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import null_space
 
-from mixopt.space import Polytope, SearchSpace
+from mixopt.space import Geometry, Layout, Polytope, SearchSpace, geometry_of
+from mixopt.space.geometry.rate_coordinates import draw_rates, snap_rates
 from mixopt.space.geometry.tree import blocks
-from mixopt.space.learning_rate import draw_rates, snap_rates
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def sorted_space(space: SearchSpace) -> tuple[SearchSpace, Ints, Ints]:
-    """The same space with its domains in alphabetical order.
+def sorted_geometry(geometry: Geometry) -> tuple[Geometry, Ints, Ints]:
+    """The geometry of the same space with its domains in alphabetical order.
 
     All random draws are made in that order, so permuting the domains permutes the answer.
 
     Returns:
-        The space, and the columns that take rows into it and back.
+        The geometry, and the columns that take rows into it and back.
     """
-    names = list(space.names)
-    rank = np.array(sorted(range(len(names)), key=names.__getitem__))
-    there = _columns(rank, space)
-    same = bool((rank == np.arange(len(rank))).all())
-    return (space if same else _rebuilt(space.model_dump_json())), there, np.argsort(there)
+    rank = np.argsort(geometry.space.names, kind="stable")
+    there = _columns(rank, geometry.layout)
+    domains = tuple(geometry.space.domains[i] for i in rank)
+    ordered = geometry.space.model_copy(update={"domains": domains})
+    return geometry_of(ordered), there, np.argsort(there)
 
 
-def _columns(rank: Ints, space: SearchSpace) -> Ints:
-    d, phases = len(rank), len(space.phases)
-    weights = np.concatenate([p * d + rank for p in range(phases)])
-    rest = np.arange(phases * d, space.layout.dim)
-    return np.concatenate([weights, rest])
-
-
-@lru_cache(maxsize=8)
-def _rebuilt(text: str) -> SearchSpace:
-    # Rebuilding forgets the polytopes' cached centres; one copy per space keeps them warm.
-    space = SearchSpace.model_validate_json(text)
-    values = {name: getattr(space, name) for name in SearchSpace.model_fields}
-    values["domains"] = tuple(sorted(space.domains, key=lambda domain: domain.name))
-    return SearchSpace(**values)
+def _columns(rank: Ints, layout: Layout) -> Ints:
+    weights = [p * layout.domains + rank for p in range(layout.phases)]
+    rest = np.arange(layout.phases * layout.domains, layout.dim)
+    return np.concatenate([*weights, rest])
 
 
 def anchors(space: SearchSpace) -> Array:
@@ -66,58 +55,58 @@ def dirichlet(centers: Array, n: int, rng: np.random.Generator) -> Array:
 
 
 def draws(
-    space: SearchSpace, n: int, rng: np.random.Generator, centers: Array | None = None
+    geometry: Geometry, n: int, rng: np.random.Generator, centers: Array | None = None
 ) -> Array:
     """Feasible rows ``n x D``: Dirichlet draws per phase, projected into the polytope.
 
     Fractions are drawn evenly from the choices, searched learning rates from their ranges. Nothing
     is rejected, and faces are reached.
     """
-    centers = anchors(space) if centers is None else centers
-    choices = space.fraction_choices
+    centers = anchors(geometry.space) if centers is None else centers
+    choices = geometry.fraction_choices
     which = np.arange(n) % len(choices)
-    out = np.empty((n, space.layout.dim))
+    out = np.empty((n, geometry.layout.dim))
     for index, fractions in enumerate(choices):
         rows = np.flatnonzero(which == index)
         if len(rows):
-            parts = [dirichlet(centers, len(rows), rng) for _ in space.phases]
-            x = Projector(space.polytope(fractions))(np.hstack(parts))
-            out[rows] = space.rows(fractions, x, draw_rates(space.rate_axes, len(rows), rng))
+            parts = [dirichlet(centers, len(rows), rng) for _ in geometry.space.phases]
+            x = Projector(geometry.polytope(fractions))(np.hstack(parts))
+            out[rows] = geometry.rows(fractions, x, draw_rates(geometry.rate_axes, len(rows), rng))
     return out
 
 
-def around(space: SearchSpace, X: Array, n: int, rng: np.random.Generator) -> Array:
+def around(geometry: Geometry, X: Array, n: int, rng: np.random.Generator) -> Array:
     """Feasible perturbations ``n x D`` of rows ``k x D``, one mass-moving step each.
 
     Every other one also jumps to another choice of fractions. Searched learning rates move by
     steps of the same lengths.
     """
     chosen = X[rng.integers(len(X), size=n)]
-    W, F = space.layout.split(chosen)
+    W, F = geometry.layout.split(chosen)
     d = W.shape[-1]
     step = np.exp(rng.uniform(np.log(0.02), np.log(0.5), (n, 1, 1)))
     toward = dirichlet(np.full((1, d), 1 / d), n * W.shape[1], rng).reshape(W.shape)
     x = ((1 - step) * W + step * toward).reshape(n, -1)
-    choices = np.array(space.fraction_choices)
+    choices = np.array(geometry.fraction_choices)
     jump = rng.random(n) < 0.5
     F = np.where(jump[:, None], choices[rng.integers(len(choices), size=n)], F)
-    R = space.layout.rate_part(chosen)
-    if space.rate_axes:
+    R = geometry.layout.rate_part(chosen)
+    if geometry.rate_axes:
         R = R + step[:, :, 0] * rng.standard_normal(R.shape)
-    return by_choice(space, F, x, snap_rates(space.rate_axes, R))
+    return by_choice(geometry, F, x, snap_rates(geometry.rate_axes, R))
 
 
-def by_choice(space: SearchSpace, F: Array, x: Array, R: Array | None = None) -> Array:
+def by_choice(geometry: Geometry, F: Array, x: Array, R: Array | None = None) -> Array:
     """Project weights ``n x P*d`` into the polytope of their fractions ``n x P``: ``n x D``.
 
     Searched learning rates ``R`` (``n x r``) are the usual ones where they are not given.
     """
-    out = np.empty((len(x), space.layout.dim))
+    out = np.empty((len(x), geometry.layout.dim))
     for fractions in np.unique(F, axis=0):
         rows = np.flatnonzero((fractions == F).all(1))
         key = tuple(float(f) for f in fractions)
         rates = None if R is None else R[rows]
-        out[rows] = space.rows(key, Projector(space.polytope(key))(x[rows]), rates)
+        out[rows] = geometry.rows(key, Projector(geometry.polytope(key))(x[rows]), rates)
     return out
 
 
@@ -143,19 +132,20 @@ def with_trunk(polytope: Polytope, trunk: Array) -> Polytope | None:
     return part if part.clash()[0] < 1e-7 else None
 
 
-def trunks(space: SearchSpace, X: Array) -> Array:
+def trunks(geometry: Geometry, X: Array) -> Array:
     """What endings of rows ``n x D`` branch off: their weights, and rates where searched.
 
     Returns:
         ``n x t``; rows that are equal in it can share a trunk.
     """
-    cut = (len(space.phases) - 1) * len(space.names)
-    early = [i for i, owner in enumerate(space.layout.rates) if owner < len(space.phases) - 1]
-    return np.hstack([X[:, :cut], space.layout.rate_part(X)[:, early]])
+    layout = geometry.layout
+    cut = (layout.phases - 1) * layout.domains
+    early = [i for i, owner in enumerate(layout.rates) if owner < layout.phases - 1]
+    return np.hstack([X[:, :cut], layout.rate_part(X)[:, early]])
 
 
 def endings(
-    space: SearchSpace,
+    geometry: Geometry,
     like: Array,
     n: int,
     rng: np.random.Generator,
@@ -165,30 +155,30 @@ def endings(
     """Feasible schedules ``<= n x D`` that share one trunk, over all choices of fractions.
 
     Args:
-        space: With several phases.
+        geometry: Of a space of several phases.
         like: A row ``D``, whose phases but the last are kept.
         n: Wanted number of rows.
         rng: Source of randomness.
         centers: Mixtures to draw endings around.
         fractions: Choices to use; all with a last phase by default.
     """
-    centers = anchors(space) if centers is None else centers
-    wanted = [c for c in fractions or space.fraction_choices if c[-1] > 1e-9]
-    trunk = like[: (len(space.phases) - 1) * len(space.names)]
-    late = np.array(space.layout.rates) == len(space.phases) - 1
+    centers = anchors(geometry.space) if centers is None else centers
+    wanted = [c for c in fractions or geometry.fraction_choices if c[-1] > 1e-9]
+    trunk = like[: (geometry.layout.phases - 1) * geometry.layout.domains]
+    late = np.array(geometry.layout.rates) == geometry.layout.phases - 1
     out = []
     for fraction in wanted:
-        part = with_trunk(space.polytope(fraction), trunk)
+        part = with_trunk(geometry.polytope(fraction), trunk)
         if part is None:
             continue
         x = Projector(part)(dirichlet(centers, -(-n // len(wanted)), rng))
         whole = np.hstack([np.tile(trunk, (len(x), 1)), x])
         rates = None
-        if space.rate_axes:
-            drawn = draw_rates(space.rate_axes, len(x), rng)
-            rates = np.where(late, drawn, space.layout.rate_part(like))
-        out.append(space.rows(fraction, whole, rates))
-    return np.vstack(out) if out else np.empty((0, space.layout.dim))
+        if geometry.rate_axes:
+            drawn = draw_rates(geometry.rate_axes, len(x), rng)
+            rates = np.where(late, drawn, geometry.layout.rate_part(like))
+        out.append(geometry.rows(fraction, whole, rates))
+    return np.vstack(out) if out else np.empty((0, geometry.layout.dim))
 
 
 class Projector:

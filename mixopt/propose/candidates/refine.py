@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixopt.propose.candidates.pool import Projector, with_trunk
 from mixopt.propose.problem import Score
-from mixopt.space import SearchSpace
+from mixopt.space import Geometry
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,7 +28,7 @@ class _Slice:
 
 
 def refine(
-    space: SearchSpace,
+    geometry: Geometry,
     X: Array,
     score: Score,
     *,
@@ -46,7 +46,7 @@ def refine(
     they have levels they stay, as fractions do.
 
     Args:
-        space: Domains in the order of the columns.
+        geometry: Of the space whose rows are moved.
         X: ``n x D`` feasible starts.
         score: ``n x D -> n``, to be minimised; each value may depend on its own row only.
         steps: Moves.
@@ -58,10 +58,10 @@ def refine(
     """
     if len(X) == 0:
         return X, np.empty(0)
-    k = len(space.phases) * len(space.names)
-    slices = _slices(space, X, keep_trunk)
+    k = geometry.layout.phases * geometry.layout.domains
+    slices = _slices(geometry, X, keep_trunk)
     x, rest = X[:, :k].copy(), X[:, k:].copy()
-    free = _free_rates(space, X, keep_trunk)
+    free = _free_rates(geometry, X, keep_trunk)
     best, value = X.copy(), np.full(len(X), np.inf)
     momentum = np.zeros_like(X)
     for step in range(steps + 1):
@@ -74,16 +74,16 @@ def refine(
         momentum = 0.7 * momentum + 0.3 * unit
         x = _moved(x, pace * momentum[:, :k], slices)
         rest = np.where(free, np.clip(rest - pace * momentum[:, k:], 0.0, 1.0), rest)
-    snapped = _snap(space, best, np.zeros(len(X), bool) if keep_trunk is None else keep_trunk)
+    snapped = _snap(geometry, best, np.zeros(len(X), bool) if keep_trunk is None else keep_trunk)
     at = _gradient(score, snapped)[0]
     keep = at <= value + 1e-6 + 1e-4 * np.abs(value)
     return np.where(keep[:, None], snapped, best), np.where(keep, at, value)
 
 
-def _slices(space: SearchSpace, X: Array, keep_trunk: NDArray[np.bool_] | None) -> list[_Slice]:
-    _, F = space.layout.split(X)
-    d = len(space.names)
-    cut = (len(space.phases) - 1) * d
+def _slices(geometry: Geometry, X: Array, keep_trunk: NDArray[np.bool_] | None) -> list[_Slice]:
+    _, F = geometry.layout.split(X)
+    d = geometry.layout.domains
+    cut = (geometry.layout.phases - 1) * d
     kept = np.zeros(len(X), dtype=bool) if keep_trunk is None else keep_trunk
     keys: dict[tuple[tuple[float, ...], tuple[float, ...] | None], list[int]] = {}
     for i in range(len(X)):
@@ -92,7 +92,7 @@ def _slices(space: SearchSpace, X: Array, keep_trunk: NDArray[np.bool_] | None) 
         keys.setdefault((fraction, fixed), []).append(i)
     out = []
     for (fraction, trunk), rows in keys.items():
-        polytope = space.polytope(fraction)
+        polytope = geometry.polytope(fraction)
         start = 0
         if trunk is not None:
             part = with_trunk(polytope, np.array(trunk))
@@ -104,10 +104,10 @@ def _slices(space: SearchSpace, X: Array, keep_trunk: NDArray[np.bool_] | None) 
 
 
 def _free_rates(
-    space: SearchSpace, X: Array, keep_trunk: NDArray[np.bool_] | None
+    geometry: Geometry, X: Array, keep_trunk: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_]:
     """Columns behind the weights that may move, ``n x (D - P d)``: rates without levels."""
-    axes, layout = space.rate_axes, space.layout
+    axes, layout = geometry.rate_axes, geometry.layout
     free = np.zeros((len(X), layout.dim - layout.phases * layout.domains), dtype=bool)
     if axes:
         there = layout.rates_there(layout.split(X)[1]) & np.array([not a.levels for a in axes])
@@ -150,18 +150,18 @@ def _moved(x: Array, by: Array, slices: list[_Slice]) -> Array:
     return out
 
 
-def _snap(space: SearchSpace, X: Array, keep_trunk: NDArray[np.bool_]) -> Array:
+def _snap(geometry: Geometry, X: Array, keep_trunk: NDArray[np.bool_]) -> Array:
     """Weights under 1e-4 set to 0 and the rest rescaled, in the rows where no limit breaks.
 
     Kept trunks are copied to the bit: a checkpoint is found by the exact weights before it.
     """
-    W, F = space.layout.split(X)
+    W, F = geometry.layout.split(X)
     moved = np.where(W < SNAP, 0.0, W)
     moved /= moved.sum(-1, keepdims=True)
     moved[keep_trunk, :-1] = W[keep_trunk, :-1]
     flat, out = moved.reshape(len(X), -1), X.copy()
     for i, row in enumerate(flat):
-        polytope = space.polytope(tuple(float(f) for f in F[i]))
+        polytope = geometry.polytope(tuple(float(f) for f in F[i]))
         if polytope.violation(row[None])[0] < 1e-9:
             out[i, : len(row)] = row
     return out

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
 from mixopt.propose.candidates.distance import NEAR, Known, design_features, farthest
-from mixopt.propose.candidates.pool import draws, endings, sorted_space
+from mixopt.propose.candidates.pool import draws, endings, sorted_geometry
 from mixopt.propose.design.subset_choice import doptimal, halving
-from mixopt.space import Schedule, SearchSpace
+from mixopt.space import Geometry, Schedule, SearchSpace, geometry_of
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Maker = Callable[[SearchSpace, int, np.random.Generator, Array], Array]
+Maker = Callable[[Geometry, int, np.random.Generator, Array], Array]
 
 #: Endings tried off one trunk in an initial design.
 GROUP = 3
@@ -59,13 +59,14 @@ def initial_design(
             f"an initial design of {n} trials cannot begin with {len(include)} given schedules",
             "ask for more trials, or include fewer",
         )
-    ordered, _, back = sorted_space(space)
+    geometry = geometry_of(space)
+    ordered, _, back = sorted_geometry(geometry)
     rng = np.random.default_rng(seed)
     given = np.array([ordered.encode(s) for s in include]).reshape(-1, ordered.layout.dim)
     known = Known(ordered.layout, given)
     rows = _distinct(_KINDS[kind](ordered, n - len(given), rng, given), known)
     rows += _filled(ordered, n - len(given) - len(rows), rng, known)
-    return [*include, *(space.decode(row[back]) for row in rows)]
+    return [*include, *(geometry.decode(row[back]) for row in rows)]
 
 
 def _distinct(rows: Array, known: Known) -> list[Array]:
@@ -77,102 +78,102 @@ def _distinct(rows: Array, known: Known) -> list[Array]:
     return kept
 
 
-def _filled(space: SearchSpace, n: int, rng: np.random.Generator, known: Known) -> list[Array]:
+def _filled(geometry: Geometry, n: int, rng: np.random.Generator, known: Known) -> list[Array]:
     """Replace what was too near to others: the farthest of many draws, one after the other."""
     if n <= 0:
         return []
-    pool = np.vstack([draws(space, 512, rng), space.sample(64, rng)])
+    pool = np.vstack([draws(geometry, 512, rng), geometry.sample(64, rng)])
     gap = known.gap(pool)
     kept: list[Array] = []
     for _ in range(n):
         best = int(np.argmax(gap))
         if gap[best] < 1e-3 * NEAR:
             raise StudyError(
-                f"the space {space.name!r} is so narrow that {n - len(kept)} more schedules would "
-                "repeat others",
+                f"the space {geometry.space.name!r} is so narrow that {n - len(kept)} more "
+                "schedules would repeat others",
                 "ask for fewer trials, or loosen the bounds",
             )
         kept.append(pool[best])
         known.add(pool[best])
-        gap = np.minimum(gap, Known(space.layout, pool[best][None]).gap(pool))
+        gap = np.minimum(gap, Known(geometry.layout, pool[best][None]).gap(pool))
     return kept
 
 
-def _pool(space: SearchSpace, n: int, rng: np.random.Generator) -> Array:
+def _pool(geometry: Geometry, n: int, rng: np.random.Generator) -> Array:
     """Candidates for a space-filling choice, the faces included."""
-    return draws(space, max(1024, 32 * n), rng)
+    return draws(geometry, max(1024, 32 * n), rng)
 
 
-def _maxmin(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
-    if len(space.phases) > 1:
-        return _maxmin_phases(space, n, rng, given)
-    pool = _pool(space, n, rng)
-    features = design_features(space.layout, pool)
-    return pool[farthest(features, design_features(space.layout, given), n)]
+def _maxmin(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
+    if geometry.layout.phases > 1:
+        return _maxmin_phases(geometry, n, rng, given)
+    pool = _pool(geometry, n, rng)
+    features = design_features(geometry.layout, pool)
+    return pool[farthest(features, design_features(geometry.layout, given), n)]
 
 
-def _maxmin_phases(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
+def _maxmin_phases(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
     """A third static, a third endings off the baseline's trunk, a third off the other trunks."""
     chosen = given
-    static = [c for c in space.fraction_choices if c[-1] <= 1e-9]
+    static = [c for c in geometry.fraction_choices if c[-1] <= 1e-9]
     share = max(n // 3, 1) if static else 0
-    pool = _pool(space, n, rng)
-    _, F = space.layout.split(pool)
+    pool = _pool(geometry, n, rng)
+    _, F = geometry.layout.split(pool)
     flat = pool[F[:, -1] <= 1e-9]
-    chosen = np.vstack([chosen, _pick(space, flat, chosen, share)])
-    trunks = [space.encode(space.baseline_schedule)]
+    chosen = np.vstack([chosen, _pick(geometry, flat, chosen, share)])
+    trunks = [geometry.encode(geometry.space.baseline_schedule)]
     trunks += [*(chosen[len(given) :] if share else pool)]
     off_baseline = max((n - share) // 2, min(GROUP, n - share))
     for index, trunk in enumerate(trunks):
         left = n + len(given) - len(chosen)
         if left <= 0:
             break
-        candidates = endings(space, trunk, 256, rng)
+        candidates = endings(geometry, trunk, 256, rng)
         size = off_baseline if index == 0 else GROUP
-        chosen = np.vstack([chosen, _balanced(space, candidates, chosen, min(size, left))])
+        chosen = np.vstack([chosen, _balanced(geometry, candidates, chosen, min(size, left))])
     return chosen[len(given) :]
 
 
-def _pick(space: SearchSpace, pool: Array, chosen: Array, n: int) -> Array:
+def _pick(geometry: Geometry, pool: Array, chosen: Array, n: int) -> Array:
     if n == 0 or len(pool) == 0:
         return pool[:0]
-    layout = space.layout
+    layout = geometry.layout
     return pool[farthest(design_features(layout, pool), design_features(layout, chosen), n)]
 
 
-def _balanced(space: SearchSpace, pool: Array, chosen: Array, n: int) -> Array:
+def _balanced(geometry: Geometry, pool: Array, chosen: Array, n: int) -> Array:
     """Farthest picks that go round the fractions, those least used so far first."""
     picked = pool[:0]
     for _ in range(n if len(pool) else 0):
         both = np.vstack([chosen, picked])
-        _, used = space.layout.split(both)
-        _, have = space.layout.split(pool)
+        _, used = geometry.layout.split(both)
+        _, have = geometry.layout.split(pool)
         levels = np.unique(have[:, -1])
         count = [(np.abs(used[:, -1] - level) < 1e-9).sum() for level in levels]
         part = pool[np.abs(have[:, -1] - levels[int(np.argmin(count))]) < 1e-9]
-        picked = np.vstack([picked, _pick(space, part, both, 1)])
+        picked = np.vstack([picked, _pick(geometry, part, both, 1)])
     return picked
 
 
-def _dirichlet(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
+def _dirichlet(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
     del given
-    known = all(domain.tokens is not None for domain in space.domains)
-    center = space.natural if known else space.baseline_schedule.base
-    return draws(space, n, rng, center.to_array(space.names)[None])
+    known = all(domain.tokens is not None for domain in geometry.space.domains)
+    center = geometry.space.natural if known else geometry.space.baseline_schedule.base
+    return draws(geometry, n, rng, center.to_array(geometry.space.names)[None])
 
 
-def _uniform(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
+def _uniform(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
     del given
-    return space.sample(n, rng)
+    return geometry.sample(n, rng)
 
 
-def _halving(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
+def _halving(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
     del given
-    return halving(space, n, rng)
+    return halving(geometry, n, rng)
 
 
-def _doptimal(space: SearchSpace, n: int, rng: np.random.Generator, given: Array) -> Array:
-    return doptimal(space, _pool(space, n, rng), n, rng, given)
+def _doptimal(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
+    return doptimal(geometry, _pool(geometry, n, rng), n, rng, given)
 
 
 _KINDS: dict[str, Maker] = {

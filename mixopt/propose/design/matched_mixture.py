@@ -8,7 +8,7 @@ import numpy as np
 
 from mixopt.propose.candidates.distance import schedule_distance
 from mixopt.propose.candidates.pool import by_choice
-from mixopt.space import Mixture, Objective, Schedule, SearchSpace
+from mixopt.space import Mixture, Objective, Schedule, SearchSpace, geometry_of
 
 #: Share of the baseline kept in the guess: no domain of it falls to nothing on a guess alone.
 KEPT = 0.05
@@ -55,8 +55,10 @@ def matched_schedule(space: SearchSpace, objective: Objective) -> Schedule | Non
     mixture = matched_mixture(space.names, objective.weights, baseline)
     if mixture is None:
         return None
-    choices = np.array(space.fraction_choices)
+    geometry = geometry_of(space)
+    choices = np.array(geometry.fraction_choices)
     everywhere = np.tile(mixture.to_array(space.names), (len(choices), len(space.phases)))
-    rows = by_choice(space, choices, everywhere)
-    wanted = space.encode(Schedule.static(mixture, space.usual_rule))
-    return space.decode(rows[int(np.argmin(schedule_distance(space.layout, rows, wanted[None])))])
+    rows = by_choice(geometry, choices, everywhere)
+    wanted = geometry.encode(Schedule.static(mixture, space.usual_rule))
+    far = schedule_distance(geometry.layout, rows, wanted[None])
+    return geometry.decode(rows[int(np.argmin(far))])

@@ -11,34 +11,34 @@ from numpy.typing import NDArray
 from mixopt.errors import StudyError
 from mixopt.propose.candidates.distance import Ints
 from mixopt.propose.candidates.pool import by_choice
-from mixopt.space import SearchSpace
-from mixopt.space.learning_rate import draw_rates
+from mixopt.space import Geometry
+from mixopt.space.geometry.rate_coordinates import draw_rates
 
 Array = NDArray[np.float64]
 
 RIDGE = 1e-3
 
 
-def halving(space: SearchSpace, n: int, rng: np.random.Generator) -> Array:
+def halving(geometry: Geometry, n: int, rng: np.random.Generator) -> Array:
     """Rows ``n x D`` whose shares are halvings of the largest a domain may have.
 
     Each domain's share starts at the largest allowed and is halved again and again, down to a
     sixteenth, then 0; the last domain takes the remainder (Ye et al., arXiv 2403.16952, section 4).
     Which domain is last changes from draw to draw, and what breaks a limit is projected.
     """
-    d, phases = len(space.names), len(space.phases)
-    choices = np.array(space.fraction_choices)
+    d, phases = geometry.layout.domains, geometry.layout.phases
+    choices = np.array(geometry.fraction_choices)
     F = choices[np.arange(n) % len(choices)]
     x = np.empty((n, phases, d))
     for i in range(n):
-        largest = _largest(space, tuple(float(f) for f in F[i])).reshape(phases, d)
+        largest = _largest(geometry, tuple(float(f) for f in F[i])).reshape(phases, d)
         for p in range(phases):
             x[i, p] = _halved(largest[p], rng)
-    return by_choice(space, F, x.reshape(n, -1), draw_rates(space.rate_axes, n, rng))
+    return by_choice(geometry, F, x.reshape(n, -1), draw_rates(geometry.rate_axes, n, rng))
 
 
-def _largest(space: SearchSpace, fractions: tuple[float, ...]) -> Array:
-    polytope = space.polytope(fractions)
+def _largest(geometry: Geometry, fractions: tuple[float, ...]) -> Array:
+    polytope = geometry.polytope(fractions)
     eye = np.eye(polytope.dim)
     return np.array([polytope.vertex(-eye[j])[j] for j in range(polytope.dim)])
 
@@ -61,23 +61,23 @@ def _jacobians(z: Array, rng: np.random.Generator, draws: int = 16) -> Array:
     return np.concatenate([np.ones((*loss.shape, 1)), loss[..., None] * z], axis=2)
 
 
-def _phase_features(space: SearchSpace, X: Array) -> Array:
-    W, F = space.layout.split(X)
+def _phase_features(geometry: Geometry, X: Array) -> Array:
+    W, F = geometry.layout.split(X)
     exposure = np.einsum("npd,np->nd", W, F)
-    if space.layout.phases == 1:
+    if geometry.layout.phases == 1:
         return np.asarray(exposure)
     return np.hstack([exposure, W[:, -1] * F[:, -1:]])
 
 
 def doptimal(
-    space: SearchSpace, pool: Array, n: int, rng: np.random.Generator, given: Array
+    geometry: Geometry, pool: Array, n: int, rng: np.random.Generator, given: Array
 ) -> Array:
     """Greedy choice of n rows that raises the information on the law's coefficients most.
 
     The coefficients are unknown, so the log determinant is averaged over draws of them.
     """
     both = np.vstack([given, pool])
-    J = _jacobians(_phase_features(space, both), rng)
+    J = _jacobians(_phase_features(geometry, both), rng)
     inverse = np.tile(np.eye(J.shape[2]) / RIDGE, (len(J), 1, 1))
     for row in range(len(given)):
         inverse = _with(inverse, J[:, row])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.space.geometry.polytope import Polytope, stack
-
-if TYPE_CHECKING:
-    from mixopt.space.phase_space import PhaseSpace
-    from mixopt.space.search_space import SearchSpace
+from mixopt.space.phase_space import PhaseSpace
+from mixopt.space.search_space import SearchSpace
+from mixopt.space.ties import tie_rows
 
 Array = NDArray[np.float64]
 Row = tuple[Array, float, str]
@@ -36,10 +34,20 @@ def slice_polytope(space: SearchSpace, fractions: Sequence[float]) -> Polytope:
             equal.extend(_pins(space, index))
             equal.extend(
                 (_spread(space, index, row), 0.0, f"{label} in phase {phase.name!r}")
-                for row, label in space.tie_rows(index)
+                for row, label in phase_ties(space, index)
             )
     rows.extend(_epoch_caps(space, fractions))
     return stack(rows, equal, len(space.phases) * len(space.names))
+
+
+def phase_ties(space: SearchSpace, phase: int) -> list[tuple[Array, str]]:
+    """Rows ``d`` whose product with a phase's weights is 0, with what each means."""
+    at = space.phases[phase]
+    ties = space.ties if at.ties is None else at.ties
+    if not ties or at.fixed is not None or at.tied is not None:
+        return []
+    allowed = None if at.domains is None else [n for k in at.domains for n in space.leaves(k)]
+    return list(tie_rows(space.names, space.supply, ties, allowed))
 
 
 def _spread(space: SearchSpace, phase: int, values: Array) -> Array:

@@ -103,7 +103,7 @@ class Layout:
             raise SpaceError(
                 f"rows must have {self.dim} columns ({self.phases} phases of {self.domains} "
                 f"domains); got {X.shape[-1]}",
-                "encode schedules with SearchSpace.encode",
+                "encode schedules with geometry_of(space).encode",
             )
         batch = tuple(X.shape[:-1])
         if self.phases == 1:

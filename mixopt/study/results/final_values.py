@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import StudyError
-from mixopt.space import Kind, Objective, Observation, SearchSpace, Split
+from mixopt.space import Kind, Objective, Observation, SearchSpace, Split, geometry_of
 from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def build_evidence(
         shared = set.intersection(*(set(finals[t.id]) for t in used))
         metrics += sorted(shared - set(metrics))
     return Evidence(
-        X=np.stack([space.encode(t.schedule) for t in used]),
+        X=np.stack([geometry_of(space).encode(t.schedule) for t in used]),
         Y=np.array([[finals[t.id][m] for m in metrics] for t in used]),
         metrics=tuple(metrics),
         ids=tuple(t.id for t in used),

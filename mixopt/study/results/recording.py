@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial
+from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial, geometry_of
 from mixopt.study.results.validation import checked, mapped, require_metrics
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def attach_run(
     """Store a finished run from elsewhere; returns its id. See ``Study.attach``."""
     if not isinstance(schedule, Schedule):
         schedule = Schedule.static(schedule)
-    study.space.encode(schedule)
+    geometry_of(study.space).encode(schedule)
     size = fidelity or study.fidelity
     new = Trial(id=trial or "", kind=Kind.attached, schedule=schedule, fidelity=size)
     rows = checked(mapped(new, metrics, size.tokens))

@@ -73,7 +73,7 @@ def check_weights(layout: Layout, X: Array, domains: Sequence[str]) -> None:
     for row in np.flatnonzero((np.abs(F.sum(-1) - 1.0) > _SUM_TOLERANCE) | (F.min(-1) < -1e-6)):
         raise SurrogateError(
             f"phase fractions must be non-negative and sum to 1; row {row} has {F[row].tolist()}",
-            "encode schedules with SearchSpace.encode",
+            "encode schedules with geometry_of(space).encode",
         )
 
 
