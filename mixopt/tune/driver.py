@@ -15,6 +15,7 @@ from mixopt.space import Observation, Trainer, Trial
 from mixopt.study import State, Study
 from mixopt.study.cost import COST, Counting
 from mixopt.study.search_end import require_progress
+from mixopt.study.storage import this_worker
 from mixopt.tune.progress import Progress
 from mixopt.tune.run_summary import Clock
 from mixopt.tune.trunk_order import Trunk, runnable, trunk_of, trunks_first
@@ -57,6 +58,10 @@ class Driver:
     _running: dict[str, tuple[Trial, float]] = field(default_factory=dict)
     _trained: set[Trunk] = field(default_factory=set)
     _told: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles whatever it is given for a restore that never happens; a storage cannot be.
+        return {}
 
     @property
     def logs(self) -> Path:

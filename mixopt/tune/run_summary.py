@@ -79,12 +79,13 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count the time of a block."""
-        start = time.perf_counter()
+        """Count the time of a block, without that of parts counted inside it."""
+        start, inside = time.perf_counter(), sum(self.parts.values())
         try:
             yield
         finally:
-            self.parts[name] = self.parts.get(name, 0.0) + time.perf_counter() - start
+            spent = time.perf_counter() - start - (sum(self.parts.values()) - inside)
+            self.parts[name] = self.parts.get(name, 0.0) + spent
 
 
 def summarise(

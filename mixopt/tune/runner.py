@@ -122,7 +122,7 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
             with driver.clock.part("proposals"):
                 batch = first.result()
             if batch is not None:
-                with driver.running(_chained(batch, batches)):
+                with driver.running(_chained(batch, batches)), driver.clock.part("rounds"):
                     tune_trials(driver, slots)
     return slots
 
@@ -170,8 +170,10 @@ class _Rounds:
         study = self._study
         require_progress(study.state())
         while (batch := self._next_round()) is not None:
-            # Another process may be proposing the round.
-            yield batch if batch else time.sleep(POLL_SECONDS) or ()
+            if not batch:
+                # Another process is proposing the round.
+                time.sleep(POLL_SECONDS)
+            yield batch
         self._recommendation = self._recommend()
         if self._found is not None:
             self._found(self._recommendation)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
@@ -92,10 +93,6 @@ class _Recorder(Callback):
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks for a restore that never happens; connections cannot be.
-        return {}
-
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has taken a trial."""
         self._driver.started(trial.config[TRIAL])
@@ -111,7 +108,7 @@ class _Recorder(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has died."""
-        self._driver.died(trial.config[TRIAL], _reason(trial.get_pickled_error()))
+        self._driver.died(trial.config[TRIAL], _reason(_error_of(trial)))
 
 
 class _Stop(Stopper):
@@ -132,6 +129,15 @@ class _Stop(Stopper):
 def _trial_name(trial: Any) -> str:
     """The study's own id: Tune's default name embeds every parameter."""
     return str(trial.config[TRIAL])
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """What Tune has just written down; its own reader looks where the file is copied to later."""
+    path = Path(trial.pickled_error_file or "")
+    if not path.is_file():
+        return None
+    found: BaseException = cloudpickle.loads(path.read_bytes())
+    return found
 
 
 def _reason(error: BaseException | None) -> str:
