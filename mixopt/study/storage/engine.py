@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from mixopt.errors import StudyError
 
@@ -133,9 +133,13 @@ def translated(url: URL) -> Iterator[None]:
 
 def memory_engine() -> Engine:
     """An empty database in memory."""
-    # One connection, shared: every other one would see an empty database of its own.
+    # One connection, which threads take in turn: another would see an empty database of its own.
     engine = create_engine(
-        "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        "sqlite://",
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
     )
     return _set_up(engine, "MEMORY")
 

@@ -119,7 +119,7 @@ def _require_known(c: Connection, study: int, wanted: Collection[str]) -> None:
 
 def _living(row: Any, at: float) -> bool:
     """Whether a lease holds: it has not ended, nor has its process on this host."""
-    return row.token is not None and row.expires > at and not is_dead(row.worker)
+    return row.expires is not None and row.expires > at and not is_dead(row.worker)
 
 
 def fence(c: Connection, row: Row[Any], lease: Lease | str | None) -> None:
