@@ -12,7 +12,7 @@ from typing import Any
 
 from mixopt.errors import MixoptError, StudyError
 from mixopt.space import Observation, Trainer, Trial
-from mixopt.study import State, Study
+from mixopt.study import Study
 from mixopt.study.cost import COST, Counting
 from mixopt.study.search_end import require_progress
 from mixopt.study.storage import this_worker
@@ -24,9 +24,6 @@ from mixopt.tune.trunk_order import Trunk, runnable, trunk_of, trunks_first
 LEASE_SECONDS = 120.0
 # Between looks at trials that another process runs.
 POLL_SECONDS = 1.0
-
-# Trials to be run, a batch at a time; the next batch is drawn when the one before it is over.
-Batches = Iterator[Sequence[Trial]]
 
 
 @dataclass
@@ -52,8 +49,8 @@ class Driver:
     clock: Clock
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     error: MixoptError | None = None
-    _batches: Batches = iter(())
-    _batch: tuple[str, ...] = ()
+    _batch: frozenset[str] = frozenset()
+    _ready: Trial | None = None
     _waiting: list[Trial] = field(default_factory=list)
     _running: dict[str, tuple[Trial, float]] = field(default_factory=dict)
     _trained: set[Trunk] = field(default_factory=set)
@@ -69,10 +66,9 @@ class Driver:
         return self.out / "logs"
 
     @contextmanager
-    def running(self, batches: Batches) -> Iterator[None]:
-        """Hand out trials of these batches, and keep their leases, as long as the block lasts."""
-        self._batches = batches
-        done = [r for r in self.study.records() if r.state in (State.finished, State.failed)]
+    def leasing(self) -> Iterator[None]:
+        """Keep the leases of the running trials as long as the block lasts."""
+        done = [r for r in self.study.records() if not r.open]
         self._trained = {trunk_of(r.trial) for r in done}
         over = threading.Event()
         beat = threading.Thread(target=self._heartbeats, args=(over,), daemon=True)
@@ -95,29 +91,40 @@ class Driver:
 
     # Handing out
 
-    def next_trial(self) -> Trial | None:
-        """A trial to run now, leased; None where a running one is to be waited for, or all is over.
+    def next_batch(self, trials: Sequence[Trial]) -> None:
+        """Hand out these trials from now on."""
+        self._batch = frozenset(t.id for t in trials)
 
-        Raises:
-            MixoptError: If the study cannot go on.
+    def wait_for_work(self) -> bool:
+        """Lease a first trial of the batch; False where every trial of it is over.
+
+        While other processes run all that is left, this one waits.
         """
-        while True:
-            trial = self._lease()
-            if trial is not None or self._running:
-                return trial
-            if not self._batch_over():
-                time.sleep(POLL_SECONDS)
-                continue
-            batch = next(self._batches, None)
-            if batch is None:
-                return None
-            self._batch = tuple(t.id for t in batch)
-            self._waiting = trunks_first(batch)
+        while still := self._open():
+            self._waiting = trunks_first(still)
+            self._ready = self._lease()
+            if self._ready is not None:
+                return True
+            if not self._told:
+                self._told = True
+                self.progress.say(
+                    f"{len(still)} trials are run by other processes: waiting for them"
+                )
+            time.sleep(POLL_SECONDS)
+        return False
+
+    def next_trial(self) -> Trial | None:
+        """A trial to run now, leased; None where there is none, or one had better wait."""
+        trial, self._ready = self._ready or self._lease(), None
+        return trial
 
     @property
     def idle(self) -> bool:
         """Whether no trial runs here."""
         return not self._running
+
+    def _open(self) -> list[Trial]:
+        return [r.trial for r in self.study.records() if r.open and r.trial.id in self._batch]
 
     def _lease(self) -> Trial | None:
         waiting = self._waiting
@@ -125,22 +132,11 @@ class Driver:
             running = [trial for trial, _ in self._running.values()]
             waiting = runnable(waiting, running, self._trained)
         for trial in waiting:
-            self._waiting.remove(trial)
-            if self.study.lease([trial.id], seconds=LEASE_SECONDS):
+            self._waiting = [t for t in self._waiting if t.id != trial.id]
+            if self.study.lease([trial], lease_seconds=LEASE_SECONDS):
                 self._running[trial.id] = (trial, time.time())
                 return trial
         return None
-
-    def _batch_over(self) -> bool:
-        """Whether every trial of the batch is; those that are free again are to be run."""
-        still = [r for r in self.study.records() if r.open and r.trial.id in self._batch]
-        self._waiting = trunks_first([r.trial for r in still])
-        if still and not self._told:
-            self._told = True
-            self.progress.say(
-                f"{len(still)} trials of this round are run by another process: waiting for them"
-            )
-        return not still
 
     # Keeping
 

@@ -14,7 +14,7 @@ from mixopt.errors import StudyError
 from mixopt.space import Trainer, Trial
 from mixopt.study import CommandTrainer, Study
 from mixopt.study.search_end import require_progress
-from mixopt.tune.driver import POLL_SECONDS, Batches, Driver
+from mixopt.tune.driver import POLL_SECONDS, Driver
 from mixopt.tune.progress import Progress
 from mixopt.tune.run_summary import Clock, RunSummary, summarise
 from mixopt.tune.session import count_slots, ray_session
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mixopt.propose import Recommendation
 
 Found = Callable[["Recommendation"], None]
+# Trials to be run, a batch at a time; the next batch is drawn when the one before it is over.
+Batches = Iterator[Sequence[Trial]]
 
 
 def run_rounds(
@@ -115,21 +117,19 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
     # Ray waits for its own processes; the first round is proposed meanwhile.
     with ThreadPoolExecutor(1) as beside:
         first = beside.submit(next, batches, None)
-        with _session(driver, address):
+        with _session(driver, address), driver.leasing():
             from mixopt.tune.tuning import tune_trials
 
             slots = count_slots(driver.resources)
             with driver.clock.part("proposals"):
                 batch = first.result()
-            if batch is not None:
-                with driver.running(_chained(batch, batches)), driver.clock.part("rounds"):
-                    tune_trials(driver, slots)
+            while batch is not None:
+                driver.next_batch(batch)
+                while driver.wait_for_work():
+                    with driver.clock.part("rounds"):
+                        tune_trials(driver, slots)
+                batch = next(batches, None)
     return slots
-
-
-def _chained(first: Sequence[Trial], rest: Batches) -> Batches:
-    yield first
-    yield from rest
 
 
 @contextmanager

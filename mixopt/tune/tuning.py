@@ -21,7 +21,7 @@ from mixopt.tune.trainable import COST, REASON, ROWS, SPEC, TRIAL, TrialWorker, 
 
 
 def tune_trials(driver: Driver, slots: int) -> None:
-    """Run the driver's trials on Ray until it has no more, or ends with an error.
+    """Run the driver's trials on Ray until it has none that it may run, or ends with an error.
 
     Args:
         driver: Hands out the trials and keeps what they report.
