@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mixopt.space import (
         Domain,
         Fidelity,
+        Geometry,
         Guardrail,
         LearningRate,
         Mixture,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         Schedule,
         SearchSpace,
         Trial,
+        geometry_of,
     )
     from mixopt.study import CallableTrainer, CommandTrainer, Study, TrialBudget
 
@@ -29,6 +31,7 @@ _HOME = {
     "mixopt.space": (
         "Domain",
         "Fidelity",
+        "Geometry",
         "Guardrail",
         "LearningRate",
         "Mixture",
@@ -38,6 +41,7 @@ _HOME = {
         "Schedule",
         "SearchSpace",
         "Trial",
+        "geometry_of",
     ),
     "mixopt.study": ("CallableTrainer", "CommandTrainer", "Study", "TrialBudget"),
 }
@@ -48,6 +52,7 @@ __all__ = [
     "CommandTrainer",
     "Domain",
     "Fidelity",
+    "Geometry",
     "Guardrail",
     "LearningRate",
     "MixoptError",
@@ -60,6 +65,7 @@ __all__ = [
     "Study",
     "Trial",
     "TrialBudget",
+    "geometry_of",
 ]
 
 

@@ -47,7 +47,7 @@ from mixopt.space import (
     SearchSpace,
     geometry_of,
 )
-from mixopt.space.geometry.polytope import stack
+from mixopt.space.geometry.polytope import Constraint
 
 Array = NDArray[np.float64]
 
@@ -232,24 +232,28 @@ def _polytope(space: SearchSpace, owners: Sequence[int]) -> Polytope:
     # A rule on the weights of a phase, a.w <= b, is a.t <= b sum(t) in its tokens t.
     free = geometry_of(phase_space(space, owners, capped=False)).polytope((1 / n,) * n)
     rows = [
-        (_homogeneous(a, b, per_phase), 0.0, "a rule") for a, b in zip(free.A, free.b, strict=True)
+        Constraint(_homogeneous(a, b, per_phase), 0.0, "a rule")
+        for a, b in zip(free.A, free.b, strict=True)
     ]
     equal = [
-        (_homogeneous(a, b, per_phase), 0.0, "a rule") for a, b in zip(free.E, free.e, strict=True)
+        Constraint(_homogeneous(a, b, per_phase), 0.0, "a rule")
+        for a, b in zip(free.E, free.e, strict=True)
     ]
-    equal = [row for row in equal if np.abs(row[0]).max() > 1e-12]
-    rows += [(-row, -LEAST, "a phase lasts") for row in per_phase]
+    equal = [row for row in equal if np.abs(row.a).max() > 1e-12]
+    rows += [Constraint(-row, -LEAST, "a phase lasts") for row in per_phase]
     if len(set(owners)) > 1:
         for p, (low, high) in enumerate(_ranges(space)):
             inside = np.array([float(owner == p) for owner in owners])
             least = LEAST * inside.sum()
-            rows.append((inside @ per_phase, max(high, least), "a phase is at most so long"))
-            rows.append((-inside @ per_phase, -low, "a phase is at least so long"))
+            tokens = inside @ per_phase
+            rows.append(Constraint(tokens, max(high, least), "a phase is at most so long"))
+            rows.append(Constraint(-tokens, -low, "a phase is at least so long"))
     for name, limit in space.epoch_limits().items():
         if limit < 1:
             one = np.array([float(other == name) for other in space.names])
-            rows.append((np.tile(one, n), limit, f"epoch cap {name}"))
-    return stack(rows, [*equal, (np.ones(n * d), 1.0, "all tokens")], n * d)
+            rows.append(Constraint(np.tile(one, n), limit, f"epoch cap {name}"))
+    equal.append(Constraint(np.ones(n * d), 1.0, "all tokens"))
+    return Polytope.of(rows, equal, n * d)
 
 
 def _homogeneous(a: Array, b: float, per_phase: Array) -> Array:

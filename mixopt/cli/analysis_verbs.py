@@ -22,7 +22,7 @@ from mixopt.cli.app import (
 from mixopt.errors import MixoptError
 
 if TYPE_CHECKING:
-    from mixopt.report.table_rows import Table
+    from mixopt.report.components import Table
     from mixopt.tune.job import Job
 
 

@@ -37,12 +37,14 @@ Storage = Annotated[str | None, Parameter(name="--storage", help="Database URL o
 
 def present(study: Study, recommendation: Recommendation, json: bool) -> None:
     """Print a recommendation as JSON or as tables."""
+    from mixopt.report.report_data import token_worth_or_reason
     from mixopt.report.terminal import as_json, recommendation_table
 
     if json:
         print(as_json(recommendation))
     else:
-        print_out(recommendation_table(recommendation, study.space))
+        worth, _ = token_worth_or_reason(study, recommendation)
+        print_out(recommendation_table(recommendation, study.space, worth=worth))
 
 
 def pairs(parts: Sequence[str], where: str) -> dict[str, str]:

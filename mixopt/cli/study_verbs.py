@@ -88,11 +88,11 @@ def run(
 
 
 def _estimate(job: Job, json: bool) -> None:
-    from mixopt.report.terminal import cost_table
+    from mixopt.report.terminal import estimate_table
     from mixopt.tune.cost_estimate import estimate_cost
 
     found = estimate_cost(job)
-    show(cost_table(found), found, json)
+    show(estimate_table(found), found, json)
     for advice in found.advice:
         say(advice)
 
@@ -170,15 +170,23 @@ def trials(study: Path, /, *, out: Out = None, storage: Storage = None, json: Js
         storage: Database URL.
         json: Print every column of every trial as JSON.
     """
+    from mixopt.report.report_data import ReportData
+    from mixopt.report.study_tables import trials_table
     from mixopt.report.terminal import render
-    from mixopt.report.trial_rows import trial_table
     from mixopt.tune.job import Job
 
     known = Job.open(study, out, storage).existing_study()
     if json:
         print(known.trials().to_json(orient="records"))
-    else:
-        print_out(render(trial_table(known.state())))
+        return
+    data = ReportData(
+        name=known.name,
+        space=known.space,
+        objective=known.objective,
+        recommendation=None,
+        trials=known.trials(),
+    )
+    print_out(render(trials_table(data)))
 
 
 @app.command

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mixopt.report import numbers as fmt
-from mixopt.report.table_rows import Table
+from mixopt.report.components import Table
 
 if TYPE_CHECKING:
     from mixopt.analysis.attribution import Attribution, Controls

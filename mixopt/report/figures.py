@@ -1,127 +1,178 @@
 """The report's figures as plain plotly specifications (``{"data": [...], "layout": {...}}``).
 
 A figure that has nothing to show raises ``NotApplicable`` with the reason; the page prints it.
-Colours are told apart by lightness and by marker too, and hold on white and on near-black.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mixopt.report.report_data import ReportData
-from mixopt.report.table_rows import phase_title, references
-
-Figure = dict[str, Any]
-
-BLUE, ORANGE, GREEN, PINK, SKY, GREY = (
-    "#2f7fc1",
-    "#d9822b",
-    "#12906a",
-    "#b9679b",
-    "#6fb5e0",
-    "#8b919b",
+from mixopt.report import numbers as fmt
+from mixopt.report.components import Figure, NotApplicable
+from mixopt.report.figure_parts import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    NAMED,
+    ORANGE,
+    PINK,
+    SKY,
+    SYMBOLS,
+    Trace,
+    axis,
+    band,
+    error_bars,
+    interval_row,
+    label,
+    layout,
+    line,
+    points,
+    rows_axis,
 )
-BAND = "rgba(47, 127, 193, 0.18)"
+from mixopt.report.recommendation_tables import phase_title
+from mixopt.report.report_data import ReportData
+from mixopt.report.study_tables import search_trials
+from mixopt.space import Fidelity
+from mixopt.study.results.estimates import Answer, EstimateRow
 
+if TYPE_CHECKING:
+    from mixopt.propose import Recommendation, TradeOffPoint
 
-class NotApplicable(Exception):
-    """Why a figure cannot be drawn; printed in its place."""
+#: Marker of each schedule, the same in every figure.
+MARKS = {
+    "recommendation": (BLUE, "circle"),
+    "baseline": (GREY, "square"),
+    "natural": (GREY, "diamond"),
+    "uniform": (PINK, "triangle-up"),
+    "static": (SKY, "triangle-down"),
+}
 
 
 def outcome(data: ReportData) -> Figure:
-    """Objective of recommendation, baseline and the rest, with intervals."""
-    rec = _recommendation(data)
-    rows: list[tuple[str, float, float, float, str, str]] = []
-    others = references(rec)
-    for label, e, colour, symbol in (
-        ("predicted", rec.predicted, BLUE, "circle-open"),
-        ("optimism removed", rec.corrected, BLUE, "circle"),
-        ("baseline", rec.baseline, GREY, "square"),
-        ("natural", others.get("natural"), GREY, "diamond"),
-        ("uniform", others.get("uniform"), GREY, "triangle-up"),
-    ):
-        if e is not None:
-            rows.append((label, e.mean, e.mean - e.low, e.high - e.mean, colour, symbol))
-    best = rec.best_observed
-    rows.insert(2, ("best observed", best.value, 0.0, 0.0, GREEN, "star"))
-    for c in rec.confirmations:
-        wide = 1.96 * c.se if np.isfinite(c.se) else 0.0
-        rows.append((f"confirmed: {c.label}", c.mean, wide, wide, ORANGE, "x"))
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": [mean],
-            "y": [label],
-            "error_x": {
-                "type": "data",
-                "symmetric": False,
-                "array": [up],
-                "arrayminus": [down],
-                "color": colour,
-                "width": 0,
-            },
-            "marker": _marker(colour, symbol),
-            "hovertemplate": "%{y}: %{x:.4f}<extra></extra>",
-            "showlegend": False,
-        }
-        for label, mean, down, up, colour, symbol in rows
+    """Differences from the baseline, those on unseen text in a panel of their own."""
+    answer = _answer(data)
+    here = [
+        (row, *mark)
+        for row, mark in (
+            (answer.predicted, (BLUE, "circle-open")),
+            (answer.corrected, (BLUE, "circle")),
+            (answer.best_observed, (GREEN, "star")),
+            *((row, MARKS[row.label]) for row in answer.references),
+        )
+        if row.difference is not None
     ]
-    layout = _layout("objective", "", height=90 + 34 * len(rows))
-    layout["yaxis"] |= {"autorange": "reversed", "type": "category", "showgrid": False}
-    return {"data": traces, "layout": layout}
+    unseen = [
+        (row, *MARKS[row.label])
+        for row in answer.confirmed
+        if row.difference is not None and row.label != "baseline"
+    ]
+    panels = [("on the search's held-out text", here), ("confirmed on unseen text", unseen)]
+    return _panels([(title, rows) for title, rows in panels if rows])
+
+
+def _panels(panels: list[tuple[str, list[tuple[EstimateRow, str, str]]]]) -> Figure:
+    """One panel under the other, each with an axis of its own, drawn to the same scale."""
+    ends = [0.0]
+    for _, rows in panels:
+        gaps = [row.difference for row, _, _ in rows if row.difference is not None]
+        ends += [v for g in gaps for v in (g.value, g.low, g.high) if v is not None]
+    room = 0.06 * (max(ends) - min(ends) or 1.0)
+    span = [min(ends) - room, max(ends) + room]
+    sizes = [len(rows) + 1.6 for _, rows in panels]
+    frame = layout({}, {}, height=40 + 34 * int(np.ceil(sum(sizes))))
+    traces: list[Trace] = []
+    top = 1.0
+    for k, ((title, rows), size) in enumerate(zip(panels, sizes, strict=True), start=1):
+        end = "" if k == 1 else str(k)
+        bottom = top - (size - 1.6) / sum(sizes)
+        wide = axis(f"difference from the baseline {title}", range=span, anchor=f"y{end}")
+        frame[f"xaxis{end}"] = wide | {"zeroline": True}
+        frame[f"yaxis{end}"] = rows_axis(domain=[max(bottom, 0.0), top], anchor=f"x{end}")
+        top = bottom - 1.6 / sum(sizes)
+        for row, colour, symbol in rows:
+            assert row.difference is not None, "rows without a difference are left out"
+            where = {"xaxis": f"x{end}", "yaxis": f"y{end}"}
+            traces.append(interval_row(row.label, row.difference, colour, symbol, **where))
+    frame["margin"] = {"l": 10, "r": 16, "t": 8, "b": 8}
+    return {"data": traces, "layout": frame}
+
+
+def fresh(data: ReportData) -> Figure:
+    """Predicted losses beside those of fresh seeds on the same held-out text."""
+    answer = _answer(data)
+    if not answer.fresh:
+        raise NotApplicable("no confirmation run was measured on the search's held-out text")
+    target = answer.predicted.fidelity
+    if target is not None and target != data.fidelity:
+        raise NotApplicable("predictions are of the target, where no confirmation run was made")
+    known = {
+        "recommendation": answer.corrected,
+        "baseline": answer.baseline,
+        **{row.label: row for row in answer.references},
+    }
+    pairs = [(known[row.label], row) for row in answer.fresh if row.label in known]
+    traces = []
+    for k, (predicted, measured) in enumerate(pairs):
+        for title, row, colour, symbol in (
+            ("predicted", predicted, BLUE, "circle-open"),
+            ("fresh seeds", measured, ORANGE, "x"),
+        ):
+            trace = interval_row(measured.label, row.objective, colour, symbol, name=title)
+            traces.append(trace | {"legendgroup": title, "showlegend": k == 0})
+    frame = layout(axis("loss on the search's held-out text"), rows_axis(), 110 + 44 * len(pairs))
+    return {"data": traces, "layout": frame | {"scattermode": "group", "scattergap": 0.4}}
 
 
 def history(data: ReportData) -> Figure:
-    """Observed objective of the search trials in order, the best so far, the baseline."""
+    """Observed objective of the search trials in order; the best so far of each size of run."""
     search = _finished_search(data)
-    order = list(range(1, len(search) + 1))
-    y = search["objective"].to_numpy(dtype=float)
-    traces = []
-    for kinds, label, symbol in (
-        (("initial", "attached"), "initial design", "circle-open"),
-        (("proposed",), "proposed", "circle"),
-    ):
-        mine = search["kind"].isin(kinds).to_numpy()
-        if mine.any():
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": label,
-                    "x": [k for k, m in zip(order, mine, strict=True) if m],
-                    "y": y[mine].tolist(),
-                    "text": search["trial"][mine].tolist(),
-                    "marker": {"color": BLUE, "symbol": symbol, "size": 8},
-                    "hovertemplate": "%{text}: %{y:.4f}<extra></extra>",
-                }
-            )
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "best so far",
-            "x": order,
-            "y": np.minimum.accumulate(y).tolist(),
-            "line": {"color": GREEN, "width": 2, "shape": "hv"},
-            "hoverinfo": "skip",
-        }
-    )
-    layout = _layout("trial", "objective")
-    level = _baseline_level(data)
-    if level is not None:
-        traces.append(_level(order, level, "baseline"))
-    layout["xaxis"] |= {"rangemode": "tozero", "tickformat": "d"}
-    layout["shapes"] = _round_lines(search)
-    return {"data": traces, "layout": layout}
+    search["order"] = range(1, len(search) + 1)
+    sizes = sorted(set(zip(search["parameters"], search["tokens"], strict=True)), key=np.prod)
+    traces: list[Trace] = []
+    for k, (parameters, tokens) in enumerate(sizes):
+        mine = search[(search["parameters"] == parameters) & (search["tokens"] == tokens)]
+        size = Fidelity(parameters=int(parameters), tokens=int(tokens))
+        ending = f", {fmt.fidelity(size)}" if len(sizes) > 1 else ""
+        traces += _one_size(mine, COLOURS[k % len(COLOURS)], ending)
+    answer = data.answer
+    if answer is not None:
+        traces += _baseline_level(answer, len(search))
+    frame = layout(axis("trial", rangemode="tozero", tickformat="d"), axis("observed objective"))
+    frame["shapes"] = _round_lines(search["round"].tolist())
+    return {"data": traces, "layout": frame}
 
 
-def _round_lines(search: pd.DataFrame) -> list[dict[str, Any]]:
-    rounds = search["round"].tolist()
+def _one_size(trials: pd.DataFrame, colour: str, ending: str) -> list[Trace]:
+    hover = "%{text}: %{y:.4f}<extra></extra>"
+    proposed = trials["kind"] == "proposed"
+    traces = [
+        points(
+            mine["order"],
+            mine["objective"],
+            colour,
+            symbol,
+            name=name + ending,
+            text=[label(t) for t in mine["trial"]],
+            hovertemplate=hover,
+        )
+        for mine, name, symbol in (
+            (trials[~proposed], "initial design", "circle-open"),
+            (trials[proposed], "proposed", "circle"),
+        )
+        if len(mine)
+    ]
+    best = np.minimum.accumulate(trials["objective"].to_numpy(dtype=float))
+    step = line(trials["order"], best.tolist(), colour, name=f"best so far{ending}")
+    step["line"]["shape"] = "hv"
+    return [*traces, step]
+
+
+def _round_lines(rounds: Sequence[int]) -> list[dict[str, Any]]:
     return [
         {
             "type": "line",
@@ -139,55 +190,39 @@ def _round_lines(search: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _level(x: Sequence[float], y: float, name: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": [min(x), max(x)],
-        "y": [y, y],
-        "line": {"color": ORANGE, "width": 2, "dash": "dash"},
-        "hovertemplate": f"{name}: %{{y:.4f}}<extra></extra>",
-    }
+def _baseline_level(answer: Answer, trials: int) -> list[Trace]:
+    """The baseline as observed; as predicted only where all trials are of the predicted size."""
+    row = answer.baseline_observed
+    name = "baseline, observed"
+    if row is None:
+        if answer.baseline.fidelity is not None:
+            return []
+        row, name = answer.baseline, "baseline, predicted"
+    if row.fidelity is not None:
+        name += f", {fmt.fidelity(row.fidelity)}"
+    return [line([1, trials], [row.objective.value] * 2, ORANGE, "dash", name=name)]
 
 
 def predicted_observed(data: ReportData) -> Figure:
-    """Predicted against observed objective with intervals; the diagonal is perfect."""
+    """Observed objective against the predicted one with its interval; the diagonal is perfect."""
     frame = data.predictions
     if len(frame) < 2:
         raise NotApplicable("fewer than two finished trials have a prediction")
-    ends = [
-        float(min(frame["observed"].min(), frame["mean"].min())),
-        float(max(frame["observed"].max(), frame["mean"].max())),
-    ]
-    diagonal = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": ends,
-        "y": ends,
-        "line": {"color": GREY, "width": 1, "dash": "dash"},
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
-    points = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": frame["mean"].tolist(),
-        "y": frame["observed"].tolist(),
-        "text": frame["trial"].tolist(),
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": (frame["high"] - frame["mean"]).tolist(),
-            "arrayminus": (frame["mean"] - frame["low"]).tolist(),
-            "thickness": 1,
-            "width": 0,
-        },
-        "marker": {"color": BLUE, "size": 8},
-        "hovertemplate": "%{text}: predicted %{x:.4f}, observed %{y:.4f}<extra></extra>",
-        "showlegend": False,
-    }
-    return {"data": [diagonal, points], "layout": _layout("predicted", "observed", height=420)}
+    both = frame[["value", "mean"]].to_numpy()
+    ends = [float(both.min()), float(both.max())]
+    observed = frame["observed"].astype(bool)
+    names = {True: "observed", False: "extrapolated to the target"}
+    traces = [line(ends, ends, GREY, "dash")]
+    for seen, symbol in ((True, "circle"), (False, "circle-open")):
+        mine = frame[observed == seen]
+        if len(mine):
+            trace = points(mine["mean"], mine["value"], BLUE, symbol, name=names[seen])
+            trace["error_x"] = error_bars(mine["low"], mine["mean"], mine["high"])
+            trace["text"] = [label(t) for t in mine["trial"]]
+            trace["hovertemplate"] = f"%{{text}}: predicted %{{x:.4f}}, {names[seen]} %{{y:.4f}}"
+            traces.append(trace | {"showlegend": not observed.all()})
+    title = "observed" if observed.all() else "observed or extrapolated to the target"
+    return {"data": traces, "layout": layout(axis("predicted"), axis(title), height=420)}
 
 
 def weights(data: ReportData) -> Figure:
@@ -198,100 +233,67 @@ def weights(data: ReportData) -> Figure:
     if all(d.tokens is not None for d in space.domains) and space.baseline != "natural":
         bars.append(("natural", space.natural, SKY))
     bars.append(("baseline", space.baseline_schedule.exposure(), GREY))
-    colours = [BLUE, ORANGE, GREEN, PINK]
     for index, phase in enumerate(rec.schedule.phases):
-        title = phase_title(rec.schedule, index)
-        bars.append((title, phase.mixture, colours[index % len(colours)]))
+        bars.append((phase_title(rec.schedule, index), phase.mixture, COLOURS[index % 4]))
     names = list(space.names)
     traces = [
         {
             "type": "bar",
             "orientation": "h",
-            "name": title,
-            "y": names,
+            "name": label(title),
+            "y": [label(n) for n in names],
             "x": [100 * mixture.get(n, 0.0) for n in names],
             "marker": {"color": colour},
-            "hovertemplate": "%{y}: %{x:.1f} %<extra>" + title + "</extra>",
+            "hovertemplate": "%{y}: %{x:.1f} %" + NAMED,
         }
         for title, mixture, colour in bars
     ]
-    layout = _layout("% of training tokens", "", height=120 + (14 * len(bars) + 10) * len(names))
-    layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category"}
-    return {"data": traces, "layout": layout | {"barmode": "group", "bargap": 0.3}}
+    height = 120 + (14 * len(bars) + 10) * len(names)
+    frame = layout(axis("% of training tokens"), rows_axis(), height)
+    return {"data": traces, "layout": frame | {"barmode": "group", "bargap": 0.3}}
 
 
 def trade_off(data: ReportData) -> Figure:
     """Best predicted objective at each upsample fraction, with its interval."""
-    points = _trade_off_points(data)
-    x = [100 * p.upsample_fraction for p in points]
-    band = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [*x, *x[::-1]],
-        "y": [p.objective.high for p in points] + [p.objective.low for p in points[::-1]],
-        "fill": "toself",
-        "fillcolor": BAND,
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "name": "95 % interval",
-    }
-    line = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": x,
-        "y": [p.objective.mean for p in points],
-        "name": "objective",
-        "line": {"color": BLUE, "width": 2},
-        "marker": {"size": 8, "color": BLUE},
-        "hovertemplate": "%{x:.3g} %: %{y:.4f}<extra></extra>",
-    }
-    chosen = 100 * _recommendation(data).schedule.upsample_fraction
-    near = min(points, key=lambda p: abs(100 * p.upsample_fraction - chosen))
-    mark = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [100 * near.upsample_fraction],
-        "y": [near.objective.mean],
-        "name": "recommended",
-        "marker": {"size": 15, "color": ORANGE, "symbol": "circle-open", "line": {"width": 3}},
-        "hoverinfo": "skip",
-    }
-    level = _level(x, _recommendation(data).baseline.mean, "baseline")
-    layout = _layout("upsample fraction, % of training tokens", "objective")
-    return {"data": [band, line, mark, level], "layout": layout}
+    found = _trade_off_points(data)
+    rec = _recommendation(data)
+    x = [100 * p.upsample_fraction for p in found]
+    y = [p.objective.mean for p in found]
+    low, high = [p.objective.low for p in found], [p.objective.high for p in found]
+    curve = line(x, y, BLUE, name="objective", mode="lines+markers", marker={"size": 8})
+    curve |= {"hovertemplate": "%{x:.3g} %: %{y:.4f}<extra></extra>", "hoverinfo": "all"}
+    near = int(np.argmin([abs(v - 100 * rec.schedule.upsample_fraction) for v in x]))
+    ring = points([x[near]], [y[near]], ORANGE, "circle-open", name="recommended")
+    ring["marker"] |= {"size": 15, "line": {"width": 3}}
+    shade = band(x, low, high, BLUE, name="95 % interval", showlegend=True)
+    level = line([x[0], x[-1]], [rec.baseline.mean] * 2, ORANGE, "dash", name="baseline, predicted")
+    frame = layout(axis("upsample fraction, % of training tokens"), axis("predicted objective"))
+    return {"data": [shade, curve, ring, level], "layout": frame}
 
 
 def trade_off_metrics(data: ReportData, most: int = 8) -> Figure:
     """Each metric along the trade-off, as its change against the baseline."""
-    points = _trade_off_points(data)
+    found = _trade_off_points(data)
     base = _recommendation(data).baseline_metrics
     changes = {
-        name: [p.metrics[name].mean - base[name].mean for p in points]
-        for name in points[0].metrics
-        if name in base and all(name in p.metrics for p in points)
+        name: [p.metrics[name].mean - base[name].mean for p in found]
+        for name in found[0].metrics
+        if name in base and all(name in p.metrics for p in found)
     }
     if not changes:
         raise NotApplicable("no metric was predicted along the trade-off")
     names = sorted(changes, key=lambda n: -max(abs(v) for v in changes[n]))[:most]
-    x = [100 * p.upsample_fraction for p in points]
-    colours = [BLUE, ORANGE, GREEN, PINK, SKY, GREY]
-    symbols = ["circle", "square", "diamond", "triangle-up", "x", "star", "cross", "hexagon"]
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": name,
-            "x": x,
-            "y": changes[name],
-            "line": {"color": colours[i % len(colours)], "width": 2},
-            "marker": {"symbol": symbols[i % len(symbols)], "size": 8},
-            "hovertemplate": "%{x:.3g} %: %{y:+.4f}<extra>" + name + "</extra>",
-        }
-        for i, name in enumerate(names)
-    ]
-    layout = _layout("upsample fraction, % of training tokens", "change against the baseline")
-    layout["yaxis"]["zeroline"] = True
-    return {"data": traces, "layout": layout}
+    x = [100 * p.upsample_fraction for p in found]
+    traces = []
+    for i, name in enumerate(names):
+        mark = {"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8}
+        colour = COLOURS[i % len(COLOURS)]
+        trace = line(x, changes[name], colour, name=label(name), mode="lines+markers", marker=mark)
+        hover = {"hovertemplate": "%{x:.3g} %: %{y:+.4f}" + NAMED, "hoverinfo": "all"}
+        traces.append(trace | hover)
+    change = axis("change against the baseline", zeroline=True)
+    frame = layout(axis("upsample fraction, % of training tokens"), change)
+    return {"data": traces, "layout": frame}
 
 
 def epochs(data: ReportData) -> Figure:
@@ -306,72 +308,46 @@ def epochs(data: ReportData) -> Figure:
     bars = {
         "type": "bar",
         "orientation": "h",
-        "y": names,
+        "y": [label(n) for n in names],
         "x": [rec.epochs[n] for n in names],
         "marker": {"color": BLUE},
         "name": "epochs",
         "hovertemplate": "%{y}: %{x:.2f} epochs<extra></extra>",
     }
     capped = [n for n in names if caps[n] is not None]
-    marks = {
-        "type": "scatter",
-        "mode": "markers",
-        "y": capped,
-        "x": [caps[n] for n in capped],
-        "name": "cap",
-        "marker": {"symbol": "line-ns-open", "size": 16, "color": ORANGE, "line": {"width": 3}},
-        "hovertemplate": "%{y}: cap %{x:g}<extra></extra>",
-    }
-    layout = _layout("epochs at the target", "", height=110 + 28 * len(names))
-    layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "type": "category"}
-    return {"data": [bars, marks] if capped else [bars], "layout": layout}
+    hover = "%{y}: cap %{x:g}<extra></extra>"
+    shown = [label(n) for n in capped]
+    marks = points([caps[n] for n in capped], shown, ORANGE, name="cap", hovertemplate=hover)
+    marks["marker"] |= {"symbol": "line-ns-open", "size": 16, "line": {"width": 3}}
+    frame = layout(axis("epochs at the target"), rows_axis(), 110 + 28 * len(names))
+    return {"data": [bars, marks] if capped else [bars], "layout": frame}
 
 
-def _marker(colour: str, symbol: str) -> dict[str, Any]:
-    return {"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2, "color": colour}}
-
-
-def _recommendation(data: ReportData) -> Any:
+def _recommendation(data: ReportData) -> Recommendation:
     if data.recommendation is None:
         raise NotApplicable("there is no recommendation yet")
     return data.recommendation
 
 
-def _trade_off_points(data: ReportData) -> list[Any]:
-    points = sorted(_recommendation(data).trade_off, key=lambda p: p.upsample_fraction)
+def _answer(data: ReportData) -> Answer:
+    _recommendation(data)
+    assert data.answer is not None, "a recommendation has an answer"
+    return data.answer
+
+
+def _trade_off_points(data: ReportData) -> list[TradeOffPoint]:
+    found = sorted(_recommendation(data).trade_off, key=lambda p: p.upsample_fraction)
     if len(data.space.phases) < 2:
         raise NotApplicable("the search space has one phase, so there is no ending to upsample in")
-    if len(points) < 2:
+    if len(found) < 2:
         raise NotApplicable("fewer than two upsample fractions are allowed")
-    return points
+    return found
 
 
 def _finished_search(data: ReportData) -> pd.DataFrame:
     frame = data.trials
-    if frame.empty or "objective" not in frame:
-        raise NotApplicable("no trial has finished")
-    checks = frame["kind"].isin(["confirmation", "comparison"])
-    search = frame[~checks & frame["objective"].notna()]
+    search = search_trials(frame)
+    search = search[(search["state"] == "finished") & search["objective"].notna()]
     if search.empty:
         raise NotApplicable("no trial of the search has finished")
     return search.reset_index(drop=True)
-
-
-def _baseline_level(data: ReportData) -> float | None:
-    rec = data.recommendation
-    if rec is None:
-        return None
-    return float(rec.baseline.mean if rec.baseline_observed is None else rec.baseline_observed)
-
-
-def _layout(x: str, y: str, height: int = 360) -> dict[str, Any]:
-    axis = {"automargin": True, "zeroline": False, "showline": False, "ticks": ""}
-    return {
-        "height": int(height),
-        "margin": {"l": 10, "r": 16, "t": 12, "b": 44},
-        "xaxis": {**axis, "title": {"text": x, "standoff": 10}},
-        "yaxis": {**axis, "title": {"text": y, "standoff": 10}},
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "xanchor": "left"},
-        "hovermode": "closest",
-        "dragmode": False,
-    }

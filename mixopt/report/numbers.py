@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixopt.space import Fidelity
 
 DASH = "–"
 
@@ -22,7 +25,7 @@ def interval(low: float | None, high: float | None) -> str:
     """A 95 % interval."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    return f"[{low:.4f}, {high:.4f}]"
+    return f"[{low:.4f}, {high:.4f}]".replace("-", "−")
 
 
 def share(x: float | None) -> str:
@@ -84,3 +87,8 @@ def plain(x: Any) -> Any:
     if isinstance(x, (list, tuple)):
         return [plain(v) for v in x]
     return x
+
+
+def fidelity(size: Fidelity) -> str:
+    """The size of a run."""
+    return f"{count(size.parameters)} parameters on {count(size.tokens)} tokens"

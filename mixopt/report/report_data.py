@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from mixopt import __version__
+from mixopt.analysis.token_worth import TokenWorth, study_token_worth
+from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Objective, SearchSpace
+from mixopt.study.results.estimates import Answer, answer_of, of_observations
+from mixopt.study.storage import State
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence, Recommendation
     from mixopt.study import Study
     from mixopt.surrogate import ScaleSurrogate, Surrogate
 
-PREDICTION_COLUMNS = ("trial", "observed", "mean", "low", "high")
+PREDICTION_COLUMNS = ("trial", "value", "observed", "mean", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -24,20 +30,25 @@ class ReportData:
     """What ``write_report`` needs; no live study.
 
     Attributes:
-        name: Of the study.
+        name: Name of the study.
         space: What was searched.
         objective: What was minimised.
         recommendation: The answer; None where there is none yet.
         trials: One row per trial, in order: ``trial``, ``round``, ``kind``, ``label``, ``state``,
-            ``reason``, ``objective``, ``tokens``, ``flops``, ``seconds``, ...
-        observations: One row per stored number: ``trial``, ``tokens``, ``metric``, ``value``.
-        predictions: Objective of finished search trials, ``observed`` against predicted ``mean``,
-            ``low``, ``high`` (95 % interval of one observation).
+            ``reason``, ``objective``, ``split``, ``parameters``, ``tokens``, ``flops``,
+            ``seconds``, ...
+        predictions: One row per finished search trial: the ``value`` that the surrogate learned
+            from, whether it was ``observed`` (else it is extrapolated to the target), and its
+            predicted ``mean``, ``low``, ``high`` (95 % interval of one observation).
         predictions_how: ``out of fold`` or ``in sample``.
-        fidelity: Of the trials.
+        worth: Gain in tokens; None where it is not known.
+        no_worth: Reason for that.
+        fidelity: Size of the trials, the highest where they differ.
         stop_reason: Why the search stopped.
         budget: Limits by name; those not set are left out.
-        notes: Anything else to tell.
+        seed: Seed of every random draw of the study.
+        version: Version of mixopt that wrote this.
+        date: Day on which it was written.
     """
 
     name: str
@@ -45,15 +56,23 @@ class ReportData:
     objective: Objective
     recommendation: Recommendation | None
     trials: pd.DataFrame
-    observations: pd.DataFrame = field(default_factory=pd.DataFrame)
     predictions: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(PREDICTION_COLUMNS))
     )
     predictions_how: str = "in sample"
+    worth: TokenWorth | None = None
+    no_worth: str = "no run has finished"
     fidelity: Fidelity | None = None
     stop_reason: str | None = None
     budget: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    seed: int | None = None
+    version: str = __version__
+    date: datetime.date = field(default_factory=datetime.date.today)
+
+    @property
+    def answer(self) -> Answer | None:
+        """Estimates of the recommendation on one scale; None where there is none."""
+        return None if self.recommendation is None else answer_of(self.recommendation)
 
 
 def report_data(study: Study, recommendation: Recommendation | None = None) -> ReportData:
@@ -68,7 +87,8 @@ def report_data(study: Study, recommendation: Recommendation | None = None) -> R
     """
     answer = study.recommend() if recommendation is None else recommendation
     evidence, surrogate = study.learned()
-    predictions, how = _predictions(evidence, surrogate, study.objective)
+    predictions, how = _predictions(study, evidence, surrogate)
+    worth, no_worth = token_worth_or_reason(study, answer)
     budget = study.budget.model_dump(exclude_none=True) if study.budget is not None else {}
     return ReportData(
         name=study.name,
@@ -76,32 +96,61 @@ def report_data(study: Study, recommendation: Recommendation | None = None) -> R
         objective=study.objective,
         recommendation=answer,
         trials=study.trials(),
-        observations=study.observations(),
         predictions=predictions,
         predictions_how=how,
+        worth=worth,
+        no_worth=no_worth,
         fidelity=study.fidelity,
         stop_reason=study.stop_reason,
         budget=budget,
+        seed=study.seed,
     )
 
 
+def token_worth_or_reason(
+    study: Study, recommendation: Recommendation
+) -> tuple[TokenWorth | None, str]:
+    """The gain in tokens, or why it is not known."""
+    finished = [r.trial for r in study.records() if r.state == State.finished]
+    try:
+        found = study_token_worth(
+            finished,
+            study.store.observations(study.id),
+            study.objective,
+            recommendation.schedule,
+            study.space.baseline_schedule,
+        )
+    except StudyError as error:
+        return None, error.message
+    return found, ""
+
+
 def _predictions(
-    evidence: Evidence, surrogate: Surrogate | ScaleSurrogate, objective: Objective
+    study: Study, evidence: Evidence, surrogate: Surrogate | ScaleSurrogate
 ) -> tuple[pd.DataFrame, str]:
-    """The objective's mean and interval per trial; the metrics' errors are taken as independent."""
-    found: Any = getattr(surrogate, "out_of_fold", None)
+    """The objective's predicted mean and interval per trial, beside what was learned from."""
+    from mixopt.propose.problem import Problem
+
+    problem = Problem.of(study.space, study.objective, surrogate, evidence)
+    found: Any = surrogate.out_of_fold
     how = "in sample" if found is None else "out of fold"
-    found = surrogate.predict(evidence.X) if found is None else found
-    weights = objective.coefficients(list(evidence.metrics))
-    mean = found.mean @ weights
-    sd = np.sqrt(found.observation_sd**2 @ weights**2)
+    target = study.space.target if study.config.fidelities else None
+    sizes = {r.trial.id: r.trial.fidelity for r in study.records()}
+    goal = target or study.fidelity
+    observed = np.array([not study.config.fidelities or sizes[i] == goal for i in evidence.ids])
+    if found is None:
+        inside = surrogate.predict(evidence.X)
+        own = np.maximum(inside.observation_sd**2 - np.diagonal(problem.level), 0.0)
+        found = replace(inside, observation_sd=np.sqrt(own))
+    estimates = of_observations(problem, found, observed)
     frame = pd.DataFrame(
         {
             "trial": list(evidence.ids),
-            "observed": evidence.Y @ weights,
-            "mean": mean,
-            "low": mean - 1.96 * sd,
-            "high": mean + 1.96 * sd,
+            "value": problem.y,
+            "observed": observed,
+            "mean": [e.value for e in estimates],
+            "low": [e.low for e in estimates],
+            "high": [e.high for e in estimates],
         }
     )
     return frame, how

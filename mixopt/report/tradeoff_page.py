@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixopt.report import numbers as fmt
-from mixopt.report.figures import BLUE, GREEN, GREY, ORANGE, Figure
+from mixopt.report.components import Figure, Page, Section, Table
+from mixopt.report.figure_parts import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    Trace,
+    axis,
+    band,
+    error_bars,
+    label,
+    layout,
+    line,
+    points,
+)
 from mixopt.report.page import write_page
-from mixopt.report.table_rows import Table
 
 if TYPE_CHECKING:
     from mixopt.analysis.tradeoff import Choice, TradeOff
+    from mixopt.propose import Estimate
 
 FILE_NAME = "tradeoff.html"
-BANDS = {BLUE: "rgba(47, 127, 193, 0.18)", ORANGE: "rgba(217, 130, 43, 0.18)"}
 
 
 def trade_off_table(found: TradeOff) -> Table:
@@ -68,120 +82,68 @@ def _ending(c: Choice) -> str:
     return ", ".join(f"{n} {100 * w:.0f} %" for n, w in c.schedule.ending.items() if w >= 0.005)
 
 
-def trade_off_figure(found: TradeOff) -> Figure:
-    """Target and general change over the fraction, and against each other."""
+def curves_figure(found: TradeOff) -> Figure:
+    """Target and general change over the upsample fraction."""
     x = [100 * c.upsample_fraction for c in found.levels]
-    traces: list[dict[str, Any]] = []
-    for name, colour, symbol in (("target", BLUE, "circle"), ("general", ORANGE, "square")):
-        values = [getattr(c, name) for c in found.levels]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [*x, *x[::-1]],
-                "y": [v.high for v in values] + [v.low for v in values[::-1]],
-                "fill": "toself",
-                "fillcolor": BANDS[colour],
-                "line": {"width": 0},
-                "hoverinfo": "skip",
-                "showlegend": False,
-            }
-        )
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": f"{name} metrics",
-                "x": x,
-                "y": [v.mean for v in values],
-                "line": {"color": colour, "width": 2},
-                "marker": {"size": 9, "symbol": symbol},
-            }
-        )
+    curves = (
+        ("target", [c.target for c in found.levels], BLUE, "circle"),
+        ("general", [c.general for c in found.levels], ORANGE, "square"),
+    )
+    traces: list[Trace] = []
+    for name, values, colour, symbol in curves:
+        traces.append(band(x, [v.low for v in values], [v.high for v in values], colour))
+        mark = {"size": 9, "symbol": symbol}
+        means = [v.mean for v in values]
+        curve = line(x, means, colour, name=f"{name} metrics", mode="lines+markers", marker=mark)
+        traces.append(curve | {"hoverinfo": "all"})
     ends = [min(x), max(x)]
-    traces.append(_line(ends, [found.slack] * 2, "slack of the general loss", "x", "y"))
-    traces += _plane(found)
-    return {"data": traces, "layout": _layout()}
+    traces.append(line(ends, [found.slack] * 2, GREY, "dash", name="slack of the general loss"))
+    wide = axis("upsample fraction, % of training tokens")
+    change = axis("change against the baseline, nats/token", zeroline=True)
+    return {"data": traces, "layout": layout(wide, change)}
 
 
-def _plane(found: TradeOff) -> list[dict[str, Any]]:
+def pareto_figure(found: TradeOff) -> Figure:
+    """Target against general change of the choices that no other betters in both."""
     front, chosen = found.pareto, found.chosen
-    points = {
-        "type": "scatter",
+    x, y = [c.general.mean for c in front], [c.target.mean for c in front]
+    curve = points(x, y, GREEN, "diamond", name="Pareto choices") | {
         "mode": "lines+markers+text",
-        "name": "Pareto choices",
-        "xaxis": "x2",
-        "yaxis": "y2",
-        "x": [c.general.mean for c in front],
-        "y": [c.target.mean for c in front],
         "text": [f"{100 * c.upsample_fraction:.3g} %" for c in front],
         "textposition": "top right",
-        "customdata": [_ending(c) for c in front],
+        "customdata": [label(_ending(c)) for c in front],
         "hovertemplate": "%{text}: %{customdata}<extra></extra>",
         "error_x": _bars([c.general for c in front]),
         "error_y": _bars([c.target for c in front]),
         "line": {"color": GREEN, "width": 1},
-        "marker": {"size": 9, "color": GREEN, "symbol": "diamond"},
     }
-    ring = {"size": 17, "color": BLUE, "symbol": "circle-open", "line": {"width": 3}}
-    mark = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "chosen",
-        "xaxis": "x2",
-        "yaxis": "y2",
-        "x": [chosen.general.mean],
-        "y": [chosen.target.mean],
-        "marker": ring,
-    }
+    ring = points([chosen.general.mean], [chosen.target.mean], BLUE, "circle-open", name="chosen")
+    ring["marker"] |= {"size": 17, "line": {"width": 3}}
     low = min(0.0, *(c.target.low for c in front))
-    return [points, mark, _line([found.slack] * 2, [low, 0.0], "", "x2", "y2")]
+    slack = line([found.slack] * 2, [low, 0.0], GREY, "dash", name="slack of the general loss")
+    wide, high = (axis(f"{name} metrics: change", zeroline=True) for name in ("general", "target"))
+    return {"data": [curve, ring, slack], "layout": layout(wide, high, height=420)}
 
 
-def _bars(values: list[Any]) -> dict[str, Any]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [v.high - v.mean for v in values],
-        "arrayminus": [v.mean - v.low for v in values],
-        "thickness": 1,
-        "width": 0,
-    }
+def _bars(values: Sequence[Estimate]) -> Trace:
+    return error_bars([v.low for v in values], [v.mean for v in values], [v.high for v in values])
 
 
-def _line(x: list[float], y: list[float], name: str, xaxis: str, yaxis: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "showlegend": bool(name),
-        "x": x,
-        "y": y,
-        "xaxis": xaxis,
-        "yaxis": yaxis,
-        "line": {"color": GREY, "dash": "dash", "width": 2},
-        "hoverinfo": "skip",
-    }
-
-
-def _layout() -> dict[str, Any]:
-    def axis(title: str, **more: Any) -> dict[str, Any]:
-        return {"automargin": True, "zeroline": True, "title": {"text": title}, **more}
-
-    return {
-        "height": 460,
-        "margin": {"l": 10, "r": 16, "t": 60, "b": 44},
-        "xaxis": axis("upsample fraction, % of training tokens", domain=[0, 0.46]),
-        "yaxis": axis("change against the baseline, nats/token"),
-        "xaxis2": axis("general metrics: change", domain=[0.56, 1], anchor="y2"),
-        "yaxis2": axis("target metrics: change", anchor="x2"),
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        "title": {"text": "General against target ability over the upsample fraction"},
-    }
+def trade_off_page(found: TradeOff) -> Page:
+    """What the page of the trade-off shows."""
+    levels, front = trade_off_table(found), pareto_table(found)
+    return Page(
+        name="General against target ability",
+        headline=f"Chosen: {_named(found.chosen)}.",
+        sections=(
+            Section("levels", levels.title, levels.note, levels, curves_figure(found)),
+            Section("pareto", front.title, "", front, pareto_figure(found)),
+        ),
+    )
 
 
 def write_trade_off(found: TradeOff, out: str | Path) -> Path:
-    """Write the figure as one HTML file that works offline; returns it.
+    """Write the trade-off as one HTML file that works offline; returns it.
 
     Args:
         found: What to show.
@@ -190,8 +152,4 @@ def write_trade_off(found: TradeOff, out: str | Path) -> Path:
     Raises:
         StudyError: If it cannot be written.
     """
-    import plotly.io
-
-    figure = fmt.plain(trade_off_figure(found))
-    text = plotly.io.to_html(figure, include_plotlyjs=True, full_html=True, validate=False)
-    return write_page(text, Path(out), FILE_NAME, "the trade-off")
+    return write_page(trade_off_page(found), out, FILE_NAME)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic._internal._model_construction import ModelMetaclass
 
 from mixopt.errors import MixoptError, SpaceError
 
 
-class _OneSentence(ModelMetaclass):
-    """Calling a model raises ``SpaceError``; nested validation still collects places."""
+class Frozen(BaseModel):
+    """A value: unknown keys are refused and nothing can be changed.
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().__call__(*args, **kwargs)
-        except ValidationError as error:
-            raise as_space_error(error, cls.__name__) from None
-
-
-class Frozen(BaseModel, metaclass=_OneSentence):
-    """A value: unknown keys are refused and nothing can be changed."""
+    Raises:
+        SpaceError: If the values given are not allowed; names the first key that is wrong.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # As a wrapper of pydantic's own, it is passed over where a value is validated inside another
+    # one: the places of what is wrong there are places in the whole.
+    @wraps(BaseModel.__init__)  # type: ignore[misc]
+    def __init__(self, /, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise as_space_error(error, type(self).__name__) from None
 
 
 def as_space_error(error: ValidationError, where: str, line: int | None = None) -> SpaceError:

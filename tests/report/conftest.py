@@ -1,5 +1,7 @@
 """A finished two-phase study and its recommendation, by hand."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,8 +94,8 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
         "surrogate": tuple(
             {
                 "metric": n,
-                "weight shared law": 0.6,
-                "weight warped GP": 0.4,
+                "weights": {"shared law": 0.6, "warped GP": 0.4},
+                "notes": {},
                 "spearman": 0.93,
                 "rmse": 0.021,
                 "coverage": 0.95,
@@ -127,14 +129,23 @@ def make_trials() -> pd.DataFrame:
                     "kind": "initial" if r == 0 else "proposed",
                     "label": "",
                     "state": "finished",
+                    "reason": "",
+                    "split": "validation",
+                    "base/python": 0.6,
+                    "base/cpp": 0.4,
+                    "ending/python": 1.0,
                     "objective": level + 0.04 * rng.standard_normal(),
                 }
             )
     rows.append({**rows[-1], "trial": "r02-t06", "state": "failed", "objective": np.nan})
+    rows[-1]["reason"] = "CUDA [/INST] <b>"
+    rows.append({**rows[-1], "trial": "r02-t07", "state": "ended_early", "reason": ""})
     for k in range(3):
         row = {"trial": f"c03-baseline-s{k}", "round": 3, "kind": "confirmation"}
+        row |= {"reason": "", "split": "confirmation"}
         rows.append({**row, "label": "baseline", "state": "finished", "objective": 3.27})
     frame = pd.DataFrame(rows)
+    frame["parameters"] = 98_000
     frame["tokens"], frame["flops"], frame["seconds"] = 400_000, 2.4e11, 14.0
     return frame
 
@@ -147,7 +158,8 @@ def make_data(**more) -> ReportData:
     predictions = pd.DataFrame(
         {
             "trial": search["trial"],
-            "observed": search["objective"],
+            "value": search["objective"],
+            "observed": True,
             "mean": mean,
             "low": mean - 0.05,
             "high": mean + 0.05,
@@ -165,6 +177,8 @@ def make_data(**more) -> ReportData:
         "fidelity": Fidelity(parameters=98_000, tokens=400_000),
         "stop_reason": "the budget of 22 trials is spent",
         "budget": {"trials": 22},
+        "seed": 7,
+        "date": datetime.date(2026, 11, 20),
     }
     return ReportData(**{**given, **more})
 

@@ -2,14 +2,20 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+import mixopt
 from mixopt.errors import StudyError
 from mixopt.report import figures, render_report, write_report
+from mixopt.report.study_tables import trials_table
+from mixopt.space import Fidelity, Schedule, SearchSpace
 
 from .conftest import make_data, make_recommendation, make_space
+
+TARGET = {"parameters": 98_000, "tokens": 400_000}
 
 FIGURES = {
     "outcome": figures.outcome,
@@ -53,14 +59,18 @@ def test_the_page_asks_nothing_of_the_network(html):
 
 def test_the_page_says_what_to_do_and_what_to_expect(html):
     for text in (
+        "0.1033 ± 0.0143 nats/token below the baseline",
         "Train 80 % on the base mixture, then 20 % on the ending mixture.",
-        "3.1680",
-        "trial r02-t03",
+        "−0.1040",
+        "best observed (r02-t03)",
         "3.2810",
         "the budget of 22 trials is spent",
         "Confirmation runs",
         "prior mean and prior width",
-        "Not shown: 1 failed trial.",
+        "Not shown: 1 trial that failed. Not shown: 1 trial that ended early.",
+        f"mixopt {mixopt.__version__}, seed 7, 2026-11-20",
+        "ended early",
+        "60 % shared law, 40 % warped GP",
         "98k parameters on 6.4M tokens",
     ):
         assert text in html
@@ -69,6 +79,20 @@ def test_the_page_says_what_to_do_and_what_to_expect(html):
 def test_texts_are_escaped(html):
     assert "&lt;b&gt;raw&lt;/b&gt; &amp; plain" in html
     assert "<b>raw" not in html
+
+
+def test_names_from_outside_are_no_markup_in_scripts_and_figures():
+    name = "</script><b>x"
+    space = SearchSpace.model_validate(
+        {"domains": {name: {"tokens": 10}, "b": {"tokens": 10}}, "target": TARGET}
+    )
+    schedule = Schedule.static({name: 0.5, "b": 0.5})
+    rec = make_recommendation(make_space(1), schedule=schedule, trade_off=(), epochs={name: 1.0})
+    data = make_data(space=space, recommendation=rec)
+    page = without_plotly(render_report(data))
+    assert "</script><b>" not in page
+    bars = figures.epochs(data)["data"][0]
+    assert bars["y"] == ["&lt;/script&gt;&lt;b&gt;x"]
 
 
 def test_the_file_is_written_whole_or_not_at_all(data, tmp_path):
@@ -89,8 +113,82 @@ def test_history_holds_search_trials_only(data):
     assert "r02-t06" not in drawn
     best = next(t for t in figure["data"] if t["name"] == "best so far")["y"]
     assert best == sorted(best, reverse=True)
-    level = next(t for t in figure["data"] if t["name"] == "baseline")["y"]
+    level = next(t for t in figure["data"] if t["name"] == "baseline, observed")["y"]
     assert level == [3.281, 3.281]
+
+
+def test_best_so_far_never_mixes_sizes_of_runs(data):
+    trials = data.trials.copy()
+    small = trials["round"] == 0
+    trials.loc[small, "tokens"] = 100_000
+    figure = figures.history(make_data(trials=trials))
+    lines = {t["name"]: t for t in figure["data"] if t["name"].startswith("best so far")}
+    assert list(lines) == [
+        "best so far, 98k parameters on 100k tokens",
+        "best so far, 98k parameters on 400k tokens",
+    ]
+    search = trials[(trials["state"] == "finished") & (trials["kind"] != "confirmation")]
+    for tokens, trace in zip((100_000, 400_000), lines.values(), strict=True):
+        mine = search[search["tokens"] == tokens]["objective"]
+        assert trace["y"][-1] == pytest.approx(mine.min())
+
+
+def test_a_baseline_predicted_at_the_target_is_no_level_for_smaller_runs():
+    space = make_space()
+    rec = make_recommendation(
+        space, target=Fidelity(parameters=98_000, tokens=800_000), baseline_observed=None
+    )
+    figure = figures.history(make_data(recommendation=rec))
+    assert not [t for t in figure["data"] if "baseline" in t["name"]]
+
+
+def test_searched_and_unseen_text_are_never_on_one_axis(data):
+    figure = figures.outcome(data)
+    rows = {axis: set() for axis in ("x", "x2")}
+    for trace in figure["data"]:
+        rows[trace["xaxis"]] |= set(trace["y"])
+    assert rows["x"] == {
+        "predicted",
+        "corrected for the winner's curse",
+        "best observed (r02-t03)",
+        "uniform",
+    }
+    assert rows["x2"] == {"recommendation", "uniform", "static"}
+    titles = [figure["layout"][a]["title"]["text"] for a in ("xaxis", "xaxis2")]
+    assert "search's held-out text" in titles[0]
+    assert "unseen text" in titles[1]
+
+
+def test_bars_of_three_seeds_are_students_t(data):
+    bar = next(
+        t for t in figures.outcome(data)["data"] if (t["y"], t["xaxis"]) == (["uniform"], "x2")
+    )
+    gaps = np.array([3.23 - 3.27, 3.25 - 3.29, 3.22 - 3.26])
+    wide = 4.303 * gaps.std(ddof=1) / np.sqrt(3)
+    assert bar["error_x"]["array"][0] == pytest.approx(wide, rel=1e-3, abs=1e-12)
+
+
+def test_only_real_observations_are_called_observed(data):
+    frame = data.predictions.assign(observed=[True] * 5 + [False] * (len(data.predictions) - 5))
+    figure = figures.predicted_observed(make_data(predictions=frame))
+    traces = {t["name"]: t for t in figure["data"] if "name" in t}
+    assert len(traces["observed"]["x"]) == 5
+    assert len(traces["extrapolated to the target"]["x"]) == len(frame) - 5
+    assert "extrapolated" in figure["layout"]["yaxis"]["title"]["text"]
+    plain = figures.predicted_observed(data)
+    assert plain["layout"]["yaxis"]["title"]["text"] == "observed"
+
+
+def test_the_best_observed_trial_is_marked_in_the_table_of_trials(data):
+    table = trials_table(data)
+    (strong,) = table.strong
+    assert table.rows[strong][0] == "r02-t03"
+    assert table.rows[strong][2] == "finished, best observed"
+    assert table.rows[strong][6] == "base: python 60 %, cpp 40 %; ending: python 100 %"
+    states = {row[0]: row[2] for row in table.rows}
+    assert states["r02-t06"] == "failed: CUDA [/INST] <b>"
+    assert states["r02-t07"] == "ended early"
+    assert {row[5] for row in table.rows} == {"search", "unseen"}
 
 
 def test_weights_show_natural_beside_another_baseline():
@@ -117,7 +215,7 @@ def nothing() -> pd.DataFrame:
         ({"recommendation": None}, "outcome", "no recommendation yet"),
         ({"space": make_space(1)}, "trade-off", "the search space has one phase"),
         ({"space": make_space(target=None, max_epochs=None)}, "epochs", "names no target"),
-        ({"trials": nothing()}, "history", "no trial has finished"),
+        ({"trials": nothing()}, "history", "no trial of the search has finished"),
         ({"predictions": pd.DataFrame()}, "predicted", "fewer than two finished trials"),
     ],
 )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import mixopt
 from mixopt.report import report_data
 from mixopt.space import Fidelity, SearchSpace
 from mixopt.study import Study, TrialBudget
@@ -35,11 +36,14 @@ def test_report_data_of_a_study(study):
     assert data.name == "small"
     assert data.budget == {"trials": 8}
     assert len(data.trials) == 8
-    assert set(data.observations["metric"]) == {"a", "b"}
+    assert (data.seed, data.version) == (study.seed, mixopt.__version__)
+    assert data.worth is None
+    assert "at least two rungs" in data.no_worth
     frame = data.predictions
     assert list(frame["trial"]) == list(data.trials["trial"])
-    assert np.allclose(frame["observed"], data.trials["objective"])
+    assert np.allclose(frame["value"], data.trials["objective"])
+    assert frame["observed"].all()
     assert (frame["low"] < frame["mean"]).all()
     assert (frame["mean"] < frame["high"]).all()
     # The metrics are smooth and free of noise, so even few trials predict them closely.
-    assert np.corrcoef(frame["mean"], frame["observed"])[0, 1] > 0.95
+    assert np.corrcoef(frame["mean"], frame["value"])[0, 1] > 0.95

@@ -8,9 +8,12 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from mixopt.analysis.token_worth import Beyond, TokenRatio, TokenWorth
+from mixopt.propose import Differences, Estimate
 from mixopt.report import numbers
-from mixopt.report.table_rows import Table, mixture_table
-from mixopt.report.terminal import as_json, plan_table, recommendation_table, render
+from mixopt.report.components import Table
+from mixopt.report.recommendation_tables import mixture_table
+from mixopt.report.terminal import as_json, estimate_table, recommendation_table, render
 from mixopt.space import Objective, Schedule, SearchSpace
 
 from .conftest import make_recommendation, make_space
@@ -52,29 +55,67 @@ def test_the_schedule_is_a_row_per_domain(text):
     assert line(text, "data") == ["data", "0.9", "%", "–", "5.0", "%", "new", "0.43", "4"]
 
 
-def test_the_four_numbers_stand_side_by_side(text):
-    assert line(text, "recommendation, predicted")[-4:] == [
-        "3.1500",
-        "[3.1265,",
-        "3.1735]",
-        "−0.1220",
+def test_the_gain_comes_first_and_the_four_numbers_are_differences(text):
+    first = " ".join(text.split())
+    assert first.startswith(
+        "0.1033 ± 0.0143 nats/token below the baseline, confirmed with 3 fresh seeds on text the "
+        "search never saw."
+    )
+    assert line(text, "recommendation, confirmed")[2:] == [
+        "−0.1033",
+        "[−0.1177,",
+        "−0.0890]",
+        "3.1700",
+        "unseen",
     ]
-    assert line(text, "recommendation, optimism")[-1] == "−0.1040"
-    assert line(text, "best observed")[-2:] == ["3.1720", "−0.1090"]
-    assert line(text, "baseline, observed")[-1] == "3.2810"
+    assert line(text, "recommendation, corrected")[2] == "−0.1040"
+    assert line(text, "recommendation, predicted")[2] == "−0.1220"
+    assert line(text, "best observed")[3] == "−0.1090"
+    assert line(text, "baseline, observed")[2:] == ["0", "3.2810", "search"]
 
 
 def test_confirmations_carry_paired_differences(text):
     rows = text[text.index("Confirmation runs") :]
-    assert line(rows, "recommendation") == [
+    assert line(rows, "recommendation")[:6] == [
         "recommendation",
         "3",
-        "3.1700",
-        "0.0058",
         "−0.1033",
-        "0.0033",
+        "[−0.1177,",
+        "−0.0890]",
+        "3.1700",
     ]
-    assert line(rows, "baseline") == ["baseline", "3", "3.2733", "0.0088"]
+    assert line(rows, "baseline")[:3] == ["baseline", "3", "3.2733"]
+
+
+def test_a_recommendation_that_is_not_better_says_so_first():
+    space = make_space()
+    said = {0.05: "Worse than the baseline by 0.0500", -0.001: "Not clearly better"}
+    for mean, words in said.items():
+        gaps = Differences(predicted=Estimate.of(-0.1, 0.01), corrected=Estimate.of(mean, 0.01))
+        rec = make_recommendation(space, differences=gaps, confirmations=())
+        assert shown(recommendation_table(rec, space)).startswith(words)
+
+
+def test_what_the_gain_is_worth_in_tokens_is_told(text):
+    assert "of the baseline's tokens" not in text
+    space = make_space()
+    worth = TokenWorth(
+        needed=TokenRatio(value=0.73, low=0.68, high=0.79),
+        worth=TokenRatio(value=1.0, beyond=Beyond.more),
+        seeds=3,
+        source="confirmation runs",
+    )
+    told = shown(recommendation_table(make_recommendation(space), space, worth=worth), 400)
+    assert "needs 73 % (68 to 79 %) of the baseline's tokens; for" in told
+    assert "needs more than 100 % of its tokens, which lies beyond what was measured." in told
+    assert "not the end of a shorter one" in told
+
+
+def test_nothing_from_outside_is_markup():
+    table = Table("[/b]", ("a [red]", "b"), (("[/INST]", "[rank0]"),), note="[bold]plain")
+    text = shown(render(table))
+    for part in ("[/b]", "a [red]", "[/INST]", "[rank0]", "[bold]plain"):
+        assert part in text
 
 
 def test_metrics_and_guardrails_and_notes(text):
@@ -116,11 +157,11 @@ def test_a_plan():
         slots=2,
         seconds=254.0,
     )
-    text = shown(plan_table(plan))
+    text = shown(estimate_table(plan))
     assert line(text, "training tokens")[-1] == "14.4M"
     assert line(text, "estimated time")[-4:] == ["4", "min", "14", "s"]
     plan.seconds = None
-    assert line(shown(plan_table(plan)), "estimated time")[-1] == "–"
+    assert line(shown(estimate_table(plan)), "estimated time")[-1] == "–"
 
 
 @pytest.mark.parametrize(

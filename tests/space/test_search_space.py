@@ -4,7 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import InfeasibleError, SpaceError
-from mixopt.space import Schedule, SearchSpace, geometry_of
+from mixopt.space import GroupBound, Schedule, SearchSpace, geometry_of
 
 
 def two_phase(**changes):
@@ -227,3 +227,15 @@ def test_phases_equal_but_for_the_last_bits_decode_to_the_same_bits():
         # Reading a schedule back and writing it again changes nothing.
         assert geometry_of(space).decode(geometry_of(space).encode(schedule)) == schedule
         assert sum(schedule.ending.values()) == pytest.approx(1, abs=1e-14)
+
+
+def test_what_is_wrong_inside_names_its_place_in_the_whole():
+    with pytest.raises(SpaceError, match=r"^SearchSpace, domains\.1\.tokens: .* 0; got -5"):
+        SearchSpace(domains={"a": {"tokens": 5}, "b": {"tokens": -5}})
+    group = {"domains": ["a"], "min": 0.5, "max": 0.2}
+    with pytest.raises(SpaceError, match=r"^SearchSpace, phases\.0\.groups\.0: a group's min must"):
+        SearchSpace(domains=["a", "b"], baseline="uniform", phases=[{"groups": [group]}])
+    with pytest.raises(SpaceError, match=r"^a group's min must not exceed its max"):
+        GroupBound(**group)
+    with pytest.raises(SpaceError, match=r"^GroupBound, least: unknown key 'least'"):
+        GroupBound(domains=["a"], least=0.1)

@@ -126,9 +126,7 @@ def with_trunk(polytope: Polytope, trunk: Array) -> Polytope | None:
     idle, still = ~A.any(1), ~E.any(1)
     if (b[idle] < -1e-7).any() or (np.abs(e[still]) > 1e-7).any():
         return None
-    part = Polytope(A[~idle], b[~idle], E[~still], e[~still], ("",) * int((~idle).sum()))
-    labels = ("",) * (len(part.b) + len(part.e))
-    part = Polytope(part.A, part.b, part.E, part.e, labels)
+    part = Polytope.unlabelled(A[~idle], b[~idle], E[~still], e[~still])
     return part if part.clash()[0] < 1e-7 else None
 
 
@@ -236,7 +234,7 @@ def _between(polytope: Polytope, shares: Array) -> Polytope:
     kept = A.any(1)
     A, b = A[kept], polytope.b[kept]
     one = np.ones((1, len(shares)))
-    return Polytope(A, b, one, np.ones(1), ("",) * (len(b) + 1))
+    return Polytope.unlabelled(A, b, one, np.ones(1))
 
 
 def _box(polytope: Polytope) -> tuple[Array, Array] | None:

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.space.geometry.polytope import Polytope, stack
-from mixopt.space.phase_space import PhaseSpace
+from mixopt.space.geometry.polytope import Constraint, ConstraintKind, Polytope
 from mixopt.space.search_space import SearchSpace
 from mixopt.space.ties import tie_rows
 
 Array = NDArray[np.float64]
-Row = tuple[Array, float, str]
 
 
 def slice_polytope(space: SearchSpace, fractions: Sequence[float]) -> Polytope:
@@ -22,10 +20,11 @@ def slice_polytope(space: SearchSpace, fractions: Sequence[float]) -> Polytope:
     With the fractions given every limit is linear in the weights, the epoch caps over the whole
     schedule included.
     """
-    rows: list[Row] = []
-    equal: list[Row] = []
+    rows: list[Constraint] = []
+    equal: list[Constraint] = []
     for index, phase in enumerate(space.phases):
-        equal.append((_spread(space, index, np.ones(len(space.names))), 1.0, _sum_label(phase)))
+        whole = _spread(space, index, np.ones(len(space.names)))
+        equal.append(Constraint(whole, 1.0, f"the weights of phase {phase.name!r} sum to 1"))
         rows.extend(_not_negative(space, index))
         if fractions[index] <= 1e-9 and index > 0:
             equal.extend(_same_as(space, index, index - 1))
@@ -33,11 +32,11 @@ def slice_polytope(space: SearchSpace, fractions: Sequence[float]) -> Polytope:
             rows.extend(_limits(space, index))
             equal.extend(_pins(space, index))
             equal.extend(
-                (_spread(space, index, row), 0.0, f"{label} in phase {phase.name!r}")
+                Constraint(_spread(space, index, row), 0.0, f"{label} in phase {phase.name!r}")
                 for row, label in phase_ties(space, index)
             )
     rows.extend(_epoch_caps(space, fractions))
-    return stack(rows, equal, len(space.phases) * len(space.names))
+    return Polytope.of(rows, equal, len(space.phases) * len(space.names))
 
 
 def phase_ties(space: SearchSpace, phase: int) -> list[tuple[Array, str]]:
@@ -63,43 +62,39 @@ def _one(space: SearchSpace, phase: int, names: Sequence[str]) -> Array:
     return _spread(space, phase, np.array([float(n in names) for n in space.names]))
 
 
-def _sum_label(phase: PhaseSpace) -> str:
-    return f"the weights of phase {phase.name!r} sum to 1"
-
-
-def _not_negative(space: SearchSpace, phase: int) -> Iterator[Row]:
+def _not_negative(space: SearchSpace, phase: int) -> Iterator[Constraint]:
     for name in space.names:
         label = f"weight of {name} in phase {space.phases[phase].name!r} at least 0"
-        yield -_one(space, phase, [name]), 0.0, label
+        yield Constraint(-_one(space, phase, [name]), 0.0, label, ConstraintKind.sign)
 
 
-def _limits(space: SearchSpace, index: int) -> Iterator[Row]:
+def _limits(space: SearchSpace, index: int) -> Iterator[Constraint]:
     phase = space.phases[index]
     if phase.fixed is not None or phase.tied is not None:
         return
     for name, (low, high) in phase.bounds.items():
         if high < 1:
             label = f"bound {name} <= {high:g} in phase {phase.name!r}"
-            yield _one(space, index, [name]), high, label
+            yield Constraint(_one(space, index, [name]), high, label)
         if low > 0:
             label = f"bound {name} >= {low:g} in phase {phase.name!r}"
-            yield -_one(space, index, [name]), -low, label
+            yield Constraint(-_one(space, index, [name]), -low, label)
     for group in phase.groups:
         title = group.name or "+".join(group.domains)
         if group.max < 1:
             label = f"group {title} <= {group.max:g} in phase {phase.name!r}"
-            yield _one(space, index, group.domains), group.max, label
+            yield Constraint(_one(space, index, group.domains), group.max, label)
         if group.min > 0:
             label = f"group {title} >= {group.min:g} in phase {phase.name!r}"
-            yield -_one(space, index, group.domains), -group.min, label
+            yield Constraint(-_one(space, index, group.domains), -group.min, label)
 
 
-def _pins(space: SearchSpace, index: int) -> Iterator[Row]:
+def _pins(space: SearchSpace, index: int) -> Iterator[Constraint]:
     phase = space.phases[index]
     if phase.fixed is not None:
         for name in space.names[:-1]:
             label = f"phase {phase.name!r} fixed"
-            yield _one(space, index, [name]), phase.fixed.get(name, 0.0), label
+            yield Constraint(_one(space, index, [name]), phase.fixed.get(name, 0.0), label)
     elif phase.tied is not None:
         tied = [p.name for p in space.phases].index(phase.tied)
         yield from _same_as(space, index, tied)
@@ -107,21 +102,22 @@ def _pins(space: SearchSpace, index: int) -> Iterator[Row]:
         allowed = [leaf for name in phase.domains for leaf in space.leaves(name)]
         for name in space.names:
             if name not in allowed:
-                yield _one(space, index, [name]), 0.0, f"{name} is not in phase {phase.name!r}"
+                label = f"{name} is not in phase {phase.name!r}"
+                yield Constraint(_one(space, index, [name]), 0.0, label)
 
 
-def _same_as(space: SearchSpace, index: int, other: int) -> Iterator[Row]:
+def _same_as(space: SearchSpace, index: int, other: int) -> Iterator[Constraint]:
     for name in space.names[:-1]:
         difference = _one(space, index, [name]) - _one(space, other, [name])
         label = f"phase {space.phases[index].name!r} as {space.phases[other].name!r}"
-        yield difference, 0.0, label
+        yield Constraint(difference, 0.0, label)
 
 
-def _epoch_caps(space: SearchSpace, fractions: Sequence[float]) -> Iterator[Row]:
+def _epoch_caps(space: SearchSpace, fractions: Sequence[float]) -> Iterator[Constraint]:
     for name, limit in space.epoch_limits().items():
         # A share of all tokens never exceeds 1, and an idle row would only slow the sampler.
         if limit >= 1:
             continue
         parts = [f * _one(space, p, [name]) for p, f in enumerate(fractions)]
         label = f"epoch cap {name} <= {limit:.4g} of the target's tokens"
-        yield np.sum(parts, axis=0), limit, label
+        yield Constraint(np.sum(parts, axis=0), limit, label)

@@ -1,14 +1,16 @@
 """The polytope of allowed weights: interior points, uniform draws, projection, diagnosis.
 
-Notation: ``x`` a point with ``D`` coordinates; ``A x <= b`` the ``r`` inequalities, each with a
-label a user understands; ``E x = e`` the equalities.
+Notation: ``x`` a point with ``D`` coordinates; ``A x <= b`` the ``r`` inequalities; ``E x = e`` the
+``s`` equalities. Each constraint has a label that a user understands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,31 @@ Array = NDArray[np.float64]
 TIGHT = 1e-9
 
 
+class ConstraintKind(StrEnum):
+    """Where a constraint comes from."""
+
+    sign = "sign"
+    """A weight is at least 0: true of every mixture, so never a cause that a user can mend."""
+    limit = "limit"
+    """Everything else: bounds, caps, ties, sums."""
+
+
+class Constraint(NamedTuple):
+    """One row: ``a.x <= b`` as an inequality, ``a.x = b`` as an equality.
+
+    Attributes:
+        a: Coefficients ``D``.
+        b: The right-hand side.
+        label: The constraint in words.
+        kind: Where it comes from.
+    """
+
+    a: Array
+    b: float
+    label: str
+    kind: ConstraintKind = ConstraintKind.limit
+
+
 @dataclass(frozen=True)
 class Polytope:
     """All ``x`` with ``A x <= b`` and ``E x = e``.
@@ -31,7 +58,8 @@ class Polytope:
         b: ``r``.
         E: ``s x D``.
         e: ``s``.
-        labels: What each of the ``r`` inequalities, then each of the ``s`` equalities, means.
+        labels: The ``r`` inequalities, then the ``s`` equalities, in words.
+        kinds: Where each of these comes from.
     """
 
     A: Array
@@ -39,6 +67,25 @@ class Polytope:
     E: Array
     e: Array
     labels: tuple[str, ...]
+    kinds: tuple[ConstraintKind, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[Constraint], equal: Sequence[Constraint], dim: int) -> Polytope:
+        """Build a polytope in ``dim`` coordinates from inequalities and equalities."""
+        return cls(
+            A=np.array([row.a for row in rows]).reshape(-1, dim),
+            b=np.array([row.b for row in rows]),
+            E=np.array([row.a for row in equal]).reshape(-1, dim),
+            e=np.array([row.b for row in equal]),
+            labels=tuple(row.label for row in [*rows, *equal]),
+            kinds=tuple(row.kind for row in [*rows, *equal]),
+        )
+
+    @classmethod
+    def unlabelled(cls, A: Array, b: Array, E: Array, e: Array) -> Polytope:
+        """A polytope that only computation sees, such as a part of another one."""
+        count = len(b) + len(e)
+        return cls(A, b, E, e, ("",) * count, (ConstraintKind.limit,) * count)
 
     @property
     def dim(self) -> int:
@@ -77,8 +124,8 @@ class Polytope:
         dual = np.concatenate([found.ineqlin.marginals, found.eqlin.marginals])
         named = [
             label
-            for label, d in zip(self.labels, dual, strict=True)
-            if abs(d) > 1e-7 and not label.startswith("weight of")
+            for label, kind, d in zip(self.labels, self.kinds, dual, strict=True)
+            if abs(d) > 1e-7 and kind is not ConstraintKind.sign
         ]
         return float(found.fun or 0.0), tuple(dict.fromkeys(named))
 
@@ -234,18 +281,3 @@ def _chord(speed: Array, room: Array) -> tuple[Array, Array]:
     # A chain stuck in a corner by rounding stays where it is instead of going to infinity.
     dead = ~(np.isfinite(high) & np.isfinite(low))
     return np.where(dead, 0.0, low), np.where(dead, 0.0, high)
-
-
-def stack(
-    rows: Sequence[tuple[Array, float, str]], equal: Sequence[tuple[Array, float, str]], dim: int
-) -> Polytope:
-    """Build a polytope from labelled rows ``(a, b, label)``: ``a.x <= b`` and ``a.x = b``."""
-    A = np.array([a for a, _, _ in rows]).reshape(-1, dim)
-    E = np.array([a for a, _, _ in equal]).reshape(-1, dim)
-    return Polytope(
-        A=A,
-        b=np.array([b for _, b, _ in rows]),
-        E=E,
-        e=np.array([b for _, b, _ in equal]),
-        labels=tuple(label for _, _, label in [*rows, *equal]),
-    )

@@ -1,0 +1,158 @@
+"""The answer first: the gain over the baseline, the four numbers on one scale, tokens saved."""
+
+from __future__ import annotations
+
+from mixopt.analysis.token_worth import Beyond, TokenRatio, TokenWorth
+from mixopt.report import numbers as fmt
+from mixopt.report.components import Table, Tile
+from mixopt.space import Split
+from mixopt.study.results.estimates import (
+    RECOMMENDATION,
+    Answer,
+    EstimateRow,
+    ObjectiveEstimate,
+    Source,
+)
+
+#: Name of the held-out text of each split.
+TEXTS = {Split.validation: "search", Split.confirmation: "unseen"}
+
+
+def headline(answer: Answer) -> str:
+    """The gain over the baseline with its interval, and where it comes from, in a sentence."""
+    gain = answer.gain
+    size = f"{fmt.value(abs(gain.value))}{_plus_minus(gain)} nats/token"
+    if gain.better:
+        return f"{size} below the baseline, {_origin(gain)}."
+    if gain.worse:
+        return f"Worse than the baseline by {size}, {_origin(gain)}: do not use it."
+    if gain.value == 0 and gain.half_width == 0:
+        return "No better than the baseline: no difference from it is known."
+    if gain.half_width is None:
+        return (
+            f"{fmt.signed(gain.value)} nats/token against the baseline, {_origin(gain)}: one seed "
+            "says nothing of its interval."
+        )
+    return (
+        f"Not clearly better than the baseline: {fmt.signed(gain.value)}{_plus_minus(gain)} "
+        f"nats/token against it, {_origin(gain)}."
+    )
+
+
+def _plus_minus(estimate: ObjectiveEstimate) -> str:
+    return "" if estimate.half_width is None else f" ± {fmt.value(estimate.half_width)}"
+
+
+def _origin(gain: ObjectiveEstimate) -> str:
+    if gain.source != Source.confirmed:
+        return "predicted and corrected for the winner's curse, not confirmed"
+    seeds = f"{gain.runs} fresh seed{'s' * (gain.runs > 1)}"
+    return f"confirmed with {seeds} on text the search never saw"
+
+
+def tiles(answer: Answer) -> tuple[Tile, ...]:
+    """The four numbers as differences from the baseline."""
+    confirmed = next((r for r in answer.confirmed if r.label == RECOMMENDATION), None)
+    second = confirmed if answer.is_confirmed and confirmed else answer.corrected
+    base = answer.baseline_observed or answer.baseline
+    origin = "observed" if answer.baseline_observed else "predicted"
+    below = [f"loss {fmt.value(base.objective.value)} {origin}"]
+    unseen = next((r for r in answer.confirmed if r.label == "baseline"), None)
+    if unseen is not None:
+        below.append(f"loss {fmt.value(unseen.objective.value)} on unseen text")
+    return (
+        _tile("Predicted", answer.predicted),
+        _tile("Confirmed" if second is confirmed else "Corrected", second),
+        _tile("Best observed", answer.best_observed),
+        Tile("Baseline", "0", tuple(below)),
+    )
+
+
+def _tile(label: str, row: EstimateRow) -> Tile:
+    gap = row.difference
+    where = " on unseen text" if row.objective.split == Split.confirmation else ""
+    below = [
+        "" if gap is None else fmt.interval(gap.low, gap.high),
+        f"loss {fmt.value(row.objective.value)}{where}",
+    ]
+    if row.objective.source == Source.observed:
+        below.append(row.label)
+    number = fmt.DASH if gap is None else fmt.signed(gap.value)
+    return Tile(label, number, tuple(line for line in below if line))
+
+
+def answer_table(answer: Answer) -> Table:
+    """Every number of the recommendation as a difference from the baseline, and as it is."""
+    rows: list[tuple[str, EstimateRow]] = []
+    rows += [
+        ("recommendation, confirmed", r) for r in answer.confirmed if r.label == RECOMMENDATION
+    ]
+    rows += [
+        ("recommendation, corrected", answer.corrected),
+        ("recommendation, predicted", answer.predicted),
+        (answer.best_observed.label, answer.best_observed),
+        ("baseline, predicted", answer.baseline),
+    ]
+    if answer.baseline_observed is not None:
+        rows.append(("baseline, observed", answer.baseline_observed))
+    rows += [("baseline, confirmed", r) for r in answer.confirmed if r.label == "baseline"]
+    rows += [(f"{r.label}, predicted", r) for r in answer.references]
+    sizes = any(r.fidelity is not None for _, r in rows)
+    note = (
+        "Differences from the baseline in nats/token; negative is better. Losses may be compared "
+        "on the same held-out text only. Corrected: the winner's curse removed. Intervals of "
+        "predictions hold no run-to-run noise, those of observed and confirmed values do."
+    )
+    columns = ("", "against baseline", "95 % interval", "loss", "held-out text")
+    return Table(
+        "What to expect",
+        columns + ("at",) * sizes,
+        tuple(_cells(label, r) + (_size(r),) * sizes for label, r in rows),
+        text=frozenset({4, 5}),
+        strong=frozenset({0}),
+        note=note,
+    )
+
+
+def _cells(label: str, row: EstimateRow) -> tuple[str, ...]:
+    gap, loss = row.difference, row.objective
+    same = gap is not None and gap.value == 0 and gap.half_width == 0
+    return (
+        label,
+        fmt.DASH if gap is None else "0" if same else fmt.signed(gap.value),
+        "" if gap is None or same else fmt.interval(gap.low, gap.high),
+        fmt.value(loss.value),
+        TEXTS[loss.split],
+    )
+
+
+def _size(row: EstimateRow) -> str:
+    return fmt.DASH if row.fidelity is None else fmt.fidelity(row.fidelity)
+
+
+def worth_sentences(worth: TokenWorth) -> tuple[str, ...]:
+    """What the gain is worth in tokens, with what the reader must know of it."""
+    needed, more = worth.needed, worth.worth
+    of_baseline = f"{_ratio(needed)} of the baseline's tokens"
+    return (
+        f"For the baseline's end loss the recommendation needs {of_baseline}{_limit(needed)}; for "
+        f"the recommendation's end loss the baseline needs {_ratio(more)} of its tokens"
+        f"{_limit(more)}.",
+        f"Read from the curves of the {worth.source} "
+        f"({worth.seeds} pair{'s' * (worth.seeds > 1)} of runs). A rung in the middle of a run is "
+        "not the end of a shorter one: where the learning rate decays, the middle lies higher and "
+        "the saving looks smaller than it is.",
+    )
+
+
+def _ratio(found: TokenRatio) -> str:
+    share = f"{100 * found.value:.0f} %"
+    if found.low is not None and found.high is not None:
+        return f"{share} ({100 * found.low:.0f} to {100 * found.high:.0f} %)"
+    return {Beyond.more: "more than ", Beyond.less: "less than ", Beyond.no: ""}[
+        found.beyond
+    ] + share
+
+
+def _limit(found: TokenRatio) -> str:
+    return ", which lies beyond what was measured" if found.beyond != Beyond.no else ""

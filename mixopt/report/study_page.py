@@ -1,0 +1,237 @@
+"""The report of a study: the answer first, then what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mixopt.report import answer as lead
+from mixopt.report import figures
+from mixopt.report import numbers as fmt
+from mixopt.report.components import Figure, NotApplicable, Page, Section, Table
+from mixopt.report.page import render_page, write_page
+from mixopt.report.recommendation_tables import (
+    confirmation_table,
+    guardrail_table,
+    metric_table,
+    mixture_table,
+)
+from mixopt.report.report_data import ReportData
+from mixopt.report.study_tables import cost_table, surrogate_table, trials_table
+from mixopt.space import SearchSpace
+
+if TYPE_CHECKING:
+    from mixopt.propose import Recommendation
+
+FILE_NAME = "report.html"
+
+
+def write_report(data: ReportData, out: str | Path) -> Path:
+    """Write the report as one HTML file that works offline.
+
+    Args:
+        data: What to show.
+        out: The file (``*.html``), or a folder for ``report.html``; folders are made.
+
+    Returns:
+        The file written.
+
+    Raises:
+        StudyError: If it cannot be written.
+    """
+    return write_page(report_page(data), out, FILE_NAME)
+
+
+def render_report(data: ReportData) -> str:
+    """The report's text."""
+    return render_page(report_page(data))
+
+
+def report_page(data: ReportData) -> Page:
+    """What the report shows."""
+    rec, answer = data.recommendation, data.answer
+    sections = tuple(s for s in (make(data) for make in _SECTIONS) if s is not None)
+    facts = tuple(_facts(data))
+    if rec is None or answer is None:
+        none = "No recommendation yet: too few trials have finished."
+        return Page(data.name, none, facts=facts, sections=sections)
+    tokens = lead.worth_sentences(data.worth)[:1] if data.worth else ()
+    return Page(
+        name=data.name,
+        headline=lead.headline(answer),
+        leads=(what_to_do(rec, data.space), *tokens),
+        tiles=lead.tiles(answer),
+        facts=facts,
+        notes=rec.notes,
+        sections=sections,
+    )
+
+
+def what_to_do(rec: Recommendation, space: SearchSpace) -> str:
+    """The schedule in a sentence."""
+    phases = rec.schedule.phases
+    if len(phases) == 1:
+        open_end = len(space.phases) > 1
+        tail = ": none of the endings tried is predicted to pay" if open_end else ""
+        return f"Train on one mixture from start to end{tail}."
+    parts = [f"{100 * p.fraction:.3g} % on the {p.name} mixture" for p in phases]
+    return f"Train {', then '.join(parts)}."
+
+
+def _facts(data: ReportData) -> list[tuple[str, str]]:
+    objective = " + ".join(f"{w:.3g} {n}" for n, w in data.objective.weights.items() if w)
+    facts = [("objective", objective)]
+    differ = data.recommendation.target if data.recommendation else None
+    if data.fidelity is not None:
+        facts.append(("trials, at most" if differ else "trials", fmt.fidelity(data.fidelity)))
+    target = differ or data.space.target
+    if target is not None:
+        facts.append(("target", fmt.fidelity(target)))
+    if data.stop_reason:
+        facts.append(("stopped", data.stop_reason))
+    seed = "" if data.seed is None else f", seed {data.seed}"
+    facts.append(("made by", f"mixopt {data.version}{seed}, {data.date.isoformat()}"))
+    return facts
+
+
+def _drawn(
+    key: str,
+    title: str,
+    intro: str,
+    draw: Callable[[ReportData], Figure],
+    data: ReportData,
+    table: Table | None = None,
+) -> Section:
+    try:
+        return Section(key, title, intro, table, draw(data))
+    except NotApplicable as reason:
+        return Section(key, title, "", table, missing=f"Not applicable: {reason}.")
+
+
+def _tabled(key: str, table: Table | None) -> Section | None:
+    return None if table is None else Section(key, table.title, table.note, table)
+
+
+def _schedule(data: ReportData) -> Section | None:
+    rec = data.recommendation
+    return _tabled("schedule", mixture_table(rec, data.space) if rec else None)
+
+
+def _weights(data: ReportData) -> Section:
+    intro = "Share of training tokens per domain."
+    return _drawn("weights", "Weights", intro, figures.weights, data)
+
+
+def _outcome(data: ReportData) -> Section:
+    table = lead.answer_table(data.answer) if data.answer else None
+    intro = f"{table.note} Bars are 95 % intervals." if table else ""
+    return _drawn("outcome", "What to expect", intro, figures.outcome, data, table)
+
+
+def _worth(data: ReportData) -> Section | None:
+    if data.recommendation is None:
+        return None
+    title = "What the gain is worth in tokens"
+    if data.worth is None:
+        return Section("worth", title, missing=f"Not known: {data.no_worth}.")
+    return Section("worth", title, " ".join(lead.worth_sentences(data.worth)))
+
+
+def _confirmation(data: ReportData) -> Section:
+    table = confirmation_table(data.answer) if data.answer else None
+    if table is None:
+        missing = "Not applicable: no confirmation run has finished."
+        return Section("confirmation", "Confirmation runs", missing=missing)
+    return Section("confirmation", table.title, table.note, table)
+
+
+def _fresh(data: ReportData) -> Section:
+    title = "Predictions against fresh seeds"
+    intro = (
+        "Losses on the search's held-out text. Intervals of predictions hold no run-to-run noise; "
+        "those of fresh seeds are of their mean, by Student's t."
+    )
+    return _drawn("fresh", title, intro, figures.fresh, data)
+
+
+def _history(data: ReportData) -> Section:
+    intro = "Observed objective of each trial; dotted lines part the rounds."
+    for state, word in (("failed", "failed"), ("ended_early", "ended early")):
+        count = int((data.trials["state"] == state).sum())
+        if count:
+            intro += f" Not shown: {count} {'trial' if count == 1 else 'trials'} that {word}."
+    return _drawn("history", "History", intro, figures.history, data)
+
+
+def _predicted(data: ReportData) -> Section:
+    how = {
+        "out of fold": "Each trial is predicted by a surrogate that did not see it.",
+        "in sample": "The surrogate has seen these trials, so this flatters it; the table of the "
+        "surrogate gives out-of-fold figures.",
+    }.get(data.predictions_how, data.predictions_how)
+    intro = f"{how} Bars are 95 % intervals of one observation."
+    title = "Predicted against observed"
+    if len(data.predictions) and not data.predictions["observed"].all():
+        title = "Predicted against learned from"
+        intro += " Open circles are trials of other sizes, extrapolated to the target."
+    return _drawn("predicted", title, intro, figures.predicted_observed, data)
+
+
+def _trade_off(data: ReportData) -> Section:
+    intro = "The best schedule at each length of the last phase, as predicted."
+    return _drawn("trade-off", "Upsample fraction", intro, figures.trade_off, data)
+
+
+def _trade_off_metrics(data: ReportData) -> Section:
+    intro = "The metrics that change most along the same schedules, against the baseline."
+    draw = figures.trade_off_metrics
+    return _drawn("trade-off-metrics", "What the last phase trades", intro, draw, data)
+
+
+def _epochs(data: ReportData) -> Section:
+    intro = "How often a run at the target would read each domain."
+    return _drawn("epochs", "Epochs against caps", intro, figures.epochs, data)
+
+
+def _metrics(data: ReportData) -> Section | None:
+    rec = data.recommendation
+    return _tabled("metrics", metric_table(rec, data.objective.weights) if rec else None)
+
+
+def _guardrails(data: ReportData) -> Section | None:
+    rec = data.recommendation
+    return _tabled("guardrails", guardrail_table(rec) if rec else None)
+
+
+def _surrogate(data: ReportData) -> Section | None:
+    rec = data.recommendation
+    return _tabled("surrogate", surrogate_table(rec.surrogate) if rec else None)
+
+
+def _trials(data: ReportData) -> Section | None:
+    return _tabled("trials", trials_table(data)) if len(data.trials) else None
+
+
+def _cost(data: ReportData) -> Section | None:
+    return _tabled("cost", cost_table(data))
+
+
+_SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
+    _schedule,
+    _weights,
+    _outcome,
+    _confirmation,
+    _fresh,
+    _worth,
+    _trade_off,
+    _trade_off_metrics,
+    _epochs,
+    _metrics,
+    _guardrails,
+    _history,
+    _predicted,
+    _surrogate,
+    _trials,
+    _cost,
+)

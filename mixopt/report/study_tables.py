@@ -1,0 +1,122 @@
+"""Tables of a study: its trials, its surrogate, its cost, and what a run would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mixopt.report import numbers as fmt
+from mixopt.report.answer import TEXTS
+from mixopt.report.components import Table
+from mixopt.space import Kind, Split
+
+if TYPE_CHECKING:
+    from mixopt.report.report_data import ReportData
+
+CHECKS = (Kind.confirmation, Kind.comparison)
+#: Domains named in a trial's row.
+NAMED = 4
+
+
+def search_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the search and of attached runs, without those that check its answer."""
+    return trials[~trials["kind"].isin(CHECKS)]
+
+
+def trials_table(data: ReportData) -> Table:
+    """Every trial with its state, size and objective; the best observed one is stressed."""
+    frame = data.trials
+    best = data.recommendation.best_observed.trial if data.recommendation else None
+    rows = tuple(_trial(row, data, best) for row in frame.to_dict("records"))
+    columns = ("trial", "kind", "state", "size", "objective", "held-out text", "mixture")
+    return Table(
+        "Trials",
+        columns,
+        rows,
+        text=frozenset({1, 2, 3, 5, 6}),
+        strong=frozenset(i for i, name in enumerate(frame["trial"]) if name == best),
+        note=f"The {NAMED} largest shares of each phase are named. A trial's mixture is exported "
+        "by its id: mixopt export STUDY --to FORMAT --trial ID.",
+    )
+
+
+def _trial(row: dict[Any, Any], data: ReportData, best: str | None) -> tuple[str, ...]:
+    kind = row["label"] or row["kind"]
+    state = str(row["state"]).replace("_", " ")
+    if row["trial"] == best:
+        state += ", best observed"
+    elif row.get("reason"):
+        state += f": {row['reason']}"
+    size = f"{fmt.count(row['parameters'])} × {fmt.count(row['tokens'])}"
+    split = TEXTS[Split(row["split"])]
+    mixture = "; ".join(_mixture(row, phase.name) for phase in data.space.phases)
+    return (row["trial"], kind, state, size, fmt.value(row["objective"]), split, mixture)
+
+
+def _mixture(row: dict[Any, Any], phase: str) -> str:
+    start = f"{phase}/"
+    found = {k[len(start) :]: v for k, v in row.items() if str(k).startswith(start) and v > 0}
+    if not found:
+        return ""
+    shares = sorted(found.items(), key=lambda item: -item[1])
+    named = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in shares[:NAMED])
+    return f"{phase}: {named}{', …' * (len(shares) > NAMED)}"
+
+
+def cost_table(data: ReportData) -> Table:
+    """Trials, tokens, FLOPs and time of the search and of the runs that check its answer."""
+    kind = data.trials["kind"]
+    parts = [
+        ("search", search_trials(data.trials)),
+        ("confirmation", data.trials[kind == Kind.confirmation]),
+    ]
+    if (kind == Kind.comparison).any():
+        parts.append(("attribution and controls", data.trials[kind == Kind.comparison]))
+    rows = tuple(
+        (
+            label,
+            str(len(mine)),
+            str(int((mine["state"] == "failed").sum())),
+            fmt.count(float(mine["tokens"].sum())),
+            fmt.flops(float(mine["flops"].sum())),
+            fmt.duration(float(mine["seconds"].sum())),
+        )
+        for label, mine in parts
+    )
+    limits = ", ".join(f"{fmt.count(v)} {k}" for k, v in data.budget.items())
+    note = f"Budget of the search: {limits}." if limits else "The search had no budget."
+    columns = ("runs", "number", "failed", "tokens", "FLOPs", "trainer time")
+    return Table("Cost", columns, rows, note=note)
+
+
+def surrogate_table(rows: Sequence[dict[str, Any]]) -> Table | None:
+    """How well each metric was predicted out of fold, and by what."""
+    if not rows:
+        return None
+    cells = tuple(
+        (
+            str(row["metric"]),
+            fmt.value(row["spearman"], 2),
+            fmt.value(row["rmse"]),
+            fmt.share(row["coverage"]),
+            _members(row["weights"]),
+            row["fallback"] or "; ".join(f"{k}: {v}" for k, v in row["notes"].items()),
+        )
+        for row in rows
+    )
+    columns = ("metric", "rank correlation", "error", "coverage", "predicted by", "to know")
+    return Table(
+        "Surrogate",
+        columns,
+        cells,
+        text=frozenset({4, 5}),
+        note="Of trials that the fit had not seen: rank correlation, root mean squared error in "
+        "nats/token, share within the 95 % interval. Predictions are weighted means of models.",
+    )
+
+
+def _members(weights: dict[str, float]) -> str:
+    shares = sorted(weights.items(), key=lambda item: -item[1])
+    return ", ".join(f"{100 * w:.0f} % {name}" for name, w in shares if w >= 0.005)
