@@ -229,16 +229,16 @@ def export(
     else:
         job = Job.open(study, out, storage)
         stored = job.existing_study()
-        found = _of_recommendation(stored.recommend()) if trial is None else _of_trial(stored, trial)
+        found = (
+            _of_recommendation(stored.recommend()) if trial is None else _of_trial(stored, trial)
+        )
         asked = _Export(job, stored, *found, into or job.out)
         written = asked.write([to], known, sequence_length)
     print(jsonlib.dumps([str(p) for p in written]) if json else "\n".join(map(str, written)))
 
 
 @app.command
-def report(
-    study: Path, /, *, out: Out = None, storage: Storage = None, into: Into = None
-) -> None:
+def report(study: Path, /, *, out: Out = None, storage: Storage = None, into: Into = None) -> None:
     """Write the HTML report of a study.
 
     Args:

@@ -16,7 +16,7 @@ from mixopt.advice import advise_space
 from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import CorpusError, StudyError
 from mixopt.proxy import ProxyTrainer
-from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
+from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer, geometry_of
 from mixopt.study import CallableTrainer, CommandTrainer, Storage, Study, StudyConfig
 from mixopt.study.config import require_same
 from mixopt.tune.study_file import CallableChoice, CommandChoice, ProxyChoice, StudyFile

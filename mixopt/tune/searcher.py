@@ -13,7 +13,6 @@ from mixopt.space import Trial
 from mixopt.study import Study
 from mixopt.study.trainers import rung_observations
 
-
 # Of a trial that may report nothing for long; one of a dead process on this host is free at once.
 LEASE_SECONDS = 24 * 3600.0
 

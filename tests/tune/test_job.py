@@ -203,7 +203,7 @@ def test_a_baseline_outside_the_space_is_warned_of_before_any_trial(path, tmp_pa
     assert not (tmp_path / "none").exists()
 
 
-def test_an_inheritance_that_keeps_nothing_makes_no_study(path, run, tmp_path):
+def test_an_inheritance_that_keeps_nothing_makes_no_study(run, tmp_path):
     new = tmp_path / "new.yaml"
     new.write_text(STUDY.replace("name: small", "name: new").replace("web", "books"))
     old = Job.open(run).existing_study()
