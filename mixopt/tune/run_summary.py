@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mixopt.study import State, StudyState
+from mixopt.study import State
 from mixopt.study.cost import TrainedTokens, trained_tokens
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
+    from mixopt.study.state import StudyState
 
 
 @dataclass(frozen=True)

@@ -152,9 +152,9 @@ def _finished(driver: Driver, confirm: bool) -> Recommendation | None:
         return None
     with driver.clock.part("proposals"):
         recommendation = study.recommend()
-    if confirm and study.open_trials(study.confirmation_trials(recommendation)):
-        return None
-    return recommendation
+    wanted = study.confirmation_trials(recommendation) if confirm else []
+    over = {r.trial.id for r in state.records if not r.open}
+    return recommendation if all(t.id in over for t in wanted) else None
 
 
 class _Rounds:
