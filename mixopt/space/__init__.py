@@ -1,12 +1,13 @@
-"""What can be chosen, and what it is called: plain frozen values, no torch and no Ray."""
+"""Frozen values (mixture, schedule, trial, search space), and the geometry of a search space."""
 
 from __future__ import annotations
 
 from mixopt.space.geometry.geometry import Geometry, geometry_of
 from mixopt.space.geometry.layout import Layout
 from mixopt.space.geometry.polytope import Polytope
-from mixopt.space.learning_rate import LearningRateSpace, RateAxis, RateRange
-from mixopt.space.mixture import Domain, LearningRate, Mixture
+from mixopt.space.learning_rate import LearningRate
+from mixopt.space.learning_rate_space import LearningRateSpace, RateAxis, RateRange
+from mixopt.space.mixture import Domain, Mixture
 from mixopt.space.model import Frozen
 from mixopt.space.objective import Guardrail, Objective
 from mixopt.space.phase_space import FractionGrid, GroupBound, PhaseSpace

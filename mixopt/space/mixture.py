@@ -1,4 +1,4 @@
-"""Domains and mixtures: the sources, and a point on the simplex over them."""
+"""Domains, and mixtures: points on the simplex over them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic_core import core_schema
 
 from mixopt.errors import SpaceError
@@ -22,13 +22,13 @@ class Domain(Frozen):
     """A training data source with one weight.
 
     Attributes:
-        name: What the domain is called everywhere.
+        name: The domain's name.
         tokens: Tokens available; None when the supply does not matter.
         max_epochs: Cap on epochs at the target, over the whole schedule; None for the space's own.
         r_star: Epochs after which a repeated token has lost most of its worth; None for the
             space's own.
-        path: Where a trainer finds the tokenised data (a prefix, for Megatron).
-        source: Where the token count comes from.
+        path: The place of the tokenised data, for a trainer (a prefix, for Megatron).
+        source: The origin of the token count.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -43,8 +43,8 @@ class Mixture(Mapping[str, float]):
     """Named weights that sum to 1; immutable.
 
     Args:
-        weights: Share of training tokens per domain.
-        where: What to call it in an error.
+        weights: Shares of the training tokens per domain.
+        where: The mixture's name in an error.
 
     Raises:
         SpaceError: If a weight is negative or not finite, or they do not sum to 1 within 1e-6.
@@ -148,55 +148,3 @@ class Mixture(Mapping[str, float]):
 
     def __repr__(self) -> str:
         return f"Mixture({', '.join(f'{n}={w:.4g}' for n, w in self._weights.items())})"
-
-
-class LearningRate(Frozen):
-    """A learning-rate rule for one phase or one whole run.
-
-    The rate is ``peak`` times a factor that rises linearly over the first ``warmup`` share of a
-    stretch, holds, and falls over its last ``decay`` share to ``final``
-    (warm-up-stable-decay). With ``decay = 1 - warmup`` it is the ordinary cosine or linear rule.
-
-    Attributes:
-        peak: Learning rate at the plateau; None for the trainer's own.
-        warmup: Share of the stretch's tokens spent rising, from ``start`` to 1.
-        start: Factor at the beginning of the warm-up.
-        decay: Share of the stretch's tokens spent falling.
-        shape: How it falls: ``linear``, ``cosine``, ``sqrt`` (1 - sqrt) or ``inverse_sqrt``.
-        final: Factor at the end of the stretch.
-    """
-
-    peak: Annotated[float, Field(gt=0)] | None = None
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.0
-    start: Annotated[float, Field(ge=0, le=1)] = 0.0
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    shape: Annotated[str, Field(pattern="^(linear|cosine|sqrt|inverse_sqrt)$")] = "linear"
-    final: Annotated[float, Field(ge=0, le=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _fits(self) -> LearningRate:
-        if self.warmup + self.decay > 1 + 1e-9:
-            raise ValueError(
-                f"warmup and decay are shares of one stretch and must not sum to more than 1; "
-                f"got {self.warmup:g} + {self.decay:g}"
-            )
-        return self
-
-    def factor(self, progress: float) -> float:
-        """The rate over ``peak`` at a point of the stretch, ``progress`` from 0 to 1."""
-        if progress < self.warmup:
-            return self.start + (1 - self.start) * progress / self.warmup
-        if self.decay == 0 or progress <= 1 - self.decay:
-            return 1.0
-        through = min((progress - (1 - self.decay)) / self.decay, 1.0)
-        return self.final + (1 - self.final) * self._falling(through)
-
-    def _falling(self, through: float) -> float:
-        if self.shape == "linear":
-            return 1 - through
-        if self.shape == "cosine":
-            return float(0.5 * (1 + np.cos(np.pi * through)))
-        if self.shape == "sqrt":
-            return float(1 - np.sqrt(through))
-        # 1/sqrt(1 + 99t), shifted and scaled so that it runs from 1 to 0 like the others.
-        return float((1 / np.sqrt(1 + 99 * through) - 0.1) / 0.9)

@@ -1,4 +1,4 @@
-"""What is to be minimised, and what must not get worse."""
+"""Objectives and guardrails: the metrics to minimise, and those that must not get worse."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Guardrail(Frozen):
     """A metric that must not rise above a bound, or above the baseline plus a slack.
 
     Attributes:
-        metric: Its name.
-        bound: Highest value allowed; None to compare with the baseline.
-        slack: Allowed rise over the baseline's value, in the metric's unit.
-        confidence: Probability with which it must hold.
+        metric: The metric's name.
+        bound: The highest value allowed; None to compare with the baseline.
+        slack: The allowed rise over the baseline's value, in the metric's unit.
+        confidence: The probability with which it must hold.
     """
 
     metric: str
@@ -33,8 +33,8 @@ class Objective(Frozen):
     """Weighted metrics to minimise.
 
     Attributes:
-        weights: Share of each metric; at least 0, summing to 1.
-        guardrails: Metrics that must not get worse.
+        weights: The weight of each metric; at least 0, summing to 1.
+        guardrails: The metrics that must not get worse.
     """
 
     weights: dict[str, float]

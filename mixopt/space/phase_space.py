@@ -1,4 +1,4 @@
-"""What can be chosen for one phase of training: its mixture, its share of the tokens, its rate."""
+"""The search space of one phase: its mixture, its share of the tokens, its learning rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mixopt.errors import SpaceError
-from mixopt.space.learning_rate import RateChoice
+from mixopt.space.learning_rate_space import SearchableRate
 from mixopt.space.mixture import Mixture
 from mixopt.space.model import Frozen
 
@@ -25,10 +25,10 @@ class GroupBound(Frozen):
     """A bound on the summed weight of several domains.
 
     Attributes:
-        name: What to call it in an error.
-        domains: Its members.
-        min: Least summed weight.
-        max: Greatest summed weight.
+        name: The group's name in an error.
+        domains: The domains or inner nodes in the group.
+        min: The least summed weight.
+        max: The greatest summed weight.
     """
 
     name: str = ""
@@ -63,15 +63,15 @@ class PhaseSpace(Frozen):
     """What can be chosen for one phase.
 
     Attributes:
-        name: Its name.
+        name: The phase's name.
         fraction: A share of the training tokens, the shares to choose from, or a grid; None for
-            whatever the other phases leave (one phase must). 0 leaves the phase out.
+            the share that the other phases leave. 0 leaves the phase out.
         fixed: The phase's mixture, where there is nothing to choose.
-        tied: The phase whose mixture this one shares.
-        domains: The only domains the phase may use; None for all.
-        bounds: Least and greatest weight per domain, or summed weight per inner node.
-        groups: Bounds on summed weights.
-        ties: Proportions kept in this phase, in place of the space's; ``{}`` for none.
+        tied: The name of an earlier phase whose mixture this one shares.
+        domains: The domains that the phase may use; None for all.
+        bounds: The least and greatest weight per domain, or summed weight per inner node.
+        groups: The bounds on summed weights.
+        ties: The proportions kept in this phase, in place of the space's; ``{}`` for none.
         learning_rate: The phase's own rule; its peak and warm-up may be searched.
     """
 
@@ -83,7 +83,7 @@ class PhaseSpace(Frozen):
     bounds: dict[str, tuple[Share, Share]] = {}
     groups: tuple[GroupBound, ...] = ()
     ties: Annotated[Ties | None, Field(exclude_if=_is_none)] = None
-    learning_rate: RateChoice | None = None
+    learning_rate: SearchableRate | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> PhaseSpace:

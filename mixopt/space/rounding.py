@@ -13,10 +13,10 @@ def largest_remainder(shares: NDArray[np.float64], total: int) -> NDArray[np.int
 
     Args:
         shares: ``k`` non-negative numbers with a positive sum; they are normalised.
-        total: Units to hand out.
+        total: The number of units to hand out.
 
     Returns:
-        Counts ``k``.
+        The counts ``k``.
     """
     exact = shares / shares.sum() * total
     # Without the nudge 0.7 * 10 falls to 6.999... and loses a unit to a smaller remainder.

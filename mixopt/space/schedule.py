@@ -1,4 +1,4 @@
-"""Phases and schedules: what one training run is fed, in order."""
+"""Fidelities, phases and schedules: one training run's size and its mixtures in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mixopt.errors import SpaceError
-from mixopt.space.mixture import SUM_TOLERANCE, LearningRate, Mixture
+from mixopt.space.learning_rate import LearningRate
+from mixopt.space.mixture import SUM_TOLERANCE, Mixture
 from mixopt.space.model import Frozen
 from mixopt.space.rounding import largest_remainder
 
@@ -18,8 +19,8 @@ class Fidelity(Frozen):
     """The size of a run.
 
     Attributes:
-        parameters: Non-embedding parameters.
-        tokens: Training tokens.
+        parameters: The number of non-embedding parameters.
+        tokens: The number of training tokens.
     """
 
     parameters: Annotated[int, Field(gt=0)]
@@ -35,9 +36,9 @@ class Phase(Frozen):
     """A stretch of training with one mixture and one learning-rate rule.
 
     Attributes:
-        name: ``base``, ``ending``, ...
-        fraction: Share of the run's training tokens.
-        mixture: What it is trained on.
+        name: The phase's name: ``base``, ``ending``, ...
+        fraction: The phase's share of the run's training tokens.
+        mixture: The mixture of its training data.
         learning_rate: The phase's own rule; None to follow the run's.
     """
 
@@ -51,7 +52,7 @@ class Schedule(Frozen):
     """The ordered phases of one training run.
 
     Attributes:
-        phases: At least one; their fractions sum to 1.
+        phases: One phase or more; their fractions sum to 1.
         learning_rate: The rule over the whole run, for phases without one of their own.
     """
 

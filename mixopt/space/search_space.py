@@ -1,4 +1,4 @@
-"""What can be chosen: weights and fractions of the phases, under bounds and caps."""
+"""The search space: weights, fractions and learning rates of the phases, under bounds and caps."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pydantic import Field, field_validator, model_validator
 
 from mixopt.errors import SpaceError
 from mixopt.space.domain_tree import flattened, inner_nodes, leaves
-from mixopt.space.learning_rate import LearningRateSpace, RateChoice, usual_rule
-from mixopt.space.mixture import Domain, LearningRate, Mixture
+from mixopt.space.learning_rate import LearningRate
+from mixopt.space.learning_rate_space import LearningRateSpace, SearchableRate, usual_rule
+from mixopt.space.mixture import Domain, Mixture
 from mixopt.space.model import Frozen
 from mixopt.space.phase_space import PhaseSpace, Ties, check_phase, require_known
 from mixopt.space.schedule import Fidelity, Schedule
@@ -25,21 +26,24 @@ def _is_empty(value: Any) -> bool:
 
 
 class SearchSpace(Frozen):
-    """What can be chosen, and what it is chosen for.
+    """What can be chosen, and the target it is chosen for: a pure value.
+
+    What follows from it (feasible weights, design rows, samples) is in
+    :func:`mixopt.space.geometry_of`, never here, so that a changed copy has limits of its own.
 
     Attributes:
-        name: Of the space.
-        domains: The training data sources.
-        phases: One or more, in order.
-        baseline: What the team would train on without mixopt: ``natural`` (shares of the available
-            tokens), ``uniform``, a mixture, or a whole schedule.
-        target: The fidelity one really cares for; its tokens set the epoch caps.
-        max_epochs: Cap on every domain's epochs at the target; None for no cap.
-        r_star: Epochs after which a repeated token has lost most of its worth, for domains
+        name: The space's name.
+        domains: The training data sources, two or more.
+        phases: The phases in order, one or more.
+        baseline: The schedule that the team would use without mixopt: ``natural`` (shares of the
+            available tokens), ``uniform``, a mixture, or a whole schedule.
+        target: The fidelity of the real run; its tokens set the epoch caps.
+        max_epochs: The cap on every domain's epochs at the target; None for no cap.
+        r_star: The epochs after which a repeated token has lost most of its worth, for domains
             without one of their own (15.39: Muennighoff et al., arXiv 2305.16264); None for
             repeated tokens that are worth as much as fresh ones.
         learning_rate: The rule over the whole run; its peak and warm-up may be searched.
-        source: Where the figures come from.
+        source: The origin of the figures.
         ties: Proportions kept inside inner nodes of the domains' tree: per node, or pattern such as
             ``web/*``, ``natural`` (by tokens) or the share of each part.
     """
@@ -51,7 +55,7 @@ class SearchSpace(Frozen):
     target: Fidelity | None = None
     max_epochs: Annotated[float, Field(gt=0)] | None = None
     r_star: Annotated[float | None, Field(gt=0, exclude_if=lambda value: value is None)] = None
-    learning_rate: RateChoice | None = None
+    learning_rate: SearchableRate | None = None
     source: str | None = None
     # Left out where empty: the configuration of a flat space is what it was before trees.
     ties: Annotated[Ties, Field(exclude_if=_is_empty)] = {}
@@ -136,7 +140,7 @@ class SearchSpace(Frozen):
 
     @property
     def usual_rule(self) -> LearningRate | None:
-        """The rule over the whole run, where nothing is searched or with its usual numbers."""
+        """The rule over the whole run, with the usual value of every searched number."""
         return usual_rule(self.learning_rate)
 
     @property
@@ -173,7 +177,7 @@ class SearchSpace(Frozen):
 
     @property
     def baseline_schedule(self) -> Schedule:
-        """What the team would train on without mixopt."""
+        """The schedule that the team would use without mixopt."""
         if isinstance(self.baseline, Schedule):
             return self.baseline
         if isinstance(self.baseline, Mixture):

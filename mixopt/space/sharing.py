@@ -1,10 +1,11 @@
-"""What runs have in common: how much of a schedule is left to train once a trunk is there."""
+"""Shared starts of runs: the share of a schedule left to train once a trunk is there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from mixopt.space.mixture import LearningRate, Mixture
+from mixopt.space.learning_rate import LearningRate
+from mixopt.space.mixture import Mixture
 from mixopt.space.schedule import Schedule
 
 _CLOSE = 1e-9
@@ -57,9 +58,9 @@ def share_to_train(
     """Share of a schedule's tokens that must be trained when earlier runs left checkpoints.
 
     Args:
-        schedule: To be trained.
-        known: Runs of the same size and seed that were trained or will be.
-        branch_points: Shares of the run at which every run leaves a checkpoint.
+        schedule: The schedule to be trained.
+        known: The schedules of runs of the same size and seed that were trained or will be.
+        branch_points: The shares of the run at which every run leaves a checkpoint.
 
     Returns:
         1 where nothing can be reused; a millionth where all of it was trained already.

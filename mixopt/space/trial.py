@@ -1,4 +1,4 @@
-"""Trials, observations and the one interface every trainer answers to."""
+"""Trials, observations, and the protocol of a trainer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mixopt.space.schedule import Fidelity, Schedule
 
 
 class Split(StrEnum):
-    """Which held-out documents a metric was measured on."""
+    """The held-out documents that a metric was measured on."""
 
     validation = "validation"
     confirmation = "confirmation"
 
 
 class Kind(StrEnum):
-    """Why a trial is run."""
+    """The reason for a trial."""
 
     initial = "initial"
     proposed = "proposed"
@@ -33,13 +33,14 @@ class Trial(Frozen):
     """A schedule at a fidelity with a seed: one training run.
 
     Attributes:
-        id: Unique in its study and the same on every replay, ``r02-t05`` say.
+        id: A name that is unique in the study and the same on every replay, such as ``r02-t05``.
         round: The round it was proposed in, from 0.
-        kind: Why it is run.
-        schedule: What it is trained on.
-        fidelity: How large and how long.
-        seed: Of initialisation and data order.
-        label: Of a confirmation run: ``recommendation``, ``baseline``, ``uniform``, ``static``.
+        kind: The reason for the run.
+        schedule: The phases it is trained on.
+        fidelity: The size of the run.
+        seed: The seed of initialisation and data order.
+        label: The label of a confirmation run: ``recommendation``, ``baseline``, ``uniform``,
+            ``static``.
         split: The held-out documents its metrics are measured on.
     """
 
@@ -58,9 +59,9 @@ class Observation(Frozen):
 
     Attributes:
         trial: The trial's id.
-        tokens: Training tokens seen when it was measured.
-        metric: Its name.
-        value: Nats per token, unless the metric is something else.
+        tokens: The training tokens seen when it was measured.
+        metric: The metric's name.
+        value: The number, in nats per token unless the metric is something else.
         split: The held-out documents it was measured on.
     """
 
@@ -75,7 +76,7 @@ Report = Callable[[Sequence[Observation]], None]
 
 
 class Trainer(Protocol):
-    """Whatever turns a trial into observations: the proxy, or the user's own trainer."""
+    """Turns a trial into observations: the proxy, or the user's own trainer."""
 
     def run(self, trial: Trial, report: Report) -> None:
         """Train, and report the observations of each rung as soon as it is reached.

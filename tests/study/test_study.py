@@ -8,6 +8,10 @@ from mixopt.errors import SpaceError, StudyError, TrialError
 from mixopt.space import Observation, PhaseSpace, SearchSpace, Split, geometry_of
 from mixopt.study import State, Study, TrialBudget
 from mixopt.study.results.frames import confirmations_frame
+from mixopt.study.storage.workers import this_host
+
+#: A process of this host that has ended: no process has this number.
+ENDED = f"{this_host()}:999999999:1"
 
 
 def run_round(study, train):
@@ -31,15 +35,40 @@ def test_the_baseline_is_the_first_trial(make, space):
     assert first.schedule == space.baseline_schedule
 
 
-def test_open_trials_come_back_before_new_ones(make, train):
+def test_open_trials_come_back_when_their_process_has_ended(make, train):
     study = make()
-    asked = study.ask(2)
-    assert [t.id for t in asked] == ["r00-t00", "r00-t01"]
-    assert [t.id for t in study.ask(2)] == ["r00-t02", "r00-t03"]
+    asked = study.ask(worker=ENDED)
+    assert [t.id for t in asked] == [f"r00-t{i:02d}" for i in range(6)]
     study.tell("r00-t00", train(asked[0].schedule, asked[0].fidelity, asked[0].seed))
     again = make()
-    assert [t.id for t in again.ask()] == [f"r00-t{i:02d}" for i in range(1, 6)]
-    assert again.ask()[0] == asked[1]
+    assert again.ask() == asked[1:]
+    # What the ended process may still say does not count.
+    with pytest.raises(StudyError, match=r"lease of trial 'r00-t01' is not valid any more"):
+        study.tell("r00-t01", {"loss": 1.0})
+
+
+def test_two_that_ask_get_different_trials(make):
+    one, two = make(), make()
+    first = one.ask(2)
+    second = two.ask()
+    assert [t.id for t in first] == ["r00-t00", "r00-t01"]
+    assert [t.id for t in second] == [f"r00-t{i:02d}" for i in range(2, 6)]
+    assert one.ask(1) == two.ask(1) == []
+    assert [r.trial.id for r in one.waiting_for()] == [t.id for t in second]
+    # What an object holds it is given again, for a notebook's cell that is run twice.
+    assert one.ask() == first
+    assert one.release("r00-t01")
+    assert [t.id for t in two.ask(1)] == ["r00-t01"]
+
+
+def test_a_lease_is_prolonged_by_its_holder_alone(make):
+    study = make()
+    (trial,) = study.ask(1, lease_seconds=60)
+    before = study.record_of(trial.id).expires
+    study.heartbeat(trial.id, 600)
+    assert study.record_of(trial.id).expires > before + 500
+    with pytest.raises(StudyError, match="this process holds no lease of trial 'r00-t01'"):
+        study.heartbeat("r00-t01")
 
 
 def test_nothing_is_handed_out_twice_by_one_object(make):

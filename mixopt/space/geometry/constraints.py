@@ -1,4 +1,4 @@
-"""The rows of the polytope: what each bound and cap says about the weights of all phases."""
+"""The constraints of the polytope: a row per bound, cap, tie and pin of every phase."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def slice_polytope(space: SearchSpace, fractions: Sequence[float]) -> Polytope:
 
 
 def phase_ties(space: SearchSpace, phase: int) -> list[tuple[Array, str]]:
-    """Rows ``d`` whose product with a phase's weights is 0, with what each means."""
+    """Rows ``d`` whose product with a phase's weights is 0, each with its meaning."""
     at = space.phases[phase]
     ties = space.ties if at.ties is None else at.ties
     if not ties or at.fixed is not None or at.tied is not None:

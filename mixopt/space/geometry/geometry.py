@@ -1,4 +1,4 @@
-"""What follows from a search space: feasible weights, design rows, and schedules from them."""
+"""The geometry of a search space: feasible weights, design rows, and schedules from them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import SpaceError
+from mixopt.space.geometry.clock_and_repetition import rate_clock, repetition_in
 from mixopt.space.geometry.constraints import phase_ties, slice_polytope
 from mixopt.space.geometry.fraction_grid import fraction_grid
-from mixopt.space.geometry.layout import Layout, RateClock, Repetition
+from mixopt.space.geometry.layout import Layout
 from mixopt.space.geometry.polytope import Polytope
-from mixopt.space.geometry.rate_coordinates import draw_rates, rate_clock, rule_at
+from mixopt.space.geometry.rate_coordinates import draw_rates, rule_at
 from mixopt.space.geometry.tree import blocks, tree_table
-from mixopt.space.learning_rate import LearningRateSpace, RateAxis, usual_rule
+from mixopt.space.learning_rate_space import LearningRateSpace, RateAxis
 from mixopt.space.mixture import Mixture
 from mixopt.space.phase_space import require_known
 from mixopt.space.schedule import Phase, Schedule
@@ -33,7 +34,7 @@ DECIMALS = 10
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """What follows from a search space; ``geometry_of`` gives one per space.
+    """Everything that follows from a search space; ``geometry_of`` gives one per space.
 
     Notation: d domains, P phases, r searched learning-rate numbers, D columns of a design row. A
     slice is the part of the space with given phase fractions; its weights form a polytope.
@@ -55,8 +56,8 @@ class Geometry:
             len(self.space.domains),
             len(self.space.phases),
             tuple(axis.phase for axis in self.rate_axes),
-            _repetition(self.space),
-            _clock(self.space),
+            repetition_in(self.space),
+            rate_clock(self.space),
         )
 
     @cached_property
@@ -70,7 +71,7 @@ class Geometry:
         return tuple(axis for i, rule in searched for axis in rule.axes(i))
 
     def tie_rows(self, phase: int) -> list[tuple[Array, str]]:
-        """Rows ``d`` whose product with a phase's weights is 0, with what each means."""
+        """Rows ``d`` whose product with a phase's weights is 0, each with its meaning."""
         return phase_ties(self.space, phase)
 
     @cached_property
@@ -110,9 +111,9 @@ class Geometry:
         """Points ``n x P*d`` of a slice as design rows ``n x D``.
 
         Args:
-            fractions: Of the slice.
-            x: Weights.
-            rates: ``n x r`` coordinates of the searched learning rates; None for the usual ones.
+            fractions: The phase fractions of the slice, ``P``.
+            x: The weights ``n x P*d``.
+            rates: The coordinates ``n x r`` of the searched learning rates; None for the usual.
         """
         parts = [x]
         if len(self.space.phases) > 1:
@@ -210,10 +211,10 @@ class Geometry:
         """Feasible design rows ``n x D``: fractions drawn evenly, weights uniform given them.
 
         Args:
-            n: Number of rows.
-            rng: Source of randomness.
-            vertices: Share of the rows pulled a random part of the way to a random vertex, so that
-                faces are reached too.
+            n: The number of rows.
+            rng: The source of randomness.
+            vertices: The share of the rows pulled a random part of the way to a random vertex, so
+                that faces are reached too.
         """
         choices = self.fraction_choices
         which = rng.permutation(np.arange(n) % len(choices))
@@ -249,7 +250,7 @@ class Geometry:
         return [*polytope.broken(W.reshape(-1), tolerance), *outside]
 
     def summary(self) -> dict[str, Any]:
-        """What a reader checks before spending trials: feasibility, caps and the baseline's place.
+        """A table to check before spending trials: feasible fractions, caps, the baseline's place.
 
         Raises:
             InfeasibleError: If nothing is feasible.
@@ -291,26 +292,6 @@ def _made(key: _ByValue) -> Geometry:
 def geometry_of(space: SearchSpace) -> Geometry:
     """The geometry of a space; equal spaces share one, so that polytopes are made once."""
     return _made(_ByValue(space))
-
-
-def _repetition(space: SearchSpace) -> Repetition | None:
-    worth = [d.r_star if d.r_star is not None else space.r_star for d in space.domains]
-    if space.target is None or all(r is None for r in worth):
-        return None
-    return Repetition(
-        tuple(
-            float("inf") if d.tokens is None or r is None else float(d.tokens)
-            for d, r in zip(space.domains, worth, strict=True)
-        ),
-        tuple(1.0 if r is None else r for r in worth),
-        float(space.target.tokens),
-    )
-
-
-def _clock(space: SearchSpace) -> RateClock | None:
-    if len(space.phases) == 1:
-        return None
-    return rate_clock(space.usual_rule, [usual_rule(p.learning_rate) for p in space.phases])
 
 
 def _rounded(weights: Array) -> Array:

@@ -1,4 +1,4 @@
-"""How a schedule becomes a flat row of numbers, and back."""
+"""The columns of a design matrix: a schedule as a flat row of numbers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from mixopt.errors import SpaceError
 
 @dataclass(frozen=True)
 class Repetition:
-    """What is needed to tell how much repeated tokens are worth.
+    """The numbers that tell how much repeated tokens are worth.
 
     Args:
-        available: ``d`` tokens per domain; infinity where it cannot run out.
-        r_star: ``d`` epochs after which a repeated token has lost most of its worth.
-        target: Tokens of the run that predictions are wanted for.
-        trials: Tokens of the runs that are learned from; 0 where they repeat nothing.
+        available: The tokens per domain, ``d``; infinity where it cannot run out.
+        r_star: The epochs per domain, ``d``, after which a repeated token has lost most of its
+            worth.
+        target: The tokens of the run that predictions are wanted for.
+        trials: The tokens of the runs that are learned from; 0 where they repeat nothing.
     """
 
     available: tuple[float, ...]
@@ -49,15 +50,15 @@ class Layout:
     rates are searched, ``r`` coordinates from 0 to 1 follow.
 
     Args:
-        domains: Number of domains ``d``.
-        phases: Number of phases ``P``.
-        rates: For each searched number of a learning-rate rule the phase it belongs to, -1 for the
+        domains: The number of domains ``d``.
+        phases: The number of phases ``P``.
+        rates: For each searched number of a learning-rate rule the index of its phase, -1 for the
             whole run.
-        repetition: How much repeated tokens are worth; None where a token is a token.
-        clock: How the learning rate falls; None where it is constant, or not known.
+        repetition: The worth of repeated tokens; None where a token is a token.
+        clock: The fall of the learning rate; None where it is constant, or not known.
 
     Raises:
-        SpaceError: If either is below one.
+        SpaceError: If there is no domain or no phase.
     """
 
     domains: int

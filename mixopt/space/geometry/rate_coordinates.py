@@ -1,4 +1,4 @@
-"""Searched learning rates as coordinates of a design row, and the clock a falling rate makes."""
+"""Searched learning rates as coordinates of a design row, from 0 to 1 each."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.space.geometry.layout import RateClock
-from mixopt.space.learning_rate import LearningRateSpace, RateAxis
-from mixopt.space.mixture import LearningRate
+from mixopt.space.learning_rate import LearningRate
+from mixopt.space.learning_rate_space import LearningRateSpace, RateAxis
 
 Array = NDArray[np.float64]
-
-#: Steps in which a rate is summed.
-TICKS = 256
 
 
 def rule_at(
@@ -48,25 +44,3 @@ def draw_rates(axes: Sequence[RateAxis], n: int, rng: np.random.Generator) -> Ar
         return np.empty((n, 0))
     cells = np.stack([rng.permutation(n) for _ in axes], axis=1)
     return snap_rates(axes, (cells + rng.random(cells.shape)) / max(n, 1))
-
-
-def rate_clock(run: LearningRate | None, phases: Sequence[LearningRate | None]) -> RateClock | None:
-    """The clock of a run's rule and its phases' own; None where every rate is the same throughout.
-
-    A rule that names no peak is taken to have the run's.
-    """
-    rule = run or LearningRate()
-    steps = (np.arange(TICKS) + 0.5) / TICKS
-    table = np.concatenate([[0.0], np.cumsum([rule.factor(float(t)) for t in steps]) / TICKS])
-    top = rule.peak
-    own = tuple(
-        None
-        if other is None
-        else float(np.mean([other.factor(float(t)) for t in steps]))
-        * (other.peak / top if other.peak and top else 1.0)
-        for other in phases
-    )
-    constant = np.allclose(np.diff(table) * TICKS, 1.0)
-    if constant and all(value is None or abs(value - 1) < 1e-9 for value in own):
-        return None
-    return RateClock(tuple(float(v) for v in table), own)
