@@ -35,14 +35,16 @@ class Advice(Frozen):
 
     Attributes:
         level: ``warning`` where the schedule goes against what was measured, else ``note``.
-        phase: The phase it is about.
-        message: What, with the figure behind it.
-        source: Where the figure comes from.
+        phase: The name of the phase it is about.
+        message: The sentence, with the figure behind it.
+        kind: The rule behind it, which is the same for every schedule it is true of.
+        source: The publication of the figure.
     """
 
     level: Literal["warning", "note"]
     phase: str
     message: str
+    kind: str
     source: str
 
     def __str__(self) -> str:
@@ -53,16 +55,16 @@ class Advice(Frozen):
 
 @dataclass(frozen=True)
 class _Switch:
-    """What a phase does to the rate and the data; rates over the peak of the run.
+    """The change of rate and data where a phase starts; rates are over the peak of the run.
 
     Args:
-        phase: That starts.
-        before: What was trained on until then.
-        level: Rate at which that ended.
-        first: Rate at which the phase starts; None where it follows the run's rule, so that there
-            is nothing to say of its own.
-        highest: Its highest rate, or None.
-        share: Its tokens over all before it; None where that is not known.
+        phase: The phase that starts.
+        before: The mixture that was trained on until then.
+        level: The rate at which that ended.
+        first: The rate at which the phase starts; None where it follows the run's rule, so that
+            there is nothing to say of its own.
+        highest: The phase's highest rate; None as for ``first``.
+        share: The phase's tokens over all before it; None where that is not known.
     """
 
     phase: Phase
@@ -100,13 +102,13 @@ def advise(
     pretrained_tokens: int | None = None,
     tokens: int | None = None,
 ) -> tuple[Advice, ...]:
-    """Hold a schedule against what is known; nothing is changed.
+    """Hold a schedule against published results; nothing is changed.
 
     Args:
         schedule: The schedule.
-        pretrained_on: What the base checkpoint saw last, for continual pretraining.
-        pretrained_tokens: How many tokens it saw.
-        tokens: How many the schedule has.
+        pretrained_on: The mixture that the base checkpoint saw last, for continual pretraining.
+        pretrained_tokens: The number of tokens it saw.
+        tokens: The number of tokens of the schedule.
 
     Returns:
         Warnings first, then notes.
@@ -162,6 +164,7 @@ def _same_distribution(switch: _Switch) -> Iterator[Advice]:
             message=f"phase {name!r} re-warms the learning rate on the distribution it was "
             "already trained on; that cost .1 to .4 nats at the peak and was never recovered: "
             "resume the rate and its decay exactly",
+            kind="re-warming on the same distribution",
             source="Gupta et al., arXiv 2308.04014",
         )
 
@@ -177,6 +180,7 @@ def _resumed(switch: _Switch) -> Iterator[Advice]:
             message=f"phase {name!r} goes on with the same distribution at {first:.0%} of the peak "
             f"rate where it stopped at {switch.level:.0%}; a rate that was set anew on the same "
             "data cost .1 to .4 nats: after a break resume its value and its decay exactly",
+            kind="resumed at another rate",
             source="Gupta et al., arXiv 2308.04014",
         )
 
@@ -191,6 +195,7 @@ def _shifted(switch: _Switch) -> Iterator[Advice]:
             phase=name,
             message=f"phase {name!r} re-warms on a {shift} shift; warm-ups of 0, .5, 1 and "
             "2 % of the steps ended alike, and early on the longer ones were better on old and new",
+            kind="re-warming on a shift",
             source="Gupta et al., arXiv 2308.04014",
         )
     elif switch.level < LOW_RATE:
@@ -199,6 +204,7 @@ def _shifted(switch: _Switch) -> Iterator[Advice]:
             phase=name,
             message=f"phase {name!r} meets a {shift} shift at {switch.highest:.0%} of the peak "
             "rate without re-warming; a higher peak is better on the new data and worse on the old",
+            kind="a shift without re-warming",
             source="Gupta et al., arXiv 2308.04014",
         )
 
@@ -216,6 +222,7 @@ def _small_rewarming(switch: _Switch) -> Iterator[Advice]:
             f"{rule.warmup:.1%} of a phase that has {share:.1%} of the tokens before it; on a "
             "small budget a lower peak and a longer warm-up (2 % rather than 0 or .5 %) were "
             "better on old and new data",
+            kind="re-warming in a short phase",
             source="Gupta et al., arXiv 2308.04014",
         )
 
@@ -238,6 +245,7 @@ def _replay(switch: _Switch) -> Iterator[Advice]:
             phase=phase.name,
             message=f"phase {phase.name!r} replays {replay:.1%} of old data on a {shift} shift; "
             f"{REPLAY[shift]:.0%} is a start until measured: {figure}",
+            kind=f"replay on a {shift} shift",
             source="Ibrahim et al., arXiv 2403.08763",
         )
 
@@ -250,6 +258,7 @@ def _length(schedule: Schedule) -> Iterator[Advice]:
             phase=schedule.phases[-1].name,
             message=f"the last phase takes {fraction:.0%} of the tokens; 5 to 30 % was swept at 7B "
             "and 1T tokens, and 10 to 20 % was usually best (core average 39.32 at 20 %)",
+            kind="length of the last phase",
             source="Blakeney et al., arXiv 2406.03476",
         )
 
@@ -264,6 +273,7 @@ def _small_budget(schedule: Schedule, share: float) -> Iterator[Advice]:
                 message=f"phase {phase.name!r} warms up over {rule.warmup:.1%} of a budget that is "
                 f"{share:.1%} of the pretraining; on a small budget a lower peak and a longer "
                 "warm-up were better on old and new data",
+                kind="warm-up of a small budget",
                 source="Gupta et al., arXiv 2308.04014",
             )
 
@@ -276,14 +286,14 @@ def log_warnings(found: Iterable[Advice]) -> None:
 
 
 def advise_space(space: SearchSpace) -> tuple[Advice, ...]:
-    """Hold a space against what is known before anything is trained.
+    """Hold a space against published results before anything is trained.
 
     The baseline, the middle of the space at every choice of fractions, and the ends of every
     searched learning rate there are looked at. One sentence is kept of each kind and phase: that of
     the first schedule it is true of, and of how many it is.
 
     Args:
-        space: What can be chosen.
+        space: The search space.
 
     Returns:
         Warnings first, then notes.
@@ -295,9 +305,7 @@ def advise_space(space: SearchSpace) -> tuple[Advice, ...]:
     found: dict[tuple[str, str, str], list[Advice]] = {}
     for schedule in schedules:
         for advice in advise(schedule):
-            # What stands after the last semicolon is the same for every schedule.
-            kind = advice.message.split("; ")[-1]
-            found.setdefault((advice.level, advice.phase, kind), []).append(advice)
+            found.setdefault((advice.level, advice.phase, advice.kind), []).append(advice)
     out = [_counted(some, len(schedules)) for some in found.values()]
     return tuple(sorted(out, key=lambda a: a.level != "warning"))
 

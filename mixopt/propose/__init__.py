@@ -7,10 +7,8 @@ from mixopt.propose.batch import propose_batch
 from mixopt.propose.candidates.distance import NEAR, schedule_distance
 from mixopt.propose.design.initial_design import initial_design
 from mixopt.propose.design.matched_mixture import matched_mixture, matched_schedule
-from mixopt.propose.design.subset_choice import choose_subset
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.fidelity_choice import choose_fidelities
-from mixopt.propose.pareto import ParetoPoint, pareto
 from mixopt.propose.problem import SurrogateLike
 from mixopt.propose.recommend import recommend
 from mixopt.propose.recommendation import (
@@ -23,7 +21,7 @@ from mixopt.propose.recommendation import (
     Recommendation,
     TradeOffPoint,
 )
-from mixopt.propose.remap import remap, remap_schedule
+from mixopt.propose.remap import remap_schedule
 from mixopt.propose.stopping import StopDecision, expected_improvement, should_stop
 
 __all__ = [
@@ -34,7 +32,6 @@ __all__ = [
     "Evidence",
     "GuardrailCheck",
     "Observed",
-    "ParetoPoint",
     "RankAgreement",
     "Recommendation",
     "Sharing",
@@ -42,15 +39,12 @@ __all__ = [
     "SurrogateLike",
     "TradeOffPoint",
     "choose_fidelities",
-    "choose_subset",
     "expected_improvement",
     "initial_design",
     "matched_mixture",
     "matched_schedule",
-    "pareto",
     "propose_batch",
     "recommend",
-    "remap",
     "remap_schedule",
     "schedule_distance",
     "should_stop",

@@ -1,8 +1,8 @@
-"""The next batch: Thompson sampling refined by gradient, and other methods by name."""
+"""The next batch: Thompson sampling refined by gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
 from mixopt.propose.acquisition.knowledge_gradient import worth_repeating
-from mixopt.propose.acquisition.recipes import climb, olmix, random, regmix
 from mixopt.propose.acquisition.trunk_value import Decision, Sharing
 from mixopt.propose.candidates.distance import NEAR, Known, schedule_distance
 from mixopt.propose.candidates.pool import around, draws, endings, trunks
@@ -21,7 +20,6 @@ from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Objective, Schedule, SearchSpace
 
 Array = NDArray[np.float64]
-Method = Callable[[Problem, int, np.random.Generator, Known], list[Array]]
 
 #: Starts refined per sample path, and moves of each.
 STARTS = 3
@@ -38,11 +36,13 @@ def propose_batch(
     *,
     pending: Sequence[Schedule] = (),
     seed: int,
-    method: str = "thompson",
     replicates: int | Literal["auto"] = 0,
     sharing: Sharing | None = None,
 ) -> list[Schedule]:
-    """The next q schedules to try.
+    """The next q schedules to try: Thompson sampling.
+
+    Each is the minimiser of a posterior draw of the objective, found by projected gradient; one or
+    two of a batch minimise its mean.
 
     Args:
         space: What can be chosen.
@@ -52,25 +52,22 @@ def propose_batch(
         q: How many schedules.
         pending: Trials in flight, not to be repeated.
         seed: Of the draws; the same seed gives the same batch.
-        method: ``thompson`` (the minimisers of draws of the objective, found by projected gradient,
-            and one or two minimisers of its mean), ``qlognei`` (BoTorch), ``regmix``, ``olmix``,
-            ``climb`` (recipes of these names) or ``random``.
         replicates: How many of the q repeat the trial that looks best so far, with a fresh seed;
             ``auto`` for up to half of them, each a leading trial, where noise decides between the
             leaders and the knowledge gradient prefers a repetition to a new schedule.
         sharing: What earlier runs leave to branch off; by default a checkpoint where their phases
-            meet. ``thompson`` takes the ending off a known trunk instead of a draw's minimiser
-            where its expected improvement per token to be trained is higher.
+            meet. The ending off a known trunk is taken instead of a draw's minimiser where its
+            expected improvement per token to be trained is higher.
 
     Returns:
         ``q`` feasible schedules, replicates first; the others are no near-duplicates of one
         another, of the evidence or of pending trials.
 
     Raises:
-        StudyError: If a name or count is wrong, or the space has no q new schedules.
+        StudyError: If a count is wrong, or the space has no q new schedules.
     """
     count = 0 if isinstance(replicates, str) else replicates
-    _require(method, q, count)
+    _require(q, count)
     problem = Problem.of(space, objective, surrogate, evidence)
     rng = np.random.default_rng(seed)
     waiting = np.array([problem.encode(s) for s in pending]).reshape(-1, problem.X.shape[1])
@@ -78,12 +75,10 @@ def propose_batch(
     again = [_incumbent(problem)] * count
     fresh = q - count
     rows: list[Array] = []
-    if fresh and method == "thompson":
+    if fresh:
         trained = [problem.decode(row) for row in known.X]
         decision = Decision(sharing or Sharing(), trained, seed)
         rows = _thompson(problem, fresh, rng, known, decision)
-    elif fresh:
-        rows = _METHODS[method](problem, fresh, rng, known)
     if replicates == "auto" and q > 1:
         pool = np.vstack(candidates(problem, np.random.default_rng(seed)))
         repeats, kept = worth_repeating(problem, np.array(rows), pool, seed, q // 2)
@@ -91,13 +86,7 @@ def propose_batch(
     return [problem.decode(row) for row in [*again, *rows]]
 
 
-def _require(method: str, q: int, count: int) -> None:
-    if method not in (*_METHODS, "thompson"):
-        raise StudyError(
-            f"the method of proposing must be one of {sorted([*_METHODS, 'thompson'])}; got "
-            f"{method!r}",
-            "thompson is the default",
-        )
+def _require(q: int, count: int) -> None:
     if q < 1 or not 0 <= count <= q:
         raise StudyError(
             f"a batch needs at least one trial and no more replicates than trials; got {q} trials "
@@ -246,19 +235,3 @@ def _next(score: Score, first: Array, pool: Array, known: Known) -> Array:
         )
     known.add(pool[best])
     return np.asarray(pool[best])
-
-
-def _qlognei(problem: Problem, q: int, rng: np.random.Generator, known: Known) -> list[Array]:
-    # BoTorch takes seconds to import and the default method does without it.
-    from mixopt.propose.acquisition.qlognei import qlognei
-
-    return qlognei(problem, q, rng, known)
-
-
-_METHODS: dict[str, Method] = {
-    "random": random,
-    "regmix": regmix,
-    "olmix": olmix,
-    "qlognei": _qlognei,
-    "climb": climb,
-}

@@ -31,6 +31,10 @@ JUDGES = 64
 PENALTY = 100.0
 
 
+#: A chance constraint counts as kept when broken by less than this (nats/token).
+KEPT = 1e-4
+
+
 class PredictionLike(Protocol):
     """Predicted losses ``n x m`` (nats/token)."""
 

@@ -16,7 +16,7 @@ from mixopt.propose.batch import candidates, spread_best
 from mixopt.propose.candidates.distance import schedule_distance
 from mixopt.propose.candidates.refine import refine
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, Score, SurrogateLike, evaluate
+from mixopt.propose.problem import KEPT, Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recommendation import (
     Differences,
     Estimate,
@@ -32,9 +32,6 @@ Array = NDArray[np.float64]
 
 #: Posterior draws behind the differences from the baseline.
 DRAWS = 512
-
-#: A chance constraint counts as kept when broken by less than this (nats/token).
-KEPT = 1e-4
 
 
 @one_thread

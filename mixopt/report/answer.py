@@ -63,20 +63,19 @@ def tiles(answer: Answer) -> tuple[Tile, ...]:
     return (
         _tile("Predicted", answer.predicted),
         _tile("Confirmed" if second is confirmed else "Corrected", second),
-        _tile("Best observed", answer.best_observed),
+        _tile("Best observed", answer.best_observed, f"trial {answer.best_trial}"),
         Tile("Baseline", "0", tuple(below)),
     )
 
 
-def _tile(label: str, row: EstimateRow) -> Tile:
+def _tile(label: str, row: EstimateRow, *more: str) -> Tile:
     gap = row.difference
     where = " on unseen text" if row.objective.split == Split.confirmation else ""
     below = [
         "" if gap is None else fmt.interval(gap.low, gap.high),
         f"loss {fmt.value(row.objective.value)}{where}",
+        *more,
     ]
-    if row.objective.source == Source.observed:
-        below.append(row.label)
     number = fmt.DASH if gap is None else fmt.signed(gap.value)
     return Tile(label, number, tuple(line for line in below if line))
 

@@ -71,7 +71,7 @@ def outcome(data: ReportData) -> Figure:
         for row in answer.confirmed
         if row.difference is not None and row.label != "baseline"
     ]
-    panels = [("on the search's held-out text", here), ("confirmed on unseen text", unseen)]
+    panels = [("on the search's held-out text", here), ("on unseen text, confirmed", unseen)]
     return _panels([(title, rows) for title, rows in panels if rows])
 
 

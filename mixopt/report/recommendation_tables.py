@@ -91,25 +91,22 @@ def confirmation_table(answer: Answer) -> Table | None:
         return None
     fresh = {row.label: row.objective for row in answer.fresh}
     rows = tuple(
-        (row.label, str(row.objective.runs), *_claim(row), *_loss(fresh.get(row.label)))
+        (row.label, str(row.objective.runs), *_claim(row))
+        + (_loss(fresh.get(row.label)) if fresh else ())
         for row in answer.confirmed
     )
-    columns = (
-        "schedule",
-        "seeds",
-        "against baseline",
-        "95 % interval",
-        "loss, unseen text",
-        "loss, search text",
-        "95 % interval",
-    )
+    columns: tuple[str, ...] = ("schedule", "seeds", "against baseline", "95 % interval")
+    columns += ("loss, unseen text",)
+    columns += ("loss, search text", "95 % interval") if fresh else ()
     return Table(
         "Confirmation runs",
         columns,
         rows,
         strong=frozenset(i for i, r in enumerate(answer.confirmed) if r.label == RECOMMENDATION),
-        note="Fresh seeds. Differences are taken seed by seed on text the search never saw. Losses "
-        "on the search's held-out text may be held against predictions. Intervals by Student's t.",
+        note="Fresh seeds. Differences are taken seed by seed on text the search never saw; "
+        "intervals by Student's t."
+        + " Losses on the search's held-out text may be held against predictions."
+        * bool(fresh),
     )
 
 

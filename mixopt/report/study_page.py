@@ -232,6 +232,6 @@ _SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     _history,
     _predicted,
     _surrogate,
-    _trials,
     _cost,
+    _trials,
 )

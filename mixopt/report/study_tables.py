@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHECKS = (Kind.confirmation, Kind.comparison)
 #: Domains named in a trial's row.
-NAMED = 4
+NAMED = 3
 
 
 def search_trials(trials: pd.DataFrame) -> pd.DataFrame:
@@ -26,42 +26,50 @@ def search_trials(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def trials_table(data: ReportData) -> Table:
-    """Every trial with its state, size and objective; the best observed one is stressed."""
+    """Every trial with its state and objective; the best observed one is stressed."""
     frame = data.trials
     best = data.recommendation.best_observed.trial if data.recommendation else None
-    rows = tuple(_trial(row, data, best) for row in frame.to_dict("records"))
-    columns = ("trial", "kind", "state", "size", "objective", "held-out text", "mixture")
+    sizes = frame.groupby(["parameters", "tokens"]).ngroups > 1
+    rows = tuple(_trial(row, data, best, sizes) for row in frame.to_dict("records"))
+    columns = ("trial", "kind", "objective", "held-out text", "state", "mixture")
     return Table(
         "Trials",
         columns,
         rows,
-        text=frozenset({1, 2, 3, 5, 6}),
+        text=frozenset({1, 3, 4, 5}),
         strong=frozenset(i for i, name in enumerate(frame["trial"]) if name == best),
         note=f"The {NAMED} largest shares of each phase are named. A trial's mixture is exported "
         "by its id: mixopt export STUDY --to FORMAT --trial ID.",
     )
 
 
-def _trial(row: dict[Any, Any], data: ReportData, best: str | None) -> tuple[str, ...]:
-    kind = row["label"] or row["kind"]
+def _trial(row: dict[Any, Any], data: ReportData, best: str | None, sizes: bool) -> tuple[str, ...]:
     state = str(row["state"]).replace("_", " ")
     if row["trial"] == best:
         state += ", best observed"
     elif row.get("reason"):
         state += f": {row['reason']}"
-    size = f"{fmt.count(row['parameters'])} × {fmt.count(row['tokens'])}"
-    split = TEXTS[Split(row["split"])]
-    mixture = "; ".join(_mixture(row, phase.name) for phase in data.space.phases)
-    return (row["trial"], kind, state, size, fmt.value(row["objective"]), split, mixture)
+    if sizes:
+        state += f", {fmt.count(row['parameters'])} × {fmt.count(row['tokens'])} tokens"
+    parts = [_mixture(row, phase.name) for phase in data.space.phases]
+    return (
+        row["trial"],
+        row["label"] or row["kind"],
+        fmt.value(row["objective"]),
+        TEXTS[Split(row["split"])],
+        state,
+        "; ".join(part for part in parts if part),
+    )
 
 
 def _mixture(row: dict[Any, Any], phase: str) -> str:
     start = f"{phase}/"
-    found = {k[len(start) :]: v for k, v in row.items() if str(k).startswith(start) and v > 0}
+    # Half a per cent would be shown as none.
+    found = {k[len(start) :]: v for k, v in row.items() if str(k).startswith(start) and v >= 0.005}
     if not found:
         return ""
     shares = sorted(found.items(), key=lambda item: -item[1])
-    named = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in shares[:NAMED])
+    named = ", ".join(f"{name} {100 * weight:.0f}\u00a0%" for name, weight in shares[:NAMED])
     return f"{phase}: {named}{', …' * (len(shares) > NAMED)}"
 
 
@@ -119,4 +127,4 @@ def surrogate_table(rows: Sequence[dict[str, Any]]) -> Table | None:
 
 def _members(weights: dict[str, float]) -> str:
     shares = sorted(weights.items(), key=lambda item: -item[1])
-    return ", ".join(f"{100 * w:.0f} % {name}" for name, w in shares if w >= 0.005)
+    return ", ".join(f"{100 * w:.0f}\u00a0% {name}" for name, w in shares if w >= 0.005)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from standin import Exact, Landscape, Standin, make_space, refitter
 
-from mixopt.errors import StudyError
-from mixopt.propose import Evidence, Recommendation, initial_design, pareto, recommend
+from mixopt.propose import Evidence, Recommendation, initial_design, recommend
 from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
 from mixopt.propose.assess.winners_curse import replay
+from mixopt.propose.candidates.pool import draws
 from mixopt.propose.problem import Problem
 from mixopt.space import Guardrail, Objective, geometry_of
 
@@ -149,8 +149,9 @@ def test_the_corrected_interval_holds_the_truth():
     land = Landscape(space, 0.05)
     inside, raw, shift = [], [], []
     for seed in range(16):
-        design = initial_design(space, 12, seed=seed, kind="dirichlet")
-        clean = land.evidence(design, seed)
+        geometry, center = geometry_of(space), space.natural.to_array(space.names)[None]
+        rows = draws(geometry, 12, np.random.default_rng(seed), center)
+        clean = land.evidence([geometry.decode(row) for row in rows], seed)
         prior = Standin(space, clean, 1e3, length=0.7)
         truth = prior.sample_paths(1, seed)
         seen = drawn(clean, truth, seed)
@@ -221,19 +222,3 @@ def test_notes_warn_of_a_surrogate_that_ranks_badly():
     surrogate.report = lambda: [{"metric": m, "spearman": 0.3} for m in seen.metrics]
     got = asked(space, Landscape(space), objective, surrogate, seen, replays=0)
     assert any("Spearman correlation of 0.30 only" in note for note in got.notes)
-
-
-def test_the_front_trades_one_objective_for_the_other():
-    space, land, _, _, seen = study(4, 1, epochs=50.0)
-    both = [Objective(weights={"a": 1.0}), Objective(weights={"b": 1.0})]
-    front = pareto(space, both, Exact(land), seen, seed=0, points=6)
-    values = np.array([[e.mean for e in p.objectives] for p in front])
-    assert len(front) >= 4
-    assert (np.diff(values[:, 0]) > 0).all()
-    assert (np.diff(values[:, 1]) < 0).all()
-    dense = land(geometry_of(space).sample(4000, np.random.default_rng(0), vertices=0.05))[:, :2]
-    for point in values:
-        assert not (dense < point - 0.005).all(1).any()
-    assert all(not geometry_of(space).broken(p.schedule, 1e-6) for p in front)
-    with pytest.raises(StudyError, match="needs two or more objectives; got 1"):
-        pareto(space, both[:1], Exact(land), seen, seed=0)

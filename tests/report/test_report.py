@@ -62,7 +62,7 @@ def test_the_page_says_what_to_do_and_what_to_expect(html):
         "0.1033 ± 0.0143 nats/token below the baseline",
         "Train 80 % on the base mixture, then 20 % on the ending mixture.",
         "−0.1040",
-        "best observed (r02-t03)",
+        "trial r02-t03",
         "3.2810",
         "the budget of 22 trials is spent",
         "Confirmation runs",
@@ -70,7 +70,7 @@ def test_the_page_says_what_to_do_and_what_to_expect(html):
         "Not shown: 1 trial that failed. Not shown: 1 trial that ended early.",
         f"mixopt {mixopt.__version__}, seed 7, 2026-11-20",
         "ended early",
-        "60 % shared law, 40 % warped GP",
+        "60\u00a0% shared law, 40\u00a0% warped GP",
         "98k parameters on 6.4M tokens",
     ):
         assert text in html
@@ -183,12 +183,13 @@ def test_the_best_observed_trial_is_marked_in_the_table_of_trials(data):
     table = trials_table(data)
     (strong,) = table.strong
     assert table.rows[strong][0] == "r02-t03"
-    assert table.rows[strong][2] == "finished, best observed"
-    assert table.rows[strong][6] == "base: python 60 %, cpp 40 %; ending: python 100 %"
-    states = {row[0]: row[2] for row in table.rows}
+    assert table.rows[strong][4] == "finished, best observed"
+    mixture = "base: python 60 %, cpp 40 %; ending: python 100 %"
+    assert table.rows[strong][5].replace("\u00a0", " ") == mixture
+    states = {row[0]: row[4] for row in table.rows}
     assert states["r02-t06"] == "failed: CUDA [/INST] <b>"
     assert states["r02-t07"] == "ended early"
-    assert {row[5] for row in table.rows} == {"search", "unseen"}
+    assert {row[3] for row in table.rows} == {"search", "unseen"}
 
 
 def test_weights_show_natural_beside_another_baseline():

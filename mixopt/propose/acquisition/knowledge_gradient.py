@@ -11,8 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.propose.acquisition.recipes import KEPT
-from mixopt.propose.problem import Problem, evaluate
+from mixopt.propose.problem import KEPT, Problem, evaluate
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 from mixopt.errors import StudyError
 from mixopt.propose.candidates.distance import NEAR, Known, design_features, farthest
 from mixopt.propose.candidates.pool import draws, endings, sorted_geometry
-from mixopt.propose.design.subset_choice import doptimal, halving
 from mixopt.space import Geometry, Schedule, SearchSpace, geometry_of
 
 Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Maker = Callable[[Geometry, int, np.random.Generator, Array], Array]
 
 #: Endings tried off one trunk in an initial design.
 GROUP = 3
@@ -26,34 +23,28 @@ def initial_design(
     n: int,
     *,
     seed: int,
-    kind: str = "maxmin",
     include: Sequence[Schedule] = (),
 ) -> list[Schedule]:
     """The schedules of the first round.
+
+    Each is the farthest from the others in the square root of the weights, out of a pool that
+    reaches the faces (max-min); with several phases a third are static schedules, and the others
+    endings that share trunks.
 
     Args:
         space: What can be chosen.
         n: Number of schedules, those in ``include`` among them.
         seed: Of the draws; the same seed gives the same design.
-        kind: ``maxmin`` (each the farthest from the others in the square root of the weights, out
-            of a pool that reaches the faces; with several phases static schedules and endings that
-            share trunks), ``dirichlet`` (around the natural mixture), ``halving`` (the grid of Ye
-            et al., arXiv 2403.16952), ``doptimal`` (for the exponential mixing law) or ``uniform``.
         include: Schedules to begin with, the baseline say.
 
     Returns:
         ``n`` different feasible schedules, ``include`` first.
 
     Raises:
-        StudyError: If the kind is unknown, ``include`` has more than n, or the space is so small
+        StudyError: If ``include`` has more than n, or the space is so small
             that it has no n different schedules.
         InfeasibleError: If the space is empty.
     """
-    if kind not in _KINDS:
-        raise StudyError(
-            f"an initial design must be one of {sorted(_KINDS)}; got {kind!r}",
-            "maxmin is the default",
-        )
     if not 0 <= len(include) <= n or n < 1:
         raise StudyError(
             f"an initial design of {n} trials cannot begin with {len(include)} given schedules",
@@ -64,7 +55,7 @@ def initial_design(
     rng = np.random.default_rng(seed)
     given = np.array([ordered.encode(s) for s in include]).reshape(-1, ordered.layout.dim)
     known = Known(ordered.layout, given)
-    rows = _distinct(_KINDS[kind](ordered, n - len(given), rng, given), known)
+    rows = _distinct(_maxmin(ordered, n - len(given), rng, given), known)
     rows += _filled(ordered, n - len(given) - len(rows), rng, known)
     return [*include, *(geometry.decode(row[back]) for row in rows)]
 
@@ -153,33 +144,3 @@ def _balanced(geometry: Geometry, pool: Array, chosen: Array, n: int) -> Array:
         part = pool[np.abs(have[:, -1] - levels[int(np.argmin(count))]) < 1e-9]
         picked = np.vstack([picked, _pick(geometry, part, both, 1)])
     return picked
-
-
-def _dirichlet(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
-    del given
-    known = all(domain.tokens is not None for domain in geometry.space.domains)
-    center = geometry.space.natural if known else geometry.space.baseline_schedule.base
-    return draws(geometry, n, rng, center.to_array(geometry.space.names)[None])
-
-
-def _uniform(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
-    del given
-    return geometry.sample(n, rng)
-
-
-def _halving(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
-    del given
-    return halving(geometry, n, rng)
-
-
-def _doptimal(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:
-    return doptimal(geometry, _pool(geometry, n, rng), n, rng, given)
-
-
-_KINDS: dict[str, Maker] = {
-    "maxmin": _maxmin,
-    "dirichlet": _dirichlet,
-    "uniform": _uniform,
-    "halving": _halving,
-    "doptimal": _doptimal,
-}

@@ -126,6 +126,7 @@ class Answer(Frozen):
         predicted: Row of the prediction.
         corrected: Row of the prediction with the winner's curse removed.
         best_observed: Row of the best finished trial.
+        best_trial: Id of that trial.
         baseline: Row of the baseline as predicted.
         baseline_observed: Row of the baseline as observed, if it was a trial.
         references: Rows of the natural and the uniform mixture, as predicted.
@@ -139,6 +140,7 @@ class Answer(Frozen):
     predicted: EstimateRow
     corrected: EstimateRow
     best_observed: EstimateRow
+    best_trial: str
     baseline: EstimateRow
     baseline_observed: EstimateRow | None = None
     references: tuple[EstimateRow, ...] = ()
@@ -176,6 +178,7 @@ def answer_of(recommendation: Recommendation) -> Answer:
         predicted=_predicted("predicted", rec.predicted, rec.differences.predicted, rec.target),
         corrected=corrected,
         best_observed=_best_observed(rec),
+        best_trial=rec.best_observed.trial,
         baseline=EstimateRow(
             label=BASELINE,
             objective=_gaussian(rec.baseline, Source.predicted),
