@@ -297,7 +297,7 @@ class Study:
         if n is not None and n < 1:
             raise StudyError(f"ask needs at least one trial; got n = {n}", "leave n out")
         who = worker or this_worker()
-        held = [r.trial for r in self.records() if r.trial.id in self._leases and r.search]
+        held = [r.trial for r in self.records() if r.search and self._holds(r)]
         taken = self._take(who, lease_seconds, n)
         if not taken and not self.state().open_search:
             self._propose_round(batch or n, who)
@@ -310,6 +310,11 @@ class Study:
         Nothing is stored where the search is over, or another process proposes just now.
         """
         self._propose_round(None, this_worker())
+
+    def _holds(self, record: TrialRecord) -> bool:
+        """Whether the trial is open and runs under a lease of this object."""
+        lease = self._leases.get(record.trial.id)
+        return lease is not None and record.open and record.worker == lease.worker
 
     def _take(
         self, worker: str, seconds: float, n: int | None, trials: Sequence[str] | None = None
@@ -344,7 +349,7 @@ class Study:
 
     def waiting_for(self) -> list[TrialRecord]:
         """The trials of the search that other processes run; a round goes on when they end."""
-        return [r for r in self.state().open_search if r.trial.id not in self._leases]
+        return [r for r in self.state().open_search if not self._holds(r)]
 
     def _propose_round(self, size: int | None, worker: str) -> None:
         """Propose the next round, unless another process does so just now."""
