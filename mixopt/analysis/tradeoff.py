@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixopt.errors import StudyError
-from mixopt.propose.batch import candidates
 from mixopt.propose.candidates.refine import refine
+from mixopt.propose.candidates.starts import starting_rows
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem, SurrogateLike
 from mixopt.propose.recommendation import Estimate
@@ -125,7 +125,7 @@ def trade_off(
     problem = Problem.of(space, wanted[0], surrogate, evidence)
     columns = np.stack([evidence.coefficients(o) for o in wanted], axis=1)
     rng = np.random.default_rng(seed)
-    pool = np.vstack(candidates(problem, rng, 512))
+    pool = np.vstack(starting_rows(problem, rng, 512))
     rows = _between(problem.original, *_curves(problem, pool, columns))
     drawn = _draws(problem, np.vstack([problem.baseline, rows]), columns, slack, seed)
     good = drawn.probability >= confidence

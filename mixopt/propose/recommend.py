@@ -12,9 +12,9 @@ from torch import Tensor
 from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
 from mixopt.propose.assess.notes import notes
 from mixopt.propose.assess.winners_curse import Optimism, Refit, replay
-from mixopt.propose.batch import candidates, spread_best
 from mixopt.propose.candidates.distance import schedule_distance
 from mixopt.propose.candidates.refine import refine
+from mixopt.propose.candidates.starts import spread_best, starting_rows
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import KEPT, Problem, Score, SurrogateLike, evaluate
 from mixopt.propose.recommendation import (
@@ -75,7 +75,7 @@ def recommend(
     problem = Problem.of(space, objective, surrogate, evidence)
     rng = np.random.default_rng(seed)
     narrow = problem.narrowed()
-    pool = np.vstack(candidates(narrow, rng))
+    pool = np.vstack(starting_rows(narrow, rng))
     broken = narrow.broken(seed)
     fit = refit or cheap_refit(problem)
     if prior_strength is None:

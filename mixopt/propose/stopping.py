@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixopt.propose.batch import candidates, spread_best
 from mixopt.propose.candidates.refine import own_path, refine
+from mixopt.propose.candidates.starts import spread_best, starting_rows
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem, SurrogateLike, evaluate
 from mixopt.propose.torch_threads import one_thread
@@ -54,7 +54,7 @@ def expected_improvement(
 
 def _improvement(problem: Problem, seed: int) -> float:
     rng = np.random.default_rng(seed)
-    pool = np.vstack(candidates(problem, rng))
+    pool = np.vstack(starting_rows(problem, rng))
     score = problem.penalised(problem.cautious(0.0), seed)
     start = pool[spread_best(problem, pool, evaluate(score, pool), 4)]
     X, value = refine(problem.geometry, start, score)
