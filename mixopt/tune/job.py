@@ -16,8 +16,9 @@ from mixopt.advice import advise_space
 from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import CorpusError, StudyError
 from mixopt.proxy import ProxyTrainer
-from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer, geometry_of
+from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
 from mixopt.study import CallableTrainer, CommandTrainer, Storage, Study, StudyConfig
+from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.config import require_same
 from mixopt.tune.study_file import CallableChoice, CommandChoice, ProxyChoice, StudyFile
 
@@ -97,6 +98,7 @@ class Job:
         if known is not None:
             draft = self.draft(_supplies(known.space), known)
             require_same(self.file.name, known.text, draft.config)
+            _require_same_command(self.file.name, known.context, draft.config.context)
 
     def build(self, say: Say) -> dict[str, int]:
         """Build the corpus that the trainer needs; returns the training tokens per domain.
@@ -227,18 +229,8 @@ class Job:
             rule = rule or choice.settings.schedule
             rule = rule.model_copy(update={"peak": rule.peak or choice.settings.learning_rate})
             space = space.model_copy(update={"learning_rate": rule})
-        return (*_unreachable_baseline(space), *map(str, advise_space(space)))
-
-
-def _unreachable_baseline(space: SearchSpace) -> tuple[str, ...]:
-    broken = geometry_of(space).broken(space.baseline_schedule)
-    if not broken:
-        return ()
-    rules = ", ".join(f"{rule} by {excess:.3g}" for rule, excess in broken[:3])
-    return (
-        f"the baseline lies outside the space, so no trial can be it (it breaks: {rules}); a "
-        "recommendation may be worse than the baseline, which is compared with it all the same",
-    )
+        outside = unreachable_baseline(space)
+        return (*([outside] if outside else []), *map(str, advise_space(space)))
 
 
 def with_tokens(space: SearchSpace, tokens: Mapping[str, int]) -> SearchSpace:
@@ -271,6 +263,17 @@ def _essence(trainer: Mapping[str, Any]) -> str:
     if facts.get("kind") == "command":
         facts["command"] = re.sub(r"[^\s'\"=]*/", "", str(facts["command"]))
     return json.dumps(facts, sort_keys=True)
+
+
+def _require_same_command(name: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """A command may move, but not become another one."""
+    was, now = stored.get("trainer") or {}, given["trainer"]
+    if was and _essence(was) != _essence(now):
+        raise StudyError(
+            f"the study {name!r} is stored with another configuration: context.trainer.command "
+            f"was {was.get('command')!r}, now {now.get('command')!r}",
+            "its results depend on it: give the new study another name or storage",
+        )
 
 
 def _import(choice: CallableChoice) -> Callable[..., object]:

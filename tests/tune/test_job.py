@@ -198,7 +198,7 @@ def test_a_baseline_outside_the_space_is_warned_of_before_any_trial(path, tmp_pa
         ),
     )
     assert call("run", path, "--out", tmp_path / "none", "--dry-run") == 0
-    assert "the baseline lies outside the space" in capsys.readouterr().err
+    assert "The baseline lies outside of the space" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
