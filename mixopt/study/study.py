@@ -306,6 +306,13 @@ class Study:
             taken = self._take(who, lease_seconds, n)
         return taken if n is not None else [*held, *taken]
 
+    def propose(self) -> None:
+        """Store the next round where no trial of the search is open; ``ask`` takes its trials.
+
+        Nothing is stored where the search is over, or another process proposes just now.
+        """
+        self._propose_round(None, this_worker())
+
     def _holds(self, record: TrialRecord) -> bool:
         """Whether the trial is open and runs under a lease of this object."""
         lease = self._leases.get(record.trial.id)
