@@ -64,8 +64,9 @@ def fit_evidence(
     space, seed = state.space, derived_seed(state.seed, "surrogate")
     rows = geometry_of(space).layout.trained_on(state.fidelity.tokens), evidence.X
     names = evidence.metrics, space.names
+    groups = np.array(state.trunk_groups(evidence.ids))
     if not state.config.fidelities:
-        return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed)
+        return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed, groups=groups)
     where = trial_fidelities(state, evidence.ids)
     fit = fit_scale_surrogate(
         *rows,
@@ -75,6 +76,7 @@ def fit_evidence(
         *names,
         target=target_of(space, state.fidelity),
         seed=seed,
+        groups=groups,
     )
     return type(evidence)(evidence.X, fit.extrapolated, evidence.metrics, evidence.ids), fit
 
