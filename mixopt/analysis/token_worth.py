@@ -18,7 +18,7 @@ from scipy.stats import t as student
 
 from mixopt.errors import StudyError
 from mixopt.space import Frozen, Kind, Objective, Observation, Schedule, Split, Trial
-from mixopt.study.results.final_values import by_trial
+from mixopt.study.state import by_trial
 
 Array = NDArray[np.float64]
 

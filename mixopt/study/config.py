@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Frozen, Objective, Schedule, SearchSpace, geometry_of
+from mixopt.space import Fidelity, Frozen, Objective, SearchSpace, geometry_of
 from mixopt.study.budget import TrialBudget
 
 # RegMix (Liu et al., arXiv 2407.01492): 1M-parameter proxies on 1B tokens.
@@ -73,6 +73,7 @@ class StudySettings(Frozen):
         patience: Rounds in a row that must say so before the search stops by expected improvement.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
+        most_failures: Failed trials in a row after which the search ends with what it has.
     """
 
     budget: TrialBudget | None = None
@@ -81,6 +82,7 @@ class StudySettings(Frozen):
     retries: Annotated[int, Field(ge=0)] = 1
     patience: Annotated[int, Field(ge=1)] = 1
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    most_failures: Annotated[int, Field(gt=0)] = 8
 
 
 def default_initial(space: SearchSpace) -> int:
@@ -133,16 +135,3 @@ def derived_seed(seed: int, *words: str) -> int:
     digest = hashlib.sha256("/".join(words).encode()).digest()
     entropy = [seed, *np.frombuffer(digest, dtype=">u4").tolist()]
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
-
-
-def trial_seed(seed: int, trial: str, schedule: Schedule, phases: int) -> int:
-    """The seed of a trial, from the study's seed and the trial's id.
-
-    In a space of several phases, trials that start from the same mixture share the seed of that
-    mixture instead, so that endings branch from one trunk, and differ from the run that stays on
-    it by the ending alone.
-    """
-    if phases == 1:
-        return derived_seed(seed, "trial", trial)
-    weights = {name: round(w, 9) for name, w in sorted(schedule.base.items()) if w > 0}
-    return derived_seed(seed, "trunk", json.dumps(weights))

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mixopt.analysis.attribution import (
-    Attribution,
-    Controls,
-    attribution,
-    attribution_schedules,
-    control_schedules,
-    controls,
-)
+from mixopt.analysis.attribution import Attribution, attribution, attribution_schedules
+from mixopt.analysis.controls import Controls, control_schedules, controls
 from mixopt.analysis.rates import Rates, rate_schedules, rates
 from mixopt.errors import StudyError
 from mixopt.space import Schedule
 from mixopt.study import Study, derived_seed
-from mixopt.study.comparisons import Comparison, comparison_values, open_runs, set_up_comparison
+from mixopt.study.comparisons import SeedValues, comparison_values, plan_runs, require_pairs
 from mixopt.tune.job import Job
 from mixopt.tune.progress import Progress
 from mixopt.tune.runner import run_trials
@@ -31,7 +25,7 @@ if TYPE_CHECKING:
 
 def run_comparison(
     job: Job, study: Study, schedules: Mapping[str, Schedule], seeds: int, progress: Progress | None
-) -> Comparison:
+) -> SeedValues:
     """Train schedules with common seeds on Ray; runs that the study has are not repeated.
 
     Args:
@@ -42,18 +36,19 @@ def run_comparison(
         progress: Shows the runs.
 
     Raises:
-        StudyError: As ``set_up_comparison`` and ``run_trials``.
+        StudyError: If fewer than two seeds are asked for, and as ``run_trials``.
     """
-    comparison = set_up_comparison(study, schedules, seeds=seeds)
+    require_pairs(seeds)
+    runs = plan_runs(study.state(), schedules, seeds=seeds)
     run_trials(
         study,
         job.trainer(),
-        open_runs(study, comparison),
+        study.add_trials(runs, retry_failed=True),
         out=job.out,
         resources_per_trial=job.file.resources_per_trial,
         progress=progress,
     )
-    return comparison
+    return comparison_values(study.state(), schedules)
 
 
 def attribute_job(
@@ -83,8 +78,8 @@ def attribute_job(
             f"it has {', '.join(study.space.names)}",
         )
     schedules = attribution_schedules(schedule_at(study.recommend(), fraction), domain)
-    comparison = run_comparison(job, study, schedules, seeds, progress)
-    return attribution(schedules, domain, comparison_values(study, comparison))
+    values = run_comparison(job, study, schedules, seeds, progress)
+    return attribution(schedules, domain, values)
 
 
 def controls_job(
@@ -96,8 +91,8 @@ def controls_job(
     """
     study = job.existing_study()
     schedules = control_schedules(schedule_at(study.recommend(), fraction))
-    comparison = run_comparison(job, study, schedules, seeds, progress)
-    return controls(schedules, comparison_values(study, comparison))
+    values = run_comparison(job, study, schedules, seeds, progress)
+    return controls(schedules, values)
 
 
 def rates_job(
@@ -125,8 +120,8 @@ def rates_job(
     study = job.existing_study()
     schedule = schedule_at(study.recommend(), fraction)
     made = rate_schedules(schedule, factors, warmups, _peak(job, schedule))
-    comparison = run_comparison(job, study, made, seeds, progress)
-    return rates(made, comparison_values(study, comparison))
+    values = run_comparison(job, study, made, seeds, progress)
+    return rates(made, values)
 
 
 def _peak(job: Job, schedule: Schedule) -> float:

@@ -10,7 +10,6 @@ from typing import Any
 from ray.tune import Callback
 
 from mixopt.study import Study
-from mixopt.study.optimize import trial_objective
 from mixopt.tune.progress import Progress
 from mixopt.tune.trainable import TRIAL
 
@@ -37,8 +36,9 @@ class ProgressCallback(Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended and its results are stored."""
-        record = self._study.record_of(trial.config[TRIAL])
-        self._progress.ended(record, trial_objective(self._study, record.trial))
+        state = self._study.state()
+        record = state.record_of(trial.config[TRIAL])
+        self._progress.ended(record, state.value_of(record))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has died."""

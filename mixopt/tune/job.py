@@ -132,7 +132,7 @@ class Job:
             budget=self.file.budget,
             initial=self.file.initial,
             batch=self.file.batch,
-            confirm_seeds=max(self.file.confirm_seeds, 1),
+            confirm_seeds=self.file.confirm_seeds,
             patience=self.file.patience,
             replicates=self.file.replicates,
             context=self._context(),

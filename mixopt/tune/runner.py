@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from mixopt.errors import StudyError
 from mixopt.space import Mixture, Trainer, Trial
-from mixopt.study import State, Study, TrialRecord
+from mixopt.study import Study, TrialRecord
 from mixopt.study.cost import Counting, TrainedTokens, trained_tokens
-from mixopt.study.optimize import lease_trials, require_progress, search_open
+from mixopt.study.search_end import require_progress
 from mixopt.study.storage import Lease
 from mixopt.tune.progress import Progress
 from mixopt.tune.session import count_slots, ray_session
@@ -146,11 +146,11 @@ def run_rounds(
 def _finished(run: _Run, confirm: bool) -> Recommendation | None:
     """The answer where nothing is left to run: Ray need not start to give it again."""
     study = run.study
-    if search_open(study) or study.stop_reason is None or not study.should_stop():
+    if study.state().stop_reason is None or not study.should_stop():
         return None
     with run.clock.part("proposals"):
         recommendation = study.recommend()
-    if confirm and study.confirmation_trials(recommendation):
+    if confirm and study.add_trials(study.confirmation_trials(recommendation)):
         return None
     return study.with_confirmations(recommendation)
 
@@ -221,9 +221,15 @@ def _search(run: _Run, first: Future[list[Trial]]) -> None:
 def _next(run: _Run) -> list[Trial]:
     """The open trials of the round, or of the next; none where the search is over."""
     study = run.study
-    if not search_open(study):
-        require_progress(study)
-    return [] if study.should_stop() else study.ask()
+    while True:
+        require_progress(study.state())
+        if study.close_search() is not None:
+            return []
+        trials = study.ask()
+        if trials:
+            return trials
+        # Another process runs what is left of the round, or proposes the next one.
+        time.sleep(POLL_SECONDS)
 
 
 def _recommend(run: _Run, confirm: bool) -> Recommendation:
@@ -231,7 +237,7 @@ def _recommend(run: _Run, confirm: bool) -> Recommendation:
         recommendation = run.study.recommend()
     if not confirm:
         return recommendation
-    trials = run.study.confirmation_trials(recommendation)
+    trials = run.study.add_trials(run.study.confirmation_trials(recommendation))
     if trials:
         _run_trials(run, trials)
     return run.study.with_confirmations(recommendation)
@@ -242,7 +248,7 @@ def _run_trials(run: _Run, trials: Sequence[Trial]) -> None:
     ids = {t.id for t in trials}
     waiting = list(trials)
     while waiting:
-        leases = lease_trials(run.study, _ready(run, waiting))
+        leases = run.study.lease(_ready(run, waiting))
         if leases:
             ready = [t for t in waiting if t.id in leases]
             with run.clock.part("rounds"):
@@ -260,7 +266,7 @@ def _ready(run: _Run, trials: Sequence[Trial]) -> list[Trial]:
     """Trials to run now, by a trainer that shares trunks; all by another."""
     if not isinstance(run.trainer, Counting):
         return list(trials)
-    done = [r.trial for r in run.study.records() if r.state in (State.finished, State.failed)]
+    done = [r.trial for r in run.study.records() if not r.open]
     trained = {trunk_of(t) for t in done}
     return runnable_first(trials, trained, count_slots(run.resources))
 
@@ -371,7 +377,7 @@ def _summary(run: _Run, recommendation: Recommendation, slots: int) -> RunSummar
         trial_seconds=sum(end - start for start, end, _ in spans),
         outside_seconds=wall - covered([(start, end) for start, end, _ in spans]),
         parts=run.clock.parts,
-        cost=trained_tokens(run.study, since=run.clock.began),
+        cost=trained_tokens(run.study.state(), since=run.clock.began),
     )
 
 

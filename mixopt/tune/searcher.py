@@ -58,7 +58,7 @@ class MixoptSearcher(Searcher):
             Its config; None while the round's last trials run; ``FINISHED`` when the study stops.
         """
         if not self._waiting and not self._running:
-            if self._study.should_stop():
+            if self._study.close_search() is not None:
                 return Searcher.FINISHED  # type: ignore[return-value]
             self._waiting.extend(self._study.ask())
             if not self._waiting:

@@ -104,12 +104,12 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
             for i, n in enumerate(space.names)
         ),
         "confirmations": tuple(
-            Confirmation(
-                label=label,
-                schedule=schedule,
-                values=v,
-                mean=float(np.mean(v)),
-                se=float(np.std(v, ddof=1) / np.sqrt(3)),
+            Confirmation.of(
+                label,
+                schedule,
+                dict(enumerate(v)),
+                {},
+                dict(enumerate(values["baseline"])),
             )
             for label, v in values.items()
         ),

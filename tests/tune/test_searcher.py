@@ -33,7 +33,7 @@ def test_a_round_is_handed_out_once_and_told_back(study):
     searcher.on_trial_complete("d", result={"loss": float("nan")})
     searcher.on_trial_complete("unknown", result={"loss": 1.0})
     states = {r.trial.id: (str(r.state), r.reason) for r in study.records()}
-    assert states["r00-t00"] == ("finished", "")
+    assert states["r00-t00"] == ("ended_early", "")
     assert states["r00-t01"] == ("failed", "Tune reported an error")
     assert states["r00-t02"] == ("failed", "it reported nothing")
     assert "must be finite" in states["r00-t03"][1]

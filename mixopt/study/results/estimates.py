@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from mixopt.space import Fidelity, Frozen, Split
-from mixopt.study.comparisons import Effect
+from mixopt.space.effect import Effect
 
 if TYPE_CHECKING:
     from mixopt.propose import Confirmation, Estimate, Recommendation
@@ -314,7 +314,8 @@ def _confirmed(rec: Recommendation, split: Split) -> Iterator[EstimateRow]:
 
 
 def _by_seed(confirmation: Confirmation, split: Split) -> Mapping[int, float]:
-    return dict(enumerate(confirmation.values)) if split == Split.confirmation else {}
+    unseen = split == Split.confirmation
+    return confirmation.values if unseen else confirmation.search_values
 
 
 def of_observations(
