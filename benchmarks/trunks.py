@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from mixopt.propose import Evidence, Sharing, initial_design, propose_batch
-from mixopt.propose import batch as batch_module
-from mixopt.propose.batch import candidates
+from mixopt.propose.acquisition import thompson as thompson_module
 from mixopt.propose.candidates.refine import refine
+from mixopt.propose.candidates.starts import starting_rows
 from mixopt.propose.problem import Problem, evaluate
 from mixopt.space import Geometry, Objective, PhaseSpace, Schedule, SearchSpace, geometry_of
 from mixopt.space.sharing import share_to_train
@@ -108,7 +108,7 @@ def run(
         evidence = Evidence(X, Y, DOMAINS, tuple(map(str, range(len(X)))))
         fitted = fit_surrogate(geometry.layout, X, Y, DOMAINS, DOMAINS, settings=QUICK, seed=seed)
         problem = Problem.of(space, objective, fitted, evidence)
-        pool = np.vstack(candidates(problem, np.random.default_rng(seed), 512))
+        pool = np.vstack(starting_rows(problem, np.random.default_rng(seed), 512))
         score = problem.cautious(1.0)
         start = pool[np.argsort(evaluate(score, pool))[:4]]
         found, value = refine(problem.geometry, start, score)
@@ -162,11 +162,11 @@ def main() -> None:
     parser.add_argument("--late", type=float, nargs=2, default=(0.5, 0.8))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    paying, curves = batch_module._paying, {}
+    paying, curves = thompson_module._paying, {}
     for method in METHODS:
         curves[method] = []
         for seed in range(args.seeds):
-            batch_module._paying = every_third() if method == "a third" else paying
+            thompson_module._paying = every_third() if method == "a third" else paying
             curves[method].append(run(method, seed, tuple(args.late), args.rounds, args.batch))
             print(method, seed, curves[method][-1][-1], file=sys.stderr, flush=True)
     levels = (0.01, 0.005, 0.0025)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixopt.errors import StudyError
-from mixopt.propose.batch import candidates
 from mixopt.propose.candidates.refine import refine
+from mixopt.propose.candidates.starts import starting_rows
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, SurrogateLike
+from mixopt.propose.problem import Problem
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Frozen, Geometry, Objective, Schedule, SearchSpace
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -90,7 +91,7 @@ class _Drawn:
 @one_thread
 def trade_off(
     space: SearchSpace,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     *,
     target: Mapping[str, float],
@@ -125,7 +126,7 @@ def trade_off(
     problem = Problem.of(space, wanted[0], surrogate, evidence)
     columns = np.stack([evidence.coefficients(o) for o in wanted], axis=1)
     rng = np.random.default_rng(seed)
-    pool = np.vstack(candidates(problem, rng, 512))
+    pool = np.vstack(starting_rows(problem, rng, 512))
     rows = _between(problem.original, *_curves(problem, pool, columns))
     drawn = _draws(problem, np.vstack([problem.baseline, rows]), columns, slack, seed)
     good = drawn.probability >= confidence

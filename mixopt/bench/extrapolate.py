@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mixopt.bench.joint import Rows, fit_joint
 from mixopt.bench.loglinear import fit_loglinear, loglinear
+from mixopt.bench.nested_laws import nested_prediction
 from mixopt.bench.tables import PARAMETERS, STEP_TOKENS, Array, BenchError, BenchTable, load_table
 from mixopt.surrogate import predict_target
 
@@ -38,10 +38,11 @@ def extrapolate(
         train_step: Latest step trained on.
         size: Size to predict.
         step: Step to predict.
-        methods: ``mixopt`` (what a study says of its target), ``joint`` (the one model of
-            :mod:`mixopt.bench.joint`), ``nested-laws`` (step, size and mixing law one inside the
-            other, as published), ``nested-laws-no-mixing`` (without the last of them) or
-            ``last-seen`` (the largest size at the latest step trained on); all by default.
+        methods: ``mixopt`` (:func:`mixopt.surrogate.predict_target`), ``nested-laws`` (step, size
+            and mixing law one inside the other, as published), ``nested-laws-no-mixing`` (without
+            the last of them), ``nested-laws-priors`` (the same with priors on floors and
+            exponents) or ``last-seen`` (the largest size at the latest step trained on); all by
+            default.
 
     Returns:
         Rows ``method, size, step, mixtures, train_rows, mae, bias, spearman, coverage95, sd``;
@@ -111,12 +112,6 @@ def _judge(name: str, forecast: Forecast, true: Array, rows: int, size: str, ste
     }
 
 
-def _joint(seen: BenchTable, wanted: BenchTable) -> Forecast:
-    model = fit_joint(Rows(seen.X, seen.parameters, seen.steps), seen.overall())
-    got = model.predict(Rows(wanted.X, wanted.parameters, wanted.steps))
-    return got.mean, got.sd
-
-
 def _target(seen: BenchTable, wanted: BenchTable) -> Forecast:
     """What ``predict_target`` says: one process per metric, its width and theirs back-tested."""
     sizes, steps = np.unique(seen.parameters), np.unique(seen.steps)
@@ -142,11 +137,18 @@ def _nested_no_mixing(seen: BenchTable, wanted: BenchTable) -> Forecast:
     return _overall(seen, _at_target(seen, wanted)), None
 
 
+def _nested_priors(seen: BenchTable, wanted: BenchTable) -> Forecast:
+    sizes, steps = np.unique(seen.parameters), np.unique(seen.steps)
+    losses = np.transpose(_curves(seen, wanted), (1, 3, 0, 2))
+    target = float(wanted.parameters[0]), float(wanted.tokens[0])
+    return _overall(seen, nested_prediction(sizes, steps * STEP_TOKENS, losses, target)), None
+
+
 METHODS: dict[str, Callable[[BenchTable, BenchTable], Forecast]] = {
     "mixopt": _target,
-    "joint": _joint,
     "nested-laws": _nested,
     "nested-laws-no-mixing": _nested_no_mixing,
+    "nested-laws-priors": _nested_priors,
     "last-seen": _last_seen,
 }
 
@@ -174,7 +176,7 @@ def _curves(seen: BenchTable, wanted: BenchTable) -> Array:
     if np.isnan(out).any():
         raise BenchError(
             "the nested laws need every mixture they predict at every size and step trained on",
-            "use the method joint, which needs no such grid",
+            "leave out the mixtures, sizes or steps that make holes",
         )
     return out
 

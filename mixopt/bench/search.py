@@ -15,7 +15,7 @@ from mixopt.bench.methods import Forecast, Predictor, Task, fit_mixing_laws, gp_
 from mixopt.bench.methods import fit_climb as _climb_trees
 from mixopt.bench.methods import fit_regmix as _regmix_trees
 from mixopt.bench.tables import Array, BenchError, BenchTable, Ints, load_table
-from mixopt.space import Layout
+from mixopt.space import Mixture, Objective, SearchSpace, geometry_of
 from mixopt.surrogate import fit_surrogate
 
 #: Share of the pool's best rows that a study must reach one of.
@@ -68,23 +68,26 @@ Method = Callable[[Round], Ints]
 
 
 def _mixopt(now: Round) -> Ints:
-    """Thompson draws of the joint posterior, after one or two minimisers of its mean."""
-    import torch
+    """The batch a study would propose if the open rows were all that can be run."""
+    from mixopt.propose import Evidence, propose_batch
 
     task = now.task
-    layout = Layout(task.X.shape[1])
-    model = fit_surrogate(layout, task.X, task.Y, task.metrics, task.domains, seed=task.seed)
-    exploit = 0 if now.batch == 1 else (1 if now.batch < 6 else 2)
-    rows, weights = torch.as_tensor(now.pool[now.open]), torch.as_tensor(now.weights)
-    with torch.no_grad():
-        draws = model.sample_paths(now.batch - exploit, task.seed)(rows) @ weights
-    mean = model.predict(now.pool[now.open]).mean @ now.weights
-    scores = [*([mean] * exploit), *draws.numpy()]
-    picked: list[int] = []
-    for score in scores:
-        order = np.argsort(score, kind="stable")
-        picked.append(int(next(i for i in order if i not in picked)))
-    return now.open[picked]
+    space = SearchSpace(domains=task.domains, baseline=Mixture.uniform(task.domains))
+    geometry = geometry_of(space)
+    model = fit_surrogate(
+        geometry.layout, task.X, task.Y, task.metrics, task.domains, seed=task.seed
+    )
+    asked = zip(task.metrics, now.weights.tolist(), strict=True)
+    objective = Objective(weights={name: weight for name, weight in asked if weight > 0})
+    seen = Evidence(task.X, task.Y, task.metrics, tuple(map(str, range(len(task.X)))))
+    rows = now.pool[now.open]
+    batch = propose_batch(space, objective, model, seen, now.batch, seed=task.seed, candidates=rows)
+    return now.open[_rows_of(rows, np.array([geometry.encode(s) for s in batch]))]
+
+
+def _rows_of(rows: Array, wanted: Array) -> list[int]:
+    """The number of the row that each wanted mixture is, to the rounding of schedules."""
+    return [int(np.abs(rows - x).sum(1).argmin()) for x in wanted]
 
 
 def _random(now: Round) -> Ints:

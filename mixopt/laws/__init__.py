@@ -15,7 +15,6 @@ from mixopt.laws.mixing import (
 )
 from mixopt.laws.phases import effective_mixture, position_weights, rate_fractions
 from mixopt.laws.repetition import effective_tokens, effective_weights, worth_per_token
-from mixopt.laws.scaling import PowerFit, PowerPrior, fit_power, nested_prediction
 from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, mass_features, shared_value
 from mixopt.laws.units import Units
 
@@ -31,8 +30,6 @@ __all__ = [
     "LawFit",
     "LogLinear",
     "Power",
-    "PowerFit",
-    "PowerPrior",
     "SharedFit",
     "SharedShape",
     "Units",
@@ -40,10 +37,8 @@ __all__ = [
     "effective_tokens",
     "effective_weights",
     "fit_law",
-    "fit_power",
     "fit_shared",
     "mass_features",
-    "nested_prediction",
     "position_weights",
     "rate_fractions",
     "shared_value",

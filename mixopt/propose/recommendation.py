@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import ConfigDict
 
 from mixopt.space import Fidelity, Frozen, Schedule
 from mixopt.space.effect import Effect
+from mixopt.surrogate.protocol import SurrogateRow
 
 Z95 = 1.959963984540054
 
@@ -76,7 +76,7 @@ class RankAgreement(Frozen):
 
     Attributes:
         low: The cheaper fidelity.
-        high: The dearer one.
+        high: The fidelity of more FLOPs.
         mixtures: Schedules run at both.
         spearman: Rank correlation over them, mean over metrics.
     """
@@ -225,7 +225,7 @@ class Recommendation(Frozen):
     trade_off: tuple[TradeOffPoint, ...]
     guardrails: tuple[GuardrailCheck, ...] = ()
     notes: tuple[str, ...] = ()
-    surrogate: tuple[dict[str, Any], ...] = ()
+    surrogate: tuple[SurrogateRow, ...] = ()
     prior_strength: float = 0.0
     confirmations: tuple[Confirmation, ...] = ()
     target: Fidelity | None = None

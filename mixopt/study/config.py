@@ -17,6 +17,9 @@ from mixopt.study.budget import TrialBudget
 # RegMix (Liu et al., arXiv 2407.01492): 1M-parameter proxies on 1B tokens.
 DEFAULT_FIDELITY = Fidelity(parameters=1_000_000, tokens=1_000_000_000)
 
+#: Facts of a trainer that may change while a study runs: where its command lies, how long it takes.
+HOW_RUN = ("command", "timeout")
+
 
 class StudyConfig(Frozen):
     """What every result of a study depends on; fixed when it is created.
@@ -97,14 +100,23 @@ def require_same(name: str, stored: str, given: StudyConfig) -> None:
     Raises:
         StudyError: Naming the first keys that differ, with both values.
     """
-    if json.loads(stored) == json.loads(given.text):
+    found = list(differences(_relevant(json.loads(stored)), _relevant(json.loads(given.text))))
+    if not found:
         return
-    found = list(differences(json.loads(stored), json.loads(given.text)))
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     raise StudyError(
         f"the study {name!r} is stored with another configuration: {'; '.join(found[:3])}{more}",
         "its results depend on these: give the new study another name or storage",
     )
+
+
+def _relevant(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what says how a trainer is run: results do not depend on it."""
+    context = dict(config.get("context", {}))
+    if isinstance(context.get("trainer"), dict):
+        kept = {k: v for k, v in context["trainer"].items() if k not in HOW_RUN}
+        context["trainer"] = kept
+    return {**config, "context": context}
 
 
 def differences(stored: Any, given: Any, place: str = "") -> Iterator[str]:

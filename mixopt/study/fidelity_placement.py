@@ -57,7 +57,7 @@ def fit_evidence(
 ) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
     """The surrogate of a study's evidence, and the evidence as it sees it.
 
-    With several fidelities the values are those carried to the target.
+    With several fidelities the values are those extrapolated to the target.
     """
     from mixopt.surrogate import fit_scale_surrogate, fit_surrogate
 
@@ -76,7 +76,7 @@ def fit_evidence(
         target=target_of(space, state.fidelity),
         seed=seed,
     )
-    return type(evidence)(evidence.X, fit.carried, evidence.metrics, evidence.ids), fit
+    return type(evidence)(evidence.X, fit.extrapolated, evidence.metrics, evidence.ids), fit
 
 
 def trial_fidelities(state: StudyState, ids: Sequence[str]) -> list[Fidelity]:

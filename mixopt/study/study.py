@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -18,6 +19,7 @@ from mixopt.space import (
     Trainer,
     Trial,
 )
+from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.comparisons import confirmation_runs, confirmed, open_runs
 from mixopt.study.config import (
@@ -304,6 +306,13 @@ class Study:
             taken = self._take(who, lease_seconds, n)
         return taken if n is not None else [*held, *taken]
 
+    def propose(self) -> None:
+        """Store the next round where no trial of the search is open; ``ask`` takes its trials.
+
+        Nothing is stored where the search is over, or another process proposes just now.
+        """
+        self._propose_round(None, this_worker())
+
     def _holds(self, record: TrialRecord) -> bool:
         """Whether the trial is open and runs under a lease of this object."""
         lease = self._leases.get(record.trial.id)
@@ -360,6 +369,9 @@ class Study:
             return
         if kind == Kind.initial:
             log_warnings(self.advice())
+            outside = unreachable_baseline(self.space)
+            if outside is not None:
+                logging.getLogger("mixopt.study").warning(outside)
             placed = initial_runs(state, size)
         else:
             placed = proposed_runs(state, *self.learned(state=state), size)
@@ -608,7 +620,9 @@ class Study:
         evidence, surrogate = self.learned(extra=True, state=state)
         seed = derived_seed(self.seed, "recommend")
         found = recommend(self.space, self.objective, surrogate, evidence, seed=seed)
-        found = found.model_copy(update={"notes": (*state.left_out, *found.notes)})
+        outside = unreachable_baseline(self.space)
+        said = (*state.left_out, *([outside] if outside else []), *found.notes)
+        found = found.model_copy(update={"notes": said})
         return self.with_confirmations(at_target(state, found, surrogate), state=state)
 
     # Confirm

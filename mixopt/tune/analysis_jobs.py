@@ -185,7 +185,8 @@ def phases_job(job: Job, *, most: int = 6, smoothness: float = 0.0) -> DynamicSc
     Raises:
         StudyError: If the study has one phase, or too few finished trials.
     """
-    from mixopt.analysis.dynamic_schedules import dynamic_schedules, fitted_losses
+    from mixopt.analysis.dynamic_schedules import dynamic_schedules
+    from mixopt.analysis.phase_laws import fitted_losses
     from mixopt.propose.problem import Problem
 
     study = job.existing_study()

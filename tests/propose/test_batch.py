@@ -185,6 +185,23 @@ def test_replicates_repeat_the_incumbent():
     assert geometry_of(space).encode(batch[0]) == pytest.approx(seen.X[best], abs=1e-3)
 
 
+@pytest.mark.parametrize("order", ["abcd", "dbca"])
+def test_a_batch_among_given_rows_takes_new_ones_of_them(order):
+    space, _, seen, objective = setting(4, order=order)
+    geometry = geometry_of(space)
+    rows = np.vstack([seen.X, draws(geometry, 40, np.random.default_rng(4))])
+    surrogate = Standin(space, seen, 0.01)
+    batch = propose_batch(space, objective, surrogate, seen, 6, seed=0, candidates=rows)
+    chosen = np.array([geometry.encode(s) for s in batch])
+    gap = np.abs(chosen[:, None] - rows[None]).max(-1)
+    assert gap.min(1).max() < 1e-3
+    picked = gap.argmin(1)
+    assert len(set(picked.tolist())) == 6
+    assert picked.min() >= len(seen.X)
+    value = surrogate.predict(rows[len(seen.X) :]).mean.mean(1)
+    assert picked[0] == len(seen.X) + int(np.argmin(value))
+
+
 def test_errors_say_what_was_given():
     space, _, seen, objective = setting(3, 1, 6)
     surrogate = Standin(space, seen, 0.01)

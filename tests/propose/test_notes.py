@@ -1,8 +1,9 @@
 """Notes: what is known beforehand, held against the recommendation."""
 
 import numpy as np
-from standin import Exact, Landscape
+from standin import Exact, Landscape, Standin, make_space
 
+from mixopt.propose import Evidence, initial_design, recommend
 from mixopt.propose.assess.notes import notes
 from mixopt.propose.assess.winners_curse import Optimism
 from mixopt.propose.problem import Problem
@@ -34,3 +35,37 @@ def test_notes_hold_the_advice_against_a_schedule_that_breaks_it():
     assert "re-warms the learning rate on the distribution it was already trained on" in said
     assert ".1 to .4 nats" in said
     assert said.endswith("(Gupta et al., arXiv 2308.04014).")
+
+
+def recommended(Y):
+    space = make_space(3, epochs=50)
+    land = Landscape(space, 1e-3)
+    seen = land.evidence(initial_design(space, 10, seed=0))
+    changed = Evidence(seen.X, Y(seen.Y.copy()), seen.metrics, seen.ids)
+    objective = Objective(weights={"a": 0.5, "b": 0.5})
+    surrogate = Standin(space, seen, 1e-3)
+    return recommend(space, objective, surrogate, changed, seed=0, replays=0, prior_strength=0.0)
+
+
+def test_a_trainer_that_ignores_the_mixture_is_told_of():
+    def constant(Y, columns):
+        Y[:, columns] = 2.0
+        return Y
+
+    every = recommended(lambda Y: constant(Y, [0, 1, 2])).notes
+    assert any("same a, b: the trials say nothing about mixtures" in note for note in every)
+    one = recommended(lambda Y: constant(Y, [0])).notes
+    assert any("same a: it does not influence" in note for note in one)
+    assert not any("measured the same" in note for note in recommended(lambda Y: Y).notes)
+
+
+def test_a_prediction_worse_than_an_observed_run_is_told_of():
+    def outlier(Y):
+        Y[4] -= 5.0
+        return Y
+
+    told = [n for n in recommended(outlier).notes if "above the best observed one" in n]
+    assert len(told) == 1
+    assert "trial t4" in told[0]
+    assert "does not fit that trial" in told[0]
+    assert not any("above the best observed" in n for n in recommended(lambda Y: Y).notes)

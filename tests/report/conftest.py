@@ -95,7 +95,6 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
             {
                 "metric": n,
                 "weights": {"shared law": 0.6, "warped GP": 0.4},
-                "notes": {},
                 "spearman": 0.93,
                 "rmse": 0.021,
                 "coverage": 0.95,

@@ -13,7 +13,7 @@ from mixopt.propose import Differences, Estimate
 from mixopt.report import numbers
 from mixopt.report.components import Table
 from mixopt.report.recommendation_tables import mixture_table
-from mixopt.report.terminal import as_json, plan_table, recommendation_table, render
+from mixopt.report.terminal import as_json, estimate_table, recommendation_table, render
 from mixopt.space import Objective, Schedule, SearchSpace
 
 from .conftest import make_recommendation, make_space
@@ -161,11 +161,11 @@ def test_a_plan():
         slots=2,
         seconds=254.0,
     )
-    text = shown(plan_table(plan))
+    text = shown(estimate_table(plan))
     assert line(text, "training tokens")[-1] == "14.4M"
     assert line(text, "estimated time")[-4:] == ["4", "min", "14", "s"]
     plan.seconds = None
-    assert line(shown(plan_table(plan)), "estimated time")[-1] == "–"
+    assert line(shown(estimate_table(plan)), "estimated time")[-1] == "–"
 
 
 @pytest.mark.parametrize(

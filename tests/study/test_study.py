@@ -284,6 +284,33 @@ def test_another_configuration_is_refused_by_name(make, space):
         make(context={"corpus": "abc"})
 
 
+def test_how_a_trainer_is_run_may_change_and_what_it_trains_may_not(make):
+    trainer = {"kind": "command", "command": "old/train {schedule}", "timeout": 60.0}
+    make(context={"trainer": trainer})
+    make(context={"trainer": trainer | {"command": "new/train {schedule}", "timeout": None}})
+    with pytest.raises(StudyError, match=r'context.trainer.kind was "command", now "proxy"'):
+        make(context={"trainer": {"kind": "proxy"}})
+
+
+def test_a_refusal_writes_nothing(make, tmp_path):
+    study = make(batch=5)
+    before = study.settings
+    with pytest.raises(StudyError, match="seed was 0, now 3"):
+        make(batch=7, seed=3)
+    assert Study.open(tmp_path / "study.db").settings == before
+    with pytest.raises(StudyError):
+        Study.open(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_study_open_for_reading_alone_is_read(make, tmp_path):
+    make().ask()
+    study = Study.open(tmp_path / "study.db", read_only=True)
+    assert len(study.records()) == 6
+    with pytest.raises(StudyError, match="refused"):
+        study.fail("r00-t00", "not mine to say")
+
+
 def test_open_reads_the_stored_configuration(make, tmp_path):
     study = make(batch=5, seed=4)
     found = Study.open(tmp_path / "study.db")

@@ -27,18 +27,37 @@ def test_a_round_is_handed_out_once_and_told_back(study):
     configs = {name: searcher.suggest(name) for name in "abcd"}
     assert [c["trial"] for c in configs.values()] == [f"r00-t{i:02d}" for i in range(4)]
     assert searcher.suggest("e") is None
-    searcher.on_trial_complete("a", result={"loss": 2.5, "tokens": 70, "extra": 1})
+    searcher.on_trial_complete("a", result={"loss": 2.5, "extra": 1})
     searcher.on_trial_complete("b", error=True)
     searcher.on_trial_complete("c", result={"other": 1.0})
     searcher.on_trial_complete("d", result={"loss": float("nan")})
     searcher.on_trial_complete("unknown", result={"loss": 1.0})
     states = {r.trial.id: (str(r.state), r.reason) for r in study.records()}
-    assert states["r00-t00"] == ("ended_early", "")
+    assert states["r00-t00"] == ("finished", "")
     assert states["r00-t01"] == ("failed", "Tune reported an error")
     assert states["r00-t02"] == ("failed", "it reported nothing")
     assert "must be finite" in states["r00-t03"][1]
-    assert study.observations().to_dict("records")[0]["tokens"] == 70
     assert searcher.suggest("e") == Searcher.FINISHED
+
+
+def test_a_trial_that_is_stopped_below_its_tokens_has_ended_early(study):
+    searcher = MixoptSearcher(study)
+    for name in "abc":
+        searcher.suggest(name)
+    size = study.fidelity.tokens
+    for name, last in (("a", size), ("b", size // 2)):
+        searcher.on_trial_result(name, {"loss": 3.0, "tokens": size // 4})
+        searcher.on_trial_result(name, {"loss": 2.5, "tokens": last})
+        searcher.on_trial_complete(name, result={"loss": 2.5, "tokens": last})
+    # Without tokens nobody knows whether a trial went on to its end.
+    for loss in (3.0, 2.5):
+        searcher.on_trial_result("c", {"loss": loss})
+    searcher.on_trial_complete("c", result={"loss": 2.5})
+    states = [(str(r.state), r.reason) for r in study.records()]
+    assert states[:2] == [("finished", ""), ("ended_early", "")]
+    assert states[2][0] == "failed"
+    assert "several results without `tokens`" in states[2][1]
+    assert len(study.observations()) == 4
 
 
 def test_a_param_space_beside_the_study_is_refused(study):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,8 +36,11 @@ def notes(
         *_guardrail_notes(rails, found),
         *_cap_notes(problem, epochs),
         *_repetition_notes(problem, epochs),
+        *_constant_notes(problem),
+        *_observed_notes(problem, row),
         *_comparison_notes(problem, row),
         *_distance_notes(problem, row),
+        *problem.surrogate.repairs,
         *_trust_notes(problem, row),
         *_optimism_notes(optimism),
         *_advice_notes(problem, row),
@@ -90,25 +94,71 @@ def _repetition_notes(problem: Problem, epochs: dict[str, float]) -> Iterator[st
             )
 
 
+def _constant_notes(problem: Problem) -> Iterator[str]:
+    """Metrics of the objective on which no schedule can be told from another."""
+    counted = problem.weights > 0
+    constant = counted & (np.ptp(problem.evidence.Y, axis=0) == 0)
+    if len(problem.evidence) < 2 or not constant.any():
+        return
+    names = ", ".join(n for n, c in zip(problem.evidence.metrics, constant, strict=True) if c)
+    if (constant == counted).all():
+        yield (
+            f"Every trial measured the same {names}: the trials say nothing about mixtures, and "
+            "this recommendation is arbitrary. Check that the trainer uses the mixture it is given."
+        )
+    else:
+        yield f"Every trial measured the same {names}: it does not influence the recommendation."
+
+
+def _observed_notes(problem: Problem, row: Array) -> Iterator[str]:
+    """A prediction above what was already measured."""
+    best = int(np.argmin(problem.y))
+    mean = float(problem.expected(row[None])[0][0])
+    if mean > problem.y[best] and np.ptp(problem.y) > 0:
+        yield (
+            f"Its predicted objective ({mean:.4f}) is above the best observed one "
+            f"({problem.y[best]:.4f}, trial {problem.evidence.ids[best]}): "
+            f"{_reason(problem, best)}"
+        )
+
+
+def _reason(problem: Problem, best: int) -> str:
+    if problem.objective.guardrails:
+        return "that trial may break a guardrail, and its measurement contains noise."
+    mean, sd = problem.expected(problem.X[[best]])
+    if problem.y[best] < mean[0] - 2 * np.hypot(sd[0], problem.noise):
+        return "the surrogate does not fit that trial; repeat it before choosing."
+    return "that measurement contains noise of a single run, which the prediction does not."
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A schedule that the recommendation is compared with."""
+
+    name: str
+    row: Array
+    safer: bool
+
+
 def _comparison_notes(problem: Problem, row: Array) -> Iterator[str]:
     best = problem.X[int(np.argmin(problem.expected(problem.X)[0]))]
-    named = {
-        "the best observed schedule, which is safer": best,
-        "the baseline": problem.baseline,
-    }
-    rows = np.vstack([row, *named.values()])
+    compared = (
+        _Compared("the best observed schedule", best, safer=True),
+        _Compared("the baseline", problem.baseline, safer=False),
+    )
+    rows = np.vstack([row, *(other.row for other in compared)])
     path = problem.paths(256, 0)
     with torch.no_grad():
         values = path(torch.as_tensor(rows)).numpy() @ problem.weights
-    for index, label in enumerate(named, start=1):
+    for index, other in enumerate(compared, start=1):
         if schedule_distance(problem.layout, row[None], rows[[index]])[0, 0] < 1e-6:
-            yield f"The recommendation is {label.split(',')[0]} itself."
+            yield f"The recommendation is {other.name} itself."
             continue
         chance = float((values[:, 0] < values[:, index]).mean())
         if chance < CREDIBLE:
             yield (
-                f"It is better than {label.split(',')[0]} with probability {chance:.2f} only"
-                f"{', which is safer' if ',' in label else ''}."
+                f"It is better than {other.name} with probability {chance:.2f} only"
+                f"{', which is safer' if other.safer else ''}."
             )
 
 

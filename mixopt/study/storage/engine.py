@@ -66,11 +66,6 @@ def _parsed(text: str) -> URL:
             f"the storage {hidden!r} is not a database URL that can be used{reason}",
             "give a path to a file, sqlite:///study.db or postgresql+psycopg://user@host/name",
         ) from None
-    except ModuleNotFoundError as error:
-        raise StudyError(
-            f"the storage {masked(url)} needs a package that is not installed: {error.name}",
-            "pip install 'mixopt[postgres]'",
-        ) from None
     return url
 
 
@@ -97,14 +92,24 @@ def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
         StudyError: If the file is not there and may not be created, or has no directory.
     """
     if url.get_backend_name() != "sqlite":
-        options = {"options": "-c default_transaction_read_only=on"} if read_only else {}
-        return create_engine(url, pool_pre_ping=True, connect_args=options)
+        return _server_engine(url, read_only)
     if in_memory(url):
         return memory_engine()
     path = Path(str(url.database))
-    if not path.is_file():
+    if not path.is_file() or path.stat().st_size == 0:
         _require_creatable(path, create and not read_only)
-    return _reading_engine(path) if read_only else _writing_engine(url, path)
+    return _reading_engine(path) if read_only else _set_up(create_engine(url), reading=False)
+
+
+def _server_engine(url: URL, read_only: bool) -> Engine:
+    options = {"options": "-c default_transaction_read_only=on"} if read_only else {}
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args=options)
+    except ModuleNotFoundError as error:
+        raise StudyError(
+            f"the storage {masked(url)} needs a package that is not installed: {error.name}",
+            "pip install 'mixopt[postgres]'",
+        ) from None
 
 
 def _require_creatable(path: Path, create: bool) -> None:
@@ -141,11 +146,22 @@ def memory_engine() -> Engine:
         max_overflow=0,
         connect_args={"check_same_thread": False},
     )
-    return _set_up(engine, "MEMORY")
+    return _set_up(engine, reading=False)
 
 
-def _writing_engine(url: URL, path: Path) -> Engine:
-    return _set_up(create_engine(url), "DELETE" if _on_network(path) else "WAL")
+def set_journal(engine: Engine, url: URL) -> None:
+    """Let readers of a SQLite file go on while another process writes, where that is safe.
+
+    The file keeps the setting, so it is made only once the file is known to be ours.
+    """
+    if url.get_backend_name() != "sqlite" or in_memory(url):
+        return
+    journal = "DELETE" if _on_network(Path(str(url.database))) else "WAL"
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute(f"PRAGMA journal_mode={journal}")
+    finally:
+        connection.close()
 
 
 def _reading_engine(path: Path) -> Engine:
@@ -161,7 +177,7 @@ def _reading_engine(path: Path) -> Engine:
         uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if still else ''}"
         return sqlite3.connect(uri, uri=True, check_same_thread=False)
 
-    return _set_up(create_engine("sqlite://", creator=connect, poolclass=NullPool), None)
+    return _set_up(create_engine("sqlite://", creator=connect, poolclass=NullPool), reading=True)
 
 
 def _in_wal_mode(path: Path) -> bool:
@@ -171,20 +187,18 @@ def _in_wal_mode(path: Path) -> bool:
     return header[18:] == b"\x02"
 
 
-def _set_up(engine: Engine, journal: str | None) -> Engine:
+def _set_up(engine: Engine, *, reading: bool) -> Engine:
     def connect(dbapi: Any, _record: Any) -> None:
         # The driver must not begin transactions itself: it would begin them without a lock.
         dbapi.isolation_level = None
         cursor = dbapi.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
-        if journal is not None:
-            cursor.execute(f"PRAGMA journal_mode={journal}")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 
     def begin(connection: Connection) -> None:
-        reading = journal is None or connection.get_execution_options().get("reading", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        lockless = reading or connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if lockless else "BEGIN IMMEDIATE")
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", begin)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, or_, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from mixopt.errors import StudyError
 from mixopt.space import Kind
@@ -61,9 +61,8 @@ def take(
     search_only: bool,
 ) -> list[tuple[TrialRecord, Lease]]:
     """Start trials that nobody runs; see ``Storage.lease``."""
-    lock_study(c, study)
     at = clock.now(c)
-    free = _free(c, study, at, only, search_only)[:n]
+    free = _free(c, study, at, n, only, search_only)
     leases = {i: Lease(study, i, uuid.uuid4().hex, worker, at + seconds) for i in free}
     for trial, lease in leases.items():
         started = {
@@ -87,26 +86,38 @@ def take(
 
 
 def _free(
-    c: Connection, study: int, at: float, only: Collection[str] | None, search_only: bool
+    c: Connection,
+    study: int,
+    at: float,
+    n: int | None,
+    only: Collection[str] | None,
+    search_only: bool,
 ) -> list[str]:
-    """Ids of open trials that no living worker holds, locked, in the order of their proposal."""
-    may_be_free = or_(
-        trials.c.state == State.waiting.value,
-        trials.c.expires <= at,
-        trials.c.worker.startswith(f"{this_host()}:", autoescape=True),
-    )
-    query = select(trials.c.id, trials.c.state, trials.c.worker, trials.c.expires).where(
-        trials.c.study_id == study,
-        trials.c.state.in_([State.waiting.value, State.running.value]),
-        may_be_free,
-    )
+    """Ids of open trials that no living worker holds, locked, in the order of their proposal.
+
+    A row that is locked meanwhile is being taken or written by somebody else: it is passed over,
+    so that workers do not queue behind one another.
+    """
+    t = trials.c
+    mine = [t.study_id == study]
     if only is not None:
         _require_known(c, study, only)
-        query = query.where(trials.c.id.in_(only))
+        mine.append(t.id.in_(only))
     elif search_only:
-        query = query.where(trials.c.kind.in_([Kind.initial.value, Kind.proposed.value]))
-    rows = c.execute(query.order_by(trials.c.position).with_for_update()).all()
-    return [row.id for row in rows if row.state == State.waiting.value or not _living(row, at)]
+        mine.append(t.kind.in_([Kind.initial.value, Kind.proposed.value]))
+    running = t.state == State.running.value
+    here = t.worker.startswith(f"{this_host()}:", autoescape=True)
+    held = c.execute(select(t.token, t.worker).where(*mine, running, t.expires > at, here)).all()
+    dead = [row.token for row in held if is_dead(row.worker)]
+    over = running & (t.expires <= at) | t.token.in_(dead)
+    free = (
+        select(t.id)
+        .where(*mine, (t.state == State.waiting.value) | over)
+        .order_by(t.position)
+        .limit(n)
+        .with_for_update(skip_locked=True)
+    )
+    return list(c.execute(free).scalars())
 
 
 def _require_known(c: Connection, study: int, wanted: Collection[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,23 +13,13 @@ from sqlalchemy.exc import IntegrityError
 
 from mixopt.errors import StudyError
 from mixopt.space import Observation, Split, Trial
-from mixopt.study.storage import clock, leases, measurements
-from mixopt.study.storage.engine import in_memory, make_engine, masked, storage_url, translated
+from mixopt.study.storage import changes, clock, leases, log, measurements
+from mixopt.study.storage.engine import in_memory, masked, storage_url, translated
 from mixopt.study.storage.leases import Lease
-from mixopt.study.storage.rows import (
-    ENDED,
-    State,
-    TrialRecord,
-    insert_trials,
-    is_trial,
-    lock_study,
-    lock_trial,
-    record_of,
-)
-from mixopt.study.storage.schema import event_table as events
+from mixopt.study.storage.rows import State, TrialRecord, is_trial, lock_trial, record_of
 from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
-from mixopt.study.storage.upgrade import ready
+from mixopt.study.storage.upgrade import open_database
 
 
 class Storage:
@@ -60,9 +48,7 @@ class Storage:
     ) -> None:
         self.address = storage_url(storage)
         self.url = masked(self.address)
-        with translated(self.address):
-            engine = make_engine(self.address, create=create, read_only=read_only)
-            self._engine = ready(engine, self.address, create=create, read_only=read_only)
+        self._engine = open_database(self.address, create=create, read_only=read_only)
         self._reader = self._engine.execution_options(reading=True)
 
     def __repr__(self) -> str:
@@ -225,13 +211,7 @@ class Storage:
             False, with nothing written, if one of the ids is already there.
         """
         with self._write() as c:
-            lock_study(c, study)
-            ids = [t.id for t in new]
-            known = select(trials.c.id).where(trials.c.study_id == study, trials.c.id.in_(ids))
-            if c.execute(known).first() is not None:
-                return False
-            insert_trials(c, study, new, State.waiting)
-        return True
+            return changes.add(c, study, new)
 
     def attach(self, study: int, trial: Trial, values: Sequence[Observation]) -> bool:
         """Add a finished trial with its observations.
@@ -243,26 +223,12 @@ class Storage:
             StudyError: If the id belongs to another run, or to the same with other results.
         """
         with self._write() as c:
-            lock_study(c, study)
-            row = c.execute(select(trials).where(is_trial(study, trial.id))).one_or_none()
-            if row is not None:
-                measurements.require_same_run(c, row, trial, values)
-                return False
-            insert_trials(c, study, [trial], State.finished)
-            measurements.insert_observations(c, study, values)
-        return True
+            return changes.attach(c, study, trial, values)
 
     def attach_next(self, study: int, trial: Trial, values: Sequence[Observation]) -> str:
         """Add a finished trial under the next free id, ``a0000`` first; returns the id."""
         with self._write() as c:
-            lock_study(c, study)
-            ids = c.execute(select(trials.c.id).where(trials.c.study_id == study)).scalars()
-            taken = [int(i[1:]) for i in ids if re.fullmatch(r"a\d{4,}", i)]
-            name = f"a{max(taken, default=-1) + 1:04d}"
-            insert_trials(c, study, [trial.model_copy(update={"id": name})], State.finished)
-            own = [v.model_copy(update={"trial": name}) for v in values]
-            measurements.insert_observations(c, study, own)
-        return name
+            return changes.attach_next(c, study, trial, values)
 
     def trials(self, study: int) -> list[TrialRecord]:
         """Every trial in the order in which they were proposed."""
@@ -309,23 +275,7 @@ class Storage:
                 missing.
         """
         with self._write() as c:
-            row = lock_trial(c, study, trial)
-            if row.state in ENDED:
-                raise StudyError(
-                    f"trial {trial!r} is {row.state} and cannot fail any more",
-                    "results are kept as they were told",
-                )
-            if row.state == State.failed.value:
-                return
-            leases.fence(c, row, lease)
-            end = {
-                "state": State.failed.value,
-                "ended": clock.now(c),
-                "reason": _storable(reason),
-                "token": None,
-                "expires": None,
-            }
-            c.execute(update(trials).where(is_trial(study, trial)).values(end))
+            changes.fail(c, lock_trial(c, study, trial), reason, lease)
 
     def requeue(
         self,
@@ -347,12 +297,7 @@ class Storage:
             StudyError: If the trial is unknown, or the lease was lost or is missing.
         """
         with self._write() as c:
-            row = lock_trial(c, study, trial)
-            if row.state in ENDED:
-                return
-            leases.fence(c, row, lease)
-            again = {**leases.RETURNED, "crashes": row.crashes + 1 if crashed else 0}
-            c.execute(update(trials).where(is_trial(study, trial)).values(again))
+            changes.requeue(c, lock_trial(c, study, trial), crashed, lease)
 
     # Measurements
 
@@ -383,33 +328,9 @@ class Storage:
             False, with nothing written, if an event of that name is there.
         """
         with self._write() as c:
-            if once is not None:
-                lock_study(c, study)
-                same = select(events.c.id).where(events.c.study_id == study, events.c.once == once)
-                if c.execute(same).first() is not None:
-                    return False
-            row = {
-                "study_id": study,
-                "time": clock.now(c),
-                "kind": kind,
-                "payload": json.dumps(payload),
-                "once": once,
-            }
-            c.execute(insert(events).values(row))
-        return True
+            return log.add(c, study, kind, payload, once)
 
     def events(self, study: int, kind: str | None = None) -> list[dict[str, Any]]:
         """The study's log, oldest first: ``time``, ``kind`` and what was stored with it."""
-        query = select(events).where(events.c.study_id == study).order_by(events.c.id)
-        if kind is not None:
-            query = query.where(events.c.kind == kind)
         with self._read() as c:
-            return [
-                {"time": row.time, "kind": row.kind, **json.loads(row.payload)}
-                for row in c.execute(query)
-            ]
-
-
-def _storable(text: str) -> str:
-    """Text from outside, without what a database refuses: zero bytes and halves of characters."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+            return log.read(c, study, kind)

@@ -8,7 +8,13 @@ from sqlalchemy import Connection, Engine, insert, inspect, select, text, update
 from sqlalchemy.engine import URL
 
 from mixopt.errors import StudyError
-from mixopt.study.storage.engine import masked, memory_engine
+from mixopt.study.storage.engine import (
+    make_engine,
+    masked,
+    memory_engine,
+    set_journal,
+    translated,
+)
 from mixopt.study.storage.schema import (
     SCHEMA_VERSION,
     alembic_table,
@@ -20,25 +26,36 @@ from mixopt.study.storage.schema import (
 _ADVISORY_LOCK = 7_203_641_955
 
 
-def ready(engine: Engine, url: URL, *, create: bool, read_only: bool) -> Engine:
-    """The engine of a database that holds the current schema.
+def open_database(url: URL, *, create: bool, read_only: bool) -> Engine:
+    """An engine on a database that holds the current schema.
 
     Args:
-        engine: On the database.
-        url: Named in errors.
-        create: Whether an empty database becomes one of mixopt.
+        url: From ``storage_url``.
+        create: Whether a file or tables that are not there are made.
         read_only: Whether nothing may be written; an old SQLite file is then migrated in memory.
 
     Raises:
-        StudyError: If the database is not one of mixopt, is from a newer version, is empty and may
-            not be made, or is old and cannot be migrated here.
+        StudyError: If the database cannot be opened, is not one of mixopt, is from a newer
+            version, is not there and may not be made, or is old and cannot be migrated here.
     """
+    with translated(url):
+        engine = make_engine(url, create=create, read_only=read_only)
+        try:
+            return _ready(engine, url, create=create, read_only=read_only)
+        except BaseException:
+            engine.dispose()
+            raise
+
+
+def _ready(engine: Engine, url: URL, *, create: bool, read_only: bool) -> Engine:
     with engine.execution_options(reading=True).begin() as c:
         version = _version(c, url)
-    if version == SCHEMA_VERSION:
-        return engine
     if version is None and (read_only or not create):
         raise StudyError(f"the storage {masked(url)} is empty", "run a study on this storage first")
+    if not read_only:
+        set_journal(engine, url)
+    if version == SCHEMA_VERSION:
+        return engine
     if not read_only:
         with engine.begin() as c:
             _make_or_migrate(c, url)

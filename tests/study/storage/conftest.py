@@ -1,5 +1,4 @@
 import uuid
-from dataclasses import dataclass
 
 import postgres_server
 import psycopg
@@ -18,45 +17,65 @@ def postgres():
         yield url
 
 
+def empty_database(server):
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.replace("postgresql://", "postgresql+psycopg://").replace("/postgres", f"/{name}")
+
+
 @pytest.fixture
 def postgres_url(postgres):
     """URL of an empty database."""
-    name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return postgres.replace("postgresql://", "postgresql+psycopg://").replace(
-        "/postgres", f"/{name}"
-    )
+    return empty_database(postgres)
 
 
-@dataclass
+@pytest.fixture
+def another_postgres_url(postgres):
+    """URL of a second empty database."""
+    return empty_database(postgres)
+
+
 class Backend:
     """One database that can be opened again and again."""
 
-    name: str
-    url: str | None
-
-    def __post_init__(self):
-        self.opened = []
+    def __init__(self, url, opened):
+        self.url = url
+        self._open = opened
+        self._memory = opened(None) if url is None else None
 
     def open(self, **how):
-        if self.url is None and self.opened:
-            return self.opened[0]
-        self.opened.append(Storage(self.url, **how))
-        return self.opened[-1]
+        return self._memory or self._open(self.url, **how)
+
+
+@pytest.fixture
+def opened():
+    """Open a storage that is closed when the test ends."""
+    stores = []
+
+    def open_it(storage, **how):
+        stores.append(Storage(storage, **how))
+        return stores[-1]
+
+    yield open_it
+    for store in stores:
+        store.close()
 
 
 @pytest.fixture(params=["sqlite", "memory", "postgres"])
-def backend(request, tmp_path):
+def backend(request, tmp_path, opened):
     """Every kind of database in turn."""
     if request.param == "postgres":
-        url = request.getfixturevalue("postgres_url")
-    else:
-        url = f"sqlite:///{tmp_path / 'contract.db'}" if request.param == "sqlite" else None
-    made = Backend(request.param, url)
-    yield made
-    for store in made.opened:
-        store.close()
+        return Backend(request.getfixturevalue("postgres_url"), opened)
+    return Backend(tmp_path / "contract.db" if request.param == "sqlite" else None, opened)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def lasting(request, tmp_path):
+    """Where a study is kept, on every kind of database that outlives its process."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{tmp_path / 'lasting.db'}"
 
 
 class Clock:

@@ -30,8 +30,10 @@ def install():
     """Install Debian's server, where that can be done; returns whether there is one now."""
     if programs() is None and shutil.which("apt-get") and os.geteuid() == 0:
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        # Several test processes may come here at once.
+        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
         for command in (["update"], ["install", "-y", "--no-install-recommends", "postgresql"]):
-            subprocess.run(["apt-get", "-qq", *command], env=quiet, check=False)
+            subprocess.run([*apt, *command], env=quiet, check=False)
     return programs() is not None
 
 

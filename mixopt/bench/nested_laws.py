@@ -1,4 +1,4 @@
-"""Step and size laws, and their nesting: cheap runs predict the dear one.
+"""Step and size laws with priors, and their nesting: small runs predict a large one.
 
 Both laws have one form, L(x) = exp(c) + exp(s - alpha log(x / x0)), in training tokens or in
 non-embedding parameters (Ye et al., arXiv 2403.16952, section 4). Each series (a mixture and a
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixopt.errors import SurrogateError
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints, minimise
 from mixopt.laws.fitter import huber
 
 #: Residual (nats/token) that counts as one sd.
 _UNIT = 0.005
+#: L-BFGS steps.
+_ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,12 @@ class PowerFit:
         s: ``g`` log reducible losses at ``x0``.
         alpha: ``g`` exponents (equal where tied).
         x0: Reference scale.
-        residual_sd: ``g`` root mean squared residuals (nats/token).
-        notes: Per series, which assumptions fail ('' if none).
     """
 
     c: Array
     s: Array
     alpha: Array
     x0: float
-    residual_sd: Array
-    notes: tuple[str, ...]
 
     def predict(self, x: float) -> Array:
         """``g`` losses at scale ``x`` (nats/token)."""
@@ -100,9 +97,6 @@ def fit_power(
     x: Array,
     Y: Array,
     ties: Ints | None = None,
-    *,
-    prior: PowerPrior | None = None,
-    iterations: int = 1000,
 ) -> PowerFit:
     """Fit a power law to every series, exponents tied within groups.
 
@@ -110,38 +104,17 @@ def fit_power(
         x: ``T`` scales (tokens or non-embedding parameters).
         Y: ``g x T`` losses (nats/token), NaN where not measured.
         ties: ``g`` group numbers 0, 1, ...; series of one group share alpha. Default: all.
-        prior: Priors.
-        iterations: L-BFGS steps.
-
-    Raises:
-        SurrogateError: If a scale is not positive or a series has no point at all.
     """
     x, Y = np.asarray(x, dtype=float), np.asarray(Y, dtype=float)
     ties = np.zeros(len(Y), dtype=np.int64) if ties is None else np.asarray(ties)
-    _check(x, Y)
     x0 = float(np.exp(np.log(x).mean()))
-    objective = _PowerObjective(np.log(x / x0), Y, ties, prior or PowerPrior())
+    objective = _PowerObjective(np.log(x / x0), Y, ties, PowerPrior())
     end = minimise(
-        lambda theta, _: objective(theta), objective.mean[None], iterations=iterations, tol=1e-9
+        lambda theta, _: objective(theta), objective.mean[None], iterations=_ITERATIONS, tol=1e-9
     )
     a, b = objective.split
     theta = end.theta[0]
-    fit = PowerFit(theta[a:b], theta[b:], np.exp(theta[:a])[ties], x0, np.zeros(len(Y)), ())
-    error = np.where(objective.seen, np.stack([fit.predict(v) for v in x], axis=1) - Y, 0.0)
-    count = objective.seen.sum(1)
-    sd = np.sqrt((error**2).sum(1) / count)
-    notes = tuple(f"{k} points for a floor and a slope" if k < 3 else "" for k in count)
-    return PowerFit(fit.c, fit.s, fit.alpha, x0, sd, notes)
-
-
-def _check(x: Array, Y: Array) -> None:
-    if (x <= 0).any() or len(x) != Y.shape[1]:
-        raise SurrogateError(
-            f"a scaling law needs one positive scale per column; got {x.tolist()} for {Y.shape[1]}",
-            "give tokens or non-embedding parameters",
-        )
-    for row in np.flatnonzero(~np.isfinite(Y).any(1)):
-        raise SurrogateError(f"series {row} has no finite loss", "leave the series out")
+    return PowerFit(theta[a:b], theta[b:], np.exp(theta[:a])[ties], x0)
 
 
 def nested_prediction(
