@@ -273,10 +273,7 @@ def _write(job: Job, study: Study, recommendation: Recommendation) -> list[Path]
 
 def _of_recommendation(recommendation: Recommendation) -> tuple[Schedule, str]:
     """The recommended schedule and what it is worth, in a sentence."""
-    from mixopt.report.answer import headline
-    from mixopt.study.results.estimates import answer_of
-
-    return recommendation.schedule, headline(answer_of(recommendation))
+    return recommendation.schedule, recommendation.verdict
 
 
 def _of_trial(study: Study, trial: str) -> tuple[Schedule, str]:

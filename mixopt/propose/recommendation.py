@@ -253,8 +253,10 @@ class Recommendation(Frozen):
         predicted = self.differences.predicted
         if confirmed is None and predicted.mean == predicted.sd == 0:
             return "The recommendation is the baseline itself."
-        how = f"confirmed over {confirmed.seeds} seeds" if confirmed else "predicted"
-        gap = f"{found.mean:+.4f} nats/token ({found.low:+.4f} to {found.high:+.4f}, {how})"
+        how = "predicted, the winner's curse removed"
+        if confirmed is not None:
+            how = f"confirmed over {confirmed.seeds} fresh seeds on text the search never saw"
+        gap = f"{found.mean:+.4f} nats/token ({found.low:+.4f} to {found.high:+.4f}), {how}"
         if found.high < 0:
             return f"The recommendation is better than the baseline: {gap}."
         if found.low > 0:

@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from mixopt.report import numbers as fmt
-from mixopt.report.answer import answer_table, headline, worth_sentences
+from mixopt.report.answer import answer_table, worth_sentences
 from mixopt.report.components import Table
 from mixopt.report.recommendation_tables import (
     confirmation_table,
@@ -65,7 +65,7 @@ def recommendation_table(
     if objective is not None:
         parts.append(metric_table(rec, objective.weights))
     parts.append(guardrail_table(rec))
-    shown: list[RenderableType] = [Text(headline(answer), style="bold")]
+    shown: list[RenderableType] = [Text(rec.verdict, style="bold")]
     shown += [Text(line) for line in (worth_sentences(worth) if worth else ())]
     shown += [render(part) for part in parts if part is not None]
     shown += [Text(f"note: {note}") for note in rec.notes]

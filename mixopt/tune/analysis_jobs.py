@@ -71,7 +71,7 @@ def attribute_job(
     Raises:
         StudyError: If the schedule does not use the domain, or runs failed.
     """
-    study = job.existing_study()
+    study = job.existing_study(write=True)
     if domain not in study.space.names:
         raise StudyError(
             f"the domain to attribute must be one of the space; got {domain!r}",
@@ -89,7 +89,7 @@ def controls_job(
 
     Arguments and errors are those of ``attribute_job``.
     """
-    study = job.existing_study()
+    study = job.existing_study(write=True)
     schedules = control_schedules(schedule_at(study.recommend(), fraction))
     values = run_comparison(job, study, schedules, seeds, progress)
     return controls(schedules, values)
@@ -117,7 +117,7 @@ def rates_job(
     Raises:
         StudyError: If the schedule has one phase, no peak is known, or runs failed.
     """
-    study = job.existing_study()
+    study = job.existing_study(write=True)
     schedule = schedule_at(study.recommend(), fraction)
     made = rate_schedules(schedule, factors, warmups, _peak(job, schedule))
     values = run_comparison(job, study, made, seeds, progress)

@@ -107,7 +107,7 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
                 label,
                 schedule,
                 dict(enumerate(v)),
-                {},
+                {seed: value - 0.002 for seed, value in enumerate(v)},
                 dict(enumerate(values["baseline"])),
             )
             for label, v in values.items()

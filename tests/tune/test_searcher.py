@@ -1,5 +1,6 @@
 import pytest
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from mixopt.errors import MixoptError
@@ -83,3 +84,58 @@ def test_it_runs_in_a_tuner_of_ones_own(study, tmp_path):
         tuner.fit()
     assert [str(r.state) for r in study.records()] == ["finished"] * 4
     assert study.recommend().best_observed.value < 2.1
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_stops_trials_early_does_not_mislead(tmp_path):
+    best = 0.31
+
+    def early(config, web):
+        # Mostly luck, so that what a scheduler keeps lies anywhere.
+        return config["seed"] % 97 / 97 - 2 + 0.2 * (web - 0.89) ** 2
+
+    def misleading(config):
+        """Lower at first than at the end, and then lowest elsewhere."""
+        web = config["schedule"]["phases"][-1]["mixture"].get("web", 0.0)
+        total = config["fidelity"]["tokens"]
+        for done in (0.25, 0.5, 1.0):
+            value = early(config, web) if done < 1 else (web - best) ** 2
+            tune.report({"loss": 3 + value, "tokens": int(done * total)})
+
+    space = SearchSpace(domains=("web", "code"), baseline="uniform")
+    study = Study(
+        "asha",
+        space,
+        {"loss": 1.0},
+        storage=tmp_path / "study.db",
+        budget=TrialBudget(trials=14),
+        initial=14,
+    )
+    total = study.fidelity.tokens
+    asha = ASHAScheduler(
+        time_attr="tokens",
+        metric="loss",
+        mode="min",
+        grace_period=total // 4,
+        max_t=total,
+        reduction_factor=2,
+    )
+    with ray_session():
+        tune.Tuner(
+            misleading,
+            tune_config=tune.TuneConfig(
+                search_alg=MixoptSearcher(study),
+                scheduler=asha,
+                num_samples=-1,
+                max_concurrent_trials=2,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+        ).fit()
+    states = [str(r.state) for r in study.records()]
+    assert set(states) == {"finished", "ended_early"}
+    # Each value that is learned from is one at the trial's own tokens.
+    assert all(v["loss"] >= 3 for v in study.final_values().values())
+    found = study.recommend()
+    assert found.schedule.base["web"] == pytest.approx(best, abs=0.2)
+    assert any("ended before their last token" in note for note in found.notes)
