@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
-from mixopt.advice import Advice, advise_space, log_warnings
+from mixopt.advice import log_warnings
 from mixopt.errors import StudyError
 from mixopt.space import (
     Fidelity,
@@ -20,39 +20,35 @@ from mixopt.space import (
     Trial,
 )
 from mixopt.study.baseline import unreachable_baseline
-from mixopt.study.budget import Spent, TrialBudget
-from mixopt.study.comparisons import confirmation_runs, confirmed, open_runs
+from mixopt.study.budget import TrialBudget
+from mixopt.study.comparisons import open_runs
 from mixopt.study.config import (
     DEFAULT_FIDELITY,
     StudyConfig,
     StudySettings,
     default_initial,
-    derived_seed,
     require_same,
 )
-from mixopt.study.fidelity_placement import at_target, fit_evidence, ordered_fidelities
+from mixopt.study.fidelity_placement import ordered_fidelities
 from mixopt.study.optimize import LEASE_SECONDS, Progress, optimize
-from mixopt.study.results.final_values import build_evidence
 from mixopt.study.results.recording import Told, attachment, end_of, told_rows
 from mixopt.study.rounds import initial_runs, next_size, numbered, proposed_runs
-from mixopt.study.search_end import decide, no_gain, spent_reason, stored_decision
-from mixopt.study.state import StudyState, Values
+from mixopt.study.search_end import stored_decision
+from mixopt.study.state import StudyState
 from mixopt.study.storage import Lease, State, Storage, TrialRecord, this_worker
-from mixopt.study.storage.rows import unknown_trial
 from mixopt.study.transfer import Inherited, plan_inheritance
+from mixopt.study.view import StudyView
 
 if TYPE_CHECKING:
-    import pandas as pd
     from sqlalchemy import URL
 
-    from mixopt.propose import Evidence, Recommendation
-    from mixopt.surrogate import ScaleSurrogate, Surrogate
+    from mixopt.propose import Recommendation
 
 #: After which another process may propose a round, should the one that does hang.
 PROPOSING_SECONDS = 1800.0
 
 
-class Study:
+class Study(StudyView):
     """Ask for trials, tell their results, and get a recommendation.
 
     Everything is kept in the storage after each call: the same constructor call in another process
@@ -133,136 +129,6 @@ class Study:
         if row is not None and row.settings != text:
             store.update_settings(number, text)
         self._set_up(number, name, config, settings, store)
-
-    def _set_up(
-        self, number: int, name: str, config: StudyConfig, settings: StudySettings, store: Storage
-    ) -> None:
-        self.id = number
-        self.name = name
-        self.config = config
-        self.settings = settings
-        self.store = store
-        self._leases: dict[str, Lease] = {}
-        self._fits: dict[tuple[Any, ...], tuple[Evidence, Surrogate | ScaleSurrogate]] = {}
-        self._decision: Mapping[str, Any] | None = None
-
-    @classmethod
-    def open(
-        cls, storage: str | Path | URL, name: str | None = None, *, read_only: bool = False
-    ) -> Self:
-        """A study that is already stored, without knowing its configuration.
-
-        Args:
-            storage: URL or path.
-            name: Of the study; may be left out where the storage holds one only.
-            read_only: Whether nothing may be written, not even a file beside the database.
-
-        Raises:
-            StudyError: If there is no such study, or several and no name.
-        """
-        store = Storage(storage, create=False, read_only=read_only)
-        row = store.require_study(name)
-        self = cls.__new__(cls)
-        config = StudyConfig.model_validate_json(row.config)
-        settings = StudySettings.model_validate_json(row.settings)
-        self._set_up(row.id, row.name, config, settings, store)
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Another process gets a connection of its own to the same study.
-        if self.store.in_memory:
-            raise StudyError(
-                f"the study {self.name!r} is in memory and cannot be sent to another process",
-                'give it a storage: Study(..., storage="study.db")',
-            )
-        return type(self).open, (self.store.address, self.name)
-
-    def __repr__(self) -> str:
-        states = [r.state for r in self.records()]
-        finished = states.count(State.finished)
-        return f"Study({self.name!r}, {finished} of {len(states)} trials finished)"
-
-    @property
-    def space(self) -> SearchSpace:
-        """What can be chosen."""
-        return self.config.space
-
-    @property
-    def objective(self) -> Objective:
-        """What is minimised."""
-        return self.config.objective
-
-    @property
-    def fidelity(self) -> Fidelity:
-        """Of the trials."""
-        return self.config.fidelity
-
-    @property
-    def seed(self) -> int:
-        """The seed that every random draw derives from."""
-        return self.config.seed
-
-    @property
-    def budget(self) -> TrialBudget | None:
-        """Totals at which the search stops."""
-        return self.settings.budget
-
-    # What is stored
-
-    def state(self) -> StudyState:
-        """Everything the study knows, read once; it does not change any more."""
-        # Trials come first: a trial seen as finished has all its values by then.
-        records = tuple(self.store.trials(self.id))
-        return StudyState(
-            name=self.name,
-            config=self.config,
-            settings=self.settings,
-            records=records,
-            last=self.store.last_values(self.id),
-            events=tuple(self.store.events(self.id)),
-        )
-
-    def records(self) -> list[TrialRecord]:
-        """Every trial with its state, in the order in which they were proposed."""
-        return self.store.trials(self.id)
-
-    def record_of(self, trial: str) -> TrialRecord:
-        """One trial with its state.
-
-        Raises:
-            StudyError: If the study has none of that id.
-        """
-        record = self.store.trial(self.id, trial)
-        if record is None:
-            raise unknown_trial(trial)
-        return record
-
-    def spent(self) -> Spent:
-        """What the search has spent; trials in flight and failed ones count."""
-        return Spent.of([r.trial for r in self.records() if r.search])
-
-    def final_values(self) -> dict[str, Values]:
-        """Per finished trial, each metric after the most tokens."""
-        return self.state().finals
-
-    def trials(self) -> pd.DataFrame:
-        """One row per trial: state, objective, metrics at the last rung, weights, cost."""
-        from mixopt.study.results.frames import trials_frame
-
-        return trials_frame(self.state())
-
-    def observations(self) -> pd.DataFrame:
-        """One row per stored number: trial, tokens, metric, value, split."""
-        from mixopt.study.results.frames import observations_frame
-
-        return observations_frame(self.store.observations(self.id))
-
-    def advice(self) -> tuple[Advice, ...]:
-        """What is known about the space's schedules, warnings first, each with its source.
-
-        The warnings are also logged, to ``mixopt.advice``, when the first round is proposed.
-        """
-        return advise_space(self.space)
 
     # Ask
 
@@ -377,27 +243,6 @@ class Study:
             placed = proposed_runs(state, *self.learned(state=state), size)
         self._keep_decision(state)
         self.store.add_trials(self.id, numbered(state, kind, placed))
-
-    def learned(
-        self, extra: bool = False, *, state: StudyState | None = None
-    ) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
-        """The evidence so far and the surrogate fitted to it; both at the target, if trials differ.
-
-        Args:
-            extra: Whether to model the metrics too that the objective does not use.
-            state: To learn from; None for the study as it is now.
-
-        Raises:
-            StudyError: If fewer than two trials are finished.
-        """
-        state = state or self.state()
-        evidence = build_evidence(state, extra)
-        key = (evidence.ids, evidence.metrics)
-        if key not in self._fits:
-            # Only the newest is of use; the older ones would pile up over the rounds.
-            self._fits = {k: v for k, v in self._fits.items() if k[0] == evidence.ids}
-            self._fits[key] = fit_evidence(state, evidence)
-        return self._fits[key]
 
     # Tell
 
@@ -561,15 +406,7 @@ class Study:
         """Append to the study's log."""
         self.store.add_event(self.id, kind, payload)
 
-    # Stop and recommend
-
-    def should_stop(self) -> bool:
-        """Whether the search is over: the budget is spent, or more trials no longer pay.
-
-        Always False while trials of a round are open. Nothing is stored: ``close_search`` keeps
-        the reason, and ``ask`` keeps the decision to go on.
-        """
-        return self._why_stop(self.state()) is not None
+    # Stop
 
     def close_search(self) -> str | None:
         """Keep why the search is over as an event; returns the reason, None where it goes on."""
@@ -580,68 +417,11 @@ class Study:
             self.add_event("stop", {"reason": reason})
         return reason
 
-    def _why_stop(self, state: StudyState) -> str | None:
-        if state.open_search or not state.search:
-            return None
-        reason = spent_reason(state)
-        if reason is None and len(state.learned_from) > 1:
-            reason = no_gain(state, self._decide(state))
-        return reason
-
-    def _decide(self, state: StudyState) -> Mapping[str, Any]:
-        """The decision on the trials finished so far: stored, remembered, or made now."""
-        found = stored_decision(state) or self._decision
-        if found is None or found["trials"] != len(state.learned_from):
-            found = decide(state, *self.learned(state=state))
-        self._decision = found
-        return found
-
     def _keep_decision(self, state: StudyState) -> None:
         made = self._decision
         if made is None or made["trials"] != len(state.learned_from) or stored_decision(state):
             return
         self.add_event("decision", made)
-
-    @property
-    def stop_reason(self) -> str | None:
-        """Why the search is over or last stopped; None if it never did."""
-        state = self.state()
-        return state.stop_reason or self._why_stop(state)
-
-    def recommend(self) -> Recommendation:
-        """What to train on, with its uncertainty; the same for the same results and seed.
-
-        Raises:
-            StudyError: If fewer than two trials are finished.
-        """
-        from mixopt.propose import recommend
-
-        state = self.state()
-        evidence, surrogate = self.learned(extra=True, state=state)
-        seed = derived_seed(self.seed, "recommend")
-        found = recommend(self.space, self.objective, surrogate, evidence, seed=seed)
-        outside = unreachable_baseline(self.space)
-        said = (*state.left_out, *([outside] if outside else []), *found.notes)
-        found = found.model_copy(update={"notes": said})
-        return self.with_confirmations(at_target(state, found, surrogate), state=state)
-
-    # Confirm
-
-    def confirmation_trials(self, recommendation: Recommendation) -> list[Trial]:
-        """The runs that check a recommendation on text the search never saw; nothing is stored.
-
-        The recommendation, the baseline, the uniform mixture and the static mixture of the same
-        exposure are each trained with the same fresh seeds and measured on the confirmation split.
-        ``add_trials`` stores them and says which are still to be run.
-        """
-        return confirmation_runs(self.state(), recommendation)
-
-    def with_confirmations(
-        self, recommendation: Recommendation, *, state: StudyState | None = None
-    ) -> Recommendation:
-        """The recommendation with those confirmation runs of it that are finished so far."""
-        found = confirmed(state or self.state(), recommendation)
-        return recommendation.model_copy(update={"confirmations": tuple(found)})
 
     # In one process
 

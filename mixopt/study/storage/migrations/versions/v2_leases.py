@@ -12,7 +12,7 @@ down_revision = "1"
 
 # A trainer counts whole batches and may stop a little below the tokens of its trial. Runs that a
 # scheduler stopped early end at half of them or less.
-WHOLE = 0.9
+WHOLE = 0.98
 
 
 def upgrade() -> None:

@@ -1,0 +1,256 @@
+"""What a study knows and concludes: everything here reads, and nothing is ever written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from mixopt.advice import Advice, advise_space
+from mixopt.errors import StudyError
+from mixopt.space import Fidelity, Objective, SearchSpace, Trial
+from mixopt.study.baseline import unreachable_baseline
+from mixopt.study.budget import Spent, TrialBudget
+from mixopt.study.comparisons import confirmation_runs, confirmed
+from mixopt.study.config import StudyConfig, StudySettings, derived_seed
+from mixopt.study.fidelity_placement import at_target, fit_evidence
+from mixopt.study.results.final_values import build_evidence
+from mixopt.study.search_end import decide, no_gain, spent_reason, stored_decision
+from mixopt.study.state import StudyState, Values
+from mixopt.study.storage import Lease, State, Storage, TrialRecord
+from mixopt.study.storage.rows import unknown_trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import URL
+
+    from mixopt.propose import Evidence, Recommendation
+    from mixopt.surrogate import ScaleSurrogate, Surrogate
+
+
+class StudyView:
+    """A stored study as it can be asked; ``Study`` adds what changes it.
+
+    Attributes:
+        id: Number of the study in its storage.
+        name: Name of the study in its storage.
+        config: What its results depend on.
+        settings: What may change between runs.
+        store: Where it is kept.
+    """
+
+    def _set_up(
+        self, number: int, name: str, config: StudyConfig, settings: StudySettings, store: Storage
+    ) -> None:
+        self.id = number
+        self.name = name
+        self.config = config
+        self.settings = settings
+        self.store = store
+        self._leases: dict[str, Lease] = {}
+        self._fits: dict[tuple[Any, ...], tuple[Evidence, Surrogate | ScaleSurrogate]] = {}
+        self._decision: Mapping[str, Any] | None = None
+
+    @classmethod
+    def open(
+        cls, storage: str | Path | URL, name: str | None = None, *, read_only: bool = False
+    ) -> Self:
+        """A study that is already stored, without knowing its configuration.
+
+        Args:
+            storage: URL or path.
+            name: Of the study; may be left out where the storage holds one only.
+            read_only: Whether nothing may be written, not even a file beside the database.
+
+        Raises:
+            StudyError: If there is no such study, or several and no name.
+        """
+        store = Storage(storage, create=False, read_only=read_only)
+        row = store.require_study(name)
+        self = cls.__new__(cls)
+        config = StudyConfig.model_validate_json(row.config)
+        settings = StudySettings.model_validate_json(row.settings)
+        self._set_up(row.id, row.name, config, settings, store)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process gets a connection of its own to the same study.
+        if self.store.in_memory:
+            raise StudyError(
+                f"the study {self.name!r} is in memory and cannot be sent to another process",
+                'give it a storage: Study(..., storage="study.db")',
+            )
+        return type(self).open, (self.store.address, self.name)
+
+    def __repr__(self) -> str:
+        states = [r.state for r in self.records()]
+        finished = states.count(State.finished)
+        return f"Study({self.name!r}, {finished} of {len(states)} trials finished)"
+
+    @property
+    def space(self) -> SearchSpace:
+        """What can be chosen."""
+        return self.config.space
+
+    @property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        return self.config.objective
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """Of the trials."""
+        return self.config.fidelity
+
+    @property
+    def seed(self) -> int:
+        """The seed that every random draw derives from."""
+        return self.config.seed
+
+    @property
+    def budget(self) -> TrialBudget | None:
+        """Totals at which the search stops."""
+        return self.settings.budget
+
+    # What is stored
+
+    def state(self) -> StudyState:
+        """Everything the study knows, read once; it does not change any more."""
+        # Trials come first: a trial seen as finished has all its values by then.
+        records = tuple(self.store.trials(self.id))
+        return StudyState(
+            name=self.name,
+            config=self.config,
+            settings=self.settings,
+            records=records,
+            last=self.store.last_values(self.id),
+            events=tuple(self.store.events(self.id)),
+        )
+
+    def records(self) -> list[TrialRecord]:
+        """Every trial with its state, in the order in which they were proposed."""
+        return self.store.trials(self.id)
+
+    def record_of(self, trial: str) -> TrialRecord:
+        """One trial with its state.
+
+        Raises:
+            StudyError: If the study has none of that id.
+        """
+        record = self.store.trial(self.id, trial)
+        if record is None:
+            raise unknown_trial(trial)
+        return record
+
+    def spent(self) -> Spent:
+        """What the search has spent; trials in flight and failed ones count."""
+        return Spent.of([r.trial for r in self.records() if r.search])
+
+    def final_values(self) -> dict[str, Values]:
+        """Per finished trial, each metric after the most tokens."""
+        return self.state().finals
+
+    def trials(self) -> pd.DataFrame:
+        """One row per trial: state, objective, metrics at the last rung, weights, cost."""
+        from mixopt.study.results.frames import trials_frame
+
+        return trials_frame(self.state())
+
+    def observations(self) -> pd.DataFrame:
+        """One row per stored number: trial, tokens, metric, value, split."""
+        from mixopt.study.results.frames import observations_frame
+
+        return observations_frame(self.store.observations(self.id))
+
+    def advice(self) -> tuple[Advice, ...]:
+        """What is known about the space's schedules, warnings first, each with its source.
+
+        The warnings are also logged, to ``mixopt.advice``, when the first round is proposed.
+        """
+        return advise_space(self.space)
+
+    # What it concludes
+
+    def learned(
+        self, extra: bool = False, *, state: StudyState | None = None
+    ) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
+        """The evidence so far and the surrogate fitted to it; both at the target, if trials differ.
+
+        Args:
+            extra: Whether to model the metrics too that the objective does not use.
+            state: To learn from; None for the study as it is now.
+
+        Raises:
+            StudyError: If fewer than two trials are finished.
+        """
+        state = state or self.state()
+        evidence = build_evidence(state, extra)
+        key = (evidence.ids, evidence.metrics)
+        if key not in self._fits:
+            # Only the newest is of use; the older ones would pile up over the rounds.
+            self._fits = {k: v for k, v in self._fits.items() if k[0] == evidence.ids}
+            self._fits[key] = fit_evidence(state, evidence)
+        return self._fits[key]
+
+    def should_stop(self) -> bool:
+        """Whether the search is over: the budget is spent, or more trials no longer pay.
+
+        Always False while trials of a round are open. Nothing is stored: ``close_search`` keeps
+        the reason, and ``ask`` keeps the decision to go on.
+        """
+        return self._why_stop(self.state()) is not None
+
+    def _why_stop(self, state: StudyState) -> str | None:
+        if state.open_search or not state.search:
+            return None
+        reason = spent_reason(state)
+        if reason is None and len(state.learned_from) > 1:
+            reason = no_gain(state, self._decide(state))
+        return reason
+
+    def _decide(self, state: StudyState) -> Mapping[str, Any]:
+        """The decision on the trials finished so far: stored, remembered, or made now."""
+        found = stored_decision(state) or self._decision
+        if found is None or found["trials"] != len(state.learned_from):
+            found = decide(state, *self.learned(state=state))
+        self._decision = found
+        return found
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the search is over or last stopped; None if it never did."""
+        state = self.state()
+        return state.stop_reason or self._why_stop(state)
+
+    def recommend(self) -> Recommendation:
+        """What to train on, with its uncertainty; the same for the same results and seed.
+
+        Raises:
+            StudyError: If fewer than two trials are finished.
+        """
+        from mixopt.propose import recommend
+
+        state = self.state()
+        evidence, surrogate = self.learned(extra=True, state=state)
+        seed = derived_seed(self.seed, "recommend")
+        found = recommend(self.space, self.objective, surrogate, evidence, seed=seed)
+        outside = unreachable_baseline(self.space)
+        said = (*state.left_out, *([outside] if outside else []), *found.notes)
+        found = found.model_copy(update={"notes": said})
+        return self.with_confirmations(at_target(state, found, surrogate), state=state)
+
+    def confirmation_trials(self, recommendation: Recommendation) -> list[Trial]:
+        """The runs that check a recommendation on text the search never saw; nothing is stored.
+
+        The recommendation, the baseline, the uniform mixture and the static mixture of the same
+        exposure are each trained with the same fresh seeds and measured on the confirmation split.
+        ``add_trials`` stores them and says which are still to be run.
+        """
+        return confirmation_runs(self.state(), recommendation)
+
+    def with_confirmations(
+        self, recommendation: Recommendation, *, state: StudyState | None = None
+    ) -> Recommendation:
+        """The recommendation with those confirmation runs of it that are finished so far."""
+        found = confirmed(state or self.state(), recommendation)
+        return recommendation.model_copy(update={"confirmations": tuple(found)})
