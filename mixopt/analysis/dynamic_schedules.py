@@ -101,22 +101,22 @@ def dynamic_schedules(
     Args:
         space: Its domains, the rules of its phases (mixtures that are fixed or tied are set free),
             the fractions they may take together, epoch caps over the whole run.
-        losses: The law to optimise, then two or more that judge the gains.
+        losses: The law to optimise, then two or more that cross-validate the gains.
         most: Number of phases to stop at.
         smoothness: Price per squared change of the weights between neighbours (nats/token).
         worth: Least gain that counts; the noise of an observation is a good one.
         seed: Of the random starts.
 
     Raises:
-        StudyError: If there are no judges, or a number is negative.
+        StudyError: If there are fewer than three laws, or a number is negative.
         InfeasibleError: If the space allows no static mixture.
     """
     if len(losses) < 3 or most < 1 or smoothness < 0 or worth < 0:
         raise StudyError(
-            f"dynamic schedules need a law and two judges, one phase at least, and numbers that "
+            f"dynamic schedules need a law and two that cross-validate it, one phase at least, and numbers that "
             f"are not negative; got {len(losses)} laws, {most} phases, smoothness {smoothness:g} "
             f"and worth {worth:g}",
-            "judges are laws fitted without some of the trials",
+            "these are laws fitted without some of the trials",
         )
     rng = np.random.default_rng(seed)
     score = _scored(losses[0], smoothness)

@@ -180,8 +180,8 @@ def study_token_worth(
         trials: Those of the study that have finished.
         observations: Their rungs.
         objective: Weights of the metrics.
-        recommended: Schedule to be judged.
-        baseline: Schedule to be judged against.
+        recommended: Schedule whose gain is measured.
+        baseline: Schedule it is compared with.
 
     Raises:
         StudyError: If the two are the same, or runs or rungs of either are missing.

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 Cost = Callable[[Schedule, Fidelity], float]
 
 #: Share of a round that goes to the highest fidelity that can be paid for.
-DEAR_SHARE = 0.25
+HIGH_SHARE = 0.25
 
 
 class FidelitySurrogate(SurrogateModel, Protocol):
@@ -44,7 +44,7 @@ def ascending(fidelities: Sequence[Fidelity]) -> tuple[Fidelity, ...]:
     return tuple(sorted(set(fidelities), key=lambda f: (f.flops, f.parameters)))
 
 
-def dear_count(trials: int, share: float) -> int:
+def high_count(trials: int, share: float) -> int:
     """How many trials of a round are bought at the highest affordable fidelity: at least one.
 
     Raises:
@@ -65,7 +65,7 @@ def choose_fidelities(
     schedules: Sequence[Schedule],
     fidelities: Sequence[Fidelity],
     *,
-    share: float = DEAR_SHARE,
+    share: float = HIGH_SHARE,
     cost: Cost = flops,
     left: float = float("inf"),
 ) -> list[Fidelity]:
@@ -73,7 +73,7 @@ def choose_fidelities(
 
     Each gets the one at which a run tells most of the target per cost: the expected fall of the
     variance of the objective's difference from the baseline there. A run at a low fidelity can
-    never tell more than the two fidelities agree on, so where ranks disagree the dear one wins.
+    never tell more than the two fidelities agree on, so where ranks disagree the higher one wins.
     A share of the schedules, at least one and those expected to be best, goes to the highest
     fidelity that can be paid for whatever the ratio says: only runs there show what the ratio
     rests on.
@@ -95,7 +95,7 @@ def choose_fidelities(
     Raises:
         StudyError: If there is no fidelity or the share is no share.
     """
-    sizes, wanted = ascending(fidelities), dear_count(len(schedules), share)
+    sizes, wanted = ascending(fidelities), high_count(len(schedules), share)
     if not schedules:
         return []
     geometry = geometry_of(space)
@@ -109,16 +109,16 @@ def choose_fidelities(
     return [sizes[k] for k in _paid(choice, prices, set(best.tolist()), left)]
 
 
-def _paid(choice: NDArray[np.int64], prices: Array, dear: set[int], left: float) -> list[int]:
-    """Choices cut down to what is left: dear ones step down first only where nothing else pays."""
+def _paid(choice: NDArray[np.int64], prices: Array, high: set[int], left: float) -> list[int]:
+    """Choices cut down to what is left; a high fidelity steps down where nothing else pays."""
     rest = left * (1 + 1e-9)
     n = len(choice)
     cheapest = prices.min(1)
     out: list[int] = []
     for i in range(n):
-        # What the schedules after this one need at least stays reserved, so that a dear run does
+        # What the schedules after this one need at least stays reserved, so that a costly run does
         # not eat up a round; where even that is not there, the round ends early.
-        reserve = float(cheapest[i + 1 :].sum()) if i not in dear else 0.0
+        reserve = float(cheapest[i + 1 :].sum()) if i not in high else 0.0
         payable = [k for k in range(int(choice[i]) + 1) if prices[i, k] <= rest]
         if not payable:
             break

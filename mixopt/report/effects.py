@@ -103,7 +103,7 @@ def phases_table(found: DynamicSchedules) -> Table:
     note = (
         "Weights and boundaries optimised together under the law of phases; each number starts "
         "from the split of the one before that pays most. Gain: against the last number that pays, "
-        "judged by laws fitted without some of the trials, nats/token; it counts from "
+        "cross-validated by laws fitted without some of the trials, nats/token; it counts from "
         f"{found.worth:.4f}, the noise of one trial. More than {found.enough} do not pay."
     )
     columns = ("phases", "objective", "gain", "95 % interval", "pays", "lengths, %")

@@ -94,13 +94,13 @@ def distinct_initial(state: StudyState, trials: int) -> int:
 
 def _repeats(state: StudyState, trials: int) -> tuple[int, int]:
     """Schedules repeated at the highest fidelity, and all repetitions."""
-    from mixopt.propose.fidelity_choice import DEAR_SHARE, dear_count
+    from mixopt.propose.fidelity_choice import HIGH_SHARE, high_count
 
     many = len(state.config.fidelities)
     if many < 2:
         return 0, 0
     # Three schedules run at both are the least that a rank agreement can be told from.
-    top = min(max(dear_count(trials, DEAR_SHARE), 3), max(trials // 3, 1))
+    top = min(max(high_count(trials, HIGH_SHARE), 3), max(trials // 3, 1))
     middle = min(many - 2, max(trials - 2 * top, 0))
     return top, min(top + middle, trials - 1)
 
@@ -227,6 +227,6 @@ def _notes(state: StudyState, surrogate: ScaleSurrogate, top: Fidelity, runs: in
     if worst is not None and worst.spearman < 0.7:
         said.append(
             f"the ranking at {named(worst.low)} agrees little with that at {named(worst.high)} "
-            f"(Spearman {worst.spearman:.2f} over {worst.mixtures} schedules): trust the dear runs"
+            f"(Spearman {worst.spearman:.2f} over {worst.mixtures} schedules): trust the high-fidelity runs"
         )
     return said

@@ -139,7 +139,7 @@ def test_laws_fitted_to_two_phases_judge_four():
 
 
 def test_what_cannot_be_judged_is_refused():
-    with pytest.raises(StudyError, match="a law and two judges"):
+    with pytest.raises(StudyError, match="a law and two that"):
         dynamic_schedules(scarce(), [recent(1.0), recent(1.0)])
     land = Landscape(make_space(3, 1))
     evidence = land.evidence(initial_design(land.space, 12, seed=0))
