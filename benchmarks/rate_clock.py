@@ -25,7 +25,7 @@ def main(folder: str) -> None:
     """Print out-of-fold figures with and without the clock, mean of the metrics, per seed."""
     torch.set_num_threads(1)
     study = Study.open(Path(folder) / "study.db")
-    seen = build_evidence(study.space, study.objective, study.records(), study.final_values(), True)
+    seen = build_evidence(study.state(), extra=True)
     layout, out = geometry_of(study.space).layout, {}
     assert layout.clock is not None, "the study's learning rate must fall"
     for name, used in (("tokens", replace(layout, clock=None)), ("summed rate", layout)):

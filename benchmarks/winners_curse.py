@@ -22,7 +22,6 @@ from mixopt.bench.tables import BenchTable, load_table
 from mixopt.propose import Estimate, Evidence
 from mixopt.propose.assess.winners_curse import replay
 from mixopt.propose.problem import Problem
-from mixopt.propose.recommend import cheap_refit
 from mixopt.space import Domain, Layout, Mixture, Objective, SearchSpace
 from mixopt.surrogate import fit_surrogate
 
@@ -68,7 +67,7 @@ def study(table: BenchTable, n: int, seed: int) -> dict[str, Outcome]:
         mean, sd = problem.expected(menu)
         chosen = int(np.argmin(mean + sd))
         true = float(objective.coefficients(list(table.metrics)) @ rest.Y[chosen])
-        found = replay(problem, menu, cheap_refit(problem), replays=REPLAYS, caution=1.0, seed=seed)
+        found = replay(problem, menu, replays=REPLAYS, caution=1.0, seed=seed)
         plain = Estimate.of(float(mean[chosen]), float(np.hypot(sd[chosen], problem.noise)))
         better = found.correct(Estimate.of(float(mean[chosen]), float(sd[chosen])))
         wide = 1.96 * np.hypot(better.sd, problem.noise)

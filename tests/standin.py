@@ -66,12 +66,71 @@ class Landscape:
         return Evidence(X, self(X) + noise, self.metrics, tuple(f"t{i}" for i in range(len(X))))
 
 
-class Exact:
+class Bare:
+    """The part of the surrogates' protocol that most tests do not ask about."""
+
+    out_of_fold = None
+    repairs = ()
+
+    def __init__(self, space, metrics, noise):
+        self.layout, self.domains = geometry_of(space).layout, space.names
+        self.metrics = tuple(metrics)
+        self.noise_sd = np.full(len(metrics), noise)
+
+    @property
+    def correlation(self):
+        return np.eye(len(self.metrics))
+
+    @property
+    def level(self):
+        return np.zeros((len(self.metrics),) * 2)
+
+    def only(self, metrics):
+        return Some(self, tuple(metrics))
+
+    def report(self):
+        return ()
+
+
+class Some(Bare):
+    """Some of the metrics of another stand-in."""
+
+    def __init__(self, whole, metrics):
+        self.whole, self.metrics = whole, metrics
+        self.which = [whole.metrics.index(name) for name in metrics]
+        self.layout, self.domains = whole.layout, whole.domains
+        self.noise_sd = whole.noise_sd[self.which]
+        self.refit = whole.refit
+
+    def _of(self, found):
+        return SimpleNamespace(
+            **{name: value[..., self.which] for name, value in vars(found).items()}
+        )
+
+    def posterior(self, X):
+        return self._of(self.whole.posterior(X))
+
+    def predict(self, X):
+        return self._of(self.whole.predict(X))
+
+    def sample_paths(self, num, seed):
+        path = self.whole.sample_paths(num, seed)
+        return lambda X: path(X)[..., self.which]
+
+    def report(self):
+        return tuple(row for row in self.whole.report() if row.metric in self.metrics)
+
+
+class Exact(Bare):
     """Knows the landscape, up to a hair."""
 
     def __init__(self, land):
+        super().__init__(land.space, land.metrics, land.noise)
         self.land = land
-        self.noise_sd = np.full(len(land.metrics), land.noise)
+
+    def refit(self, X, Y, metrics, *, seed):
+        del X, Y, seed
+        return self.only(metrics)
 
     def posterior(self, X):
         mean = self.land.torch(X)
@@ -85,17 +144,14 @@ class Exact:
         shift = 1e-6 * torch.as_tensor(np.random.default_rng(seed).standard_normal((num, 1, 1)))
         return lambda X: self.land.torch(X) + shift
 
-    def report(self):
-        return []
 
-
-class Standin:
+class Standin(Bare):
     """Posterior over weights of random features of sqrt(exposure) and sqrt(ending), per metric."""
 
     def __init__(self, space, evidence, noise, length=0.7, seed=0):
-        self.layout = geometry_of(space).layout
+        super().__init__(space, evidence.metrics, noise)
+        self.space, self.noise, self.length = space, noise, length
         self.rank = np.argsort(space.names)
-        self.noise_sd = np.full(len(evidence.metrics), noise)
         f = len(space.names) * min(len(space.phases), 2)
         rng = np.random.default_rng(seed)
         self.wave = torch.as_tensor(rng.standard_normal((f, WAVES)) / length)
@@ -137,9 +193,7 @@ class Standin:
         draws = self.coef[..., None] + torch.linalg.cholesky(self.cov) @ z
         return lambda X: self.offset + self.scale * torch.einsum("bf,mfs->sbm", self.phi(X), draws)
 
-    def report(self):
-        return [{"metric": "stand-in"}]
-
-
-def refitter(space, noise):
-    return lambda evidence, seed: Standin(space, evidence, noise, seed=seed % 7)
+    def refit(self, X, Y, metrics, *, seed):
+        ids = tuple(str(i) for i in range(len(X)))
+        evidence = Evidence(X, Y, tuple(metrics), ids)
+        return Standin(self.space, evidence, self.noise, self.length, seed=seed % 7)

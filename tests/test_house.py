@@ -53,19 +53,6 @@ LIBRARIES = {
 }
 HEAVY = ("torch", "ray", "botorch", "pandas", "scipy", "plotly", "pyarrow", "sqlalchemy")
 
-# Files that still lie in a circle of imports. Whoever cuts it takes them off this list.
-STILL_IN_A_CIRCLE = {
-    "mixopt.study.confirm",
-    "mixopt.study.cost",
-    "mixopt.study.fidelity_placement",
-    "mixopt.study.optimize",
-    "mixopt.study.results.frames",
-    "mixopt.study.results.recording",
-    "mixopt.study.rounds",
-    "mixopt.study.study",
-    "mixopt.study.transfer",
-}
-
 
 def dotted(path):
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -134,10 +121,7 @@ def test_no_files_import_each_other_in_a_circle():
         for name, path in FILES.items()
     }
     found = circles(edges)
-    new = [sorted(circle) for circle in found if not circle <= STILL_IN_A_CIRCLE]
-    assert not new, f"circles of imports: {new}"
-    free = STILL_IN_A_CIRCLE - set().union(*found)
-    assert not free, f"in no circle any longer, take them off the list: {sorted(free)}"
+    assert not found, f"circles of imports: {[sorted(circle) for circle in found]}"
 
 
 def test_circles_of_any_size_are_found():

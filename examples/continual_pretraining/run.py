@@ -20,7 +20,8 @@ import numpy as np
 from mixopt.advice import advise
 from mixopt.analysis.critical_share import continual_runs, critical_of, with_old_share
 from mixopt.space import Mixture, geometry_of
-from mixopt.study.comparisons import Effect, comparison_values
+from mixopt.space.effect import Effect
+from mixopt.study.comparisons import finished_runs
 from mixopt.study.cost import trained_tokens
 from mixopt.tune import Progress
 from mixopt.tune.analysis_jobs import run_comparison
@@ -52,10 +53,12 @@ def main() -> None:
         old, new = Mixture(OLD), Mixture(NEW)
         made = {f"old {s:.3f}": with_old_share(template, s, old, new) for s in shares}
         done = run_comparison(job, study, made, seeds, Progress())
-        for label, runs in comparison_values(study, done).items():
-            shown = {n: np.mean([r[n] for r in runs if r]) for n in ("cpp", "prose", "python")}
+        for label, runs in done.items():
+            names = ("cpp", "prose", "python")
+            shown = {n: np.mean([r[n] for r in runs.values()]) for n in names}
             print(label, " ".join(f"{n} {v:.4f}" for n, v in shown.items()))
-        return tuple(i for ids in done.ids.values() for i in ids)
+        found = finished_runs(study.state(), made)
+        return tuple(r.trial.id for runs in found.values() for r in runs.values())
 
     runs = continual_runs(study, OLD, train(SHARES, SEEDS))
     found = critical_of(runs.shares, runs.rises)
@@ -71,7 +74,7 @@ def main() -> None:
         f"old loss over the base's at it: predicted 0 ± {found.band:.4f}, measured "
         f"{measured.mean:+.4f} [{measured.low:+.4f}, {measured.high:+.4f}]"
     )
-    cost = trained_tokens(study)
+    cost = trained_tokens(study.state())
     print(cost)
     if given.results:
         results = {

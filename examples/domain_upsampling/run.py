@@ -15,7 +15,7 @@ import os
 import time
 from pathlib import Path
 
-from mixopt.analysis.attribution import (
+from mixopt.analysis.controls import (
     BASE,
     SCHEDULE,
     STATIC,
@@ -28,7 +28,7 @@ from mixopt.report.effects import controls_table
 from mixopt.report.terminal import render
 from mixopt.report.tradeoff_page import trade_off_table, write_trade_off
 from mixopt.space import Schedule
-from mixopt.study.comparisons import OBJECTIVE, comparison_values, paired_effects
+from mixopt.study.comparisons import OBJECTIVE, paired_effects
 from mixopt.study.cost import trained_tokens
 from mixopt.tune import Progress
 from mixopt.tune.analysis_jobs import run_comparison, trade_off_job
@@ -45,8 +45,6 @@ GENERAL = {"cpp": 0.5, "prose": 0.5}
 
 def weighted(values: dict[str, float]) -> dict[str, float]:
     """The objective with target and general, of one run."""
-    if not values:
-        return {}
     sums = {"target": TARGET, "general": GENERAL}
     found = {k: sum(w * values[n] for n, w in ws.items()) for k, ws in sums.items()}
     return {OBJECTIVE: values[OBJECTIVE], **found}
@@ -62,8 +60,7 @@ def trained(job: Job, searched: Schedule) -> tuple[dict[str, Schedule], dict]:
             base.base, RICH, fraction, base.learning_rate
         )
     schedules |= {"searched": searched, "static": made[STATIC]}
-    comparison = run_comparison(job, study, schedules, SEEDS, Progress())
-    return made, comparison_values(study, comparison)
+    return made, run_comparison(job, study, schedules, SEEDS, Progress())
 
 
 def print_effects(against: dict) -> None:
@@ -103,7 +100,9 @@ def main() -> None:
     made, values = trained(job, searched)
     print(f"\nwall time {time.time() - began:.0f} s")
 
-    sums = {label: [weighted(v) for v in runs] for label, runs in values.items()}
+    sums = {
+        label: {seed: weighted(v) for seed, v in runs.items()} for label, runs in values.items()
+    }
     against = {k: paired_effects(v, sums["base"]) for k, v in sums.items() if k != "base"}
     print_effects(against)
     fixed = [k for k in against if k.startswith("fixed")]
@@ -120,7 +119,7 @@ def main() -> None:
     )
     curve = trade_off_job(job, TARGET, GENERAL, slack=0.1)
     show(job, cause, curve)
-    cost = trained_tokens(study)
+    cost = trained_tokens(study.state())
     print(cost)
     results = {
         "command": "python examples/domain_upsampling/run.py",

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from mixopt.advice import advise
 from mixopt.space import LearningRate, Mixture, Phase, Schedule
+from mixopt.space.effect import Effect
 from mixopt.study import Study
-from mixopt.study.comparisons import Comparison, Effect
+from mixopt.study.comparisons import finished_runs
 from mixopt.study.cost import trained_tokens
 from mixopt.tune import Progress
 from mixopt.tune.analysis_jobs import run_comparison
@@ -63,7 +64,7 @@ def schedules(base: Phase) -> Iterator[tuple[tuple[str, str, float], Schedule]]:
             yield (text, peak, warmup), Schedule(phases=(base, phase))
 
 
-def curves(study: Study, done: Comparison) -> dict[str, list[Curve]]:
+def curves(study: Study, labelled: dict[str, Schedule]) -> dict[str, list[Curve]]:
     """Per label and seed, old and new loss at each rung from the base's end on."""
     rows: dict[str, Curve] = {}
     for o in study.store.observations(study.id):
@@ -76,7 +77,8 @@ def curves(study: Study, done: Comparison) -> dict[str, list[Curve]]:
             out[tokens] = {"old": old, "new": sum(w * values[n] for n, w in NEW.items())}
         return out
 
-    return {label: [read(t) for t in ids] for label, ids in done.ids.items()}
+    found = finished_runs(study.state(), labelled)
+    return {label: [read(r.trial.id) for r in runs.values()] for label, runs in found.items()}
 
 
 def gap(one: list[Curve], other: list[Curve], rung: int, metric: str) -> Effect:
@@ -149,8 +151,9 @@ def main() -> None:
         for advice in advise(made[key]):
             print(f"{key}: {advice.level}: {advice.message} ({advice.source})")
     labels = {key: f"{key[0]} {key[1]} {key[2]:.1%}" for key in made}
-    done = run_comparison(job, study, {labels[k]: s for k, s in made.items()}, SEEDS, Progress())
-    read = curves(study, done)
+    labelled = {labels[k]: s for k, s in made.items()}
+    run_comparison(job, study, labelled, SEEDS, Progress())
+    read = curves(study, labelled)
     found = {key: read[label] for key, label in labels.items()}
     print(f"\n{'means over seeds':<22}{'old 5 %':>10}{'old end':>10}{'new 5 %':>10}{'new end':>10}")
     table = {}
@@ -168,7 +171,7 @@ def main() -> None:
             f"{name}: {check['mean']:+.4f} [{check['low']:+.4f}, {check['high']:+.4f}] "
             f"{check['verdict']}"
         )
-    cost = trained_tokens(study)
+    cost = trained_tokens(study.state())
     print(cost)
     if given.results:
         results = {

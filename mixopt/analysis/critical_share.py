@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mixopt.errors import StudyError
 from mixopt.laws.share_law import CriticalShare, critical_share, fit_share_law, share_noise
 from mixopt.space import Frozen, LearningRate, Mixture, Observation, Schedule
-from mixopt.study.results.final_values import by_trial
+from mixopt.study.state import by_trial
 from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ Ye et al. (arXiv 2403.16952) name dynamic schedules as the outlook of their laws
 one that was fitted to two phases predicts any number. The number grows greedily: each phase in turn
 is split in two, the split that pays most is kept, and then all weights and all boundaries move
 together, with a penalty on jumps. So more phases are never worse under the law that is optimised.
-Whether they are better is judged by laws that were fitted without some of the trials.
+Whether they are better is told by laws that were fitted without some of the trials.
 
 The first number is one phase under the rules of the space's first; then come the space's own
 phases. A phase that is split passes its rules on to both halves, whose fractions together stay
@@ -15,7 +15,7 @@ within what the space allows the phase they came from.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,43 +24,27 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from mixopt.analysis.phase_laws import Loss
+from mixopt.analysis.phase_limits import LEAST, phase_space, token_polytope
 from mixopt.errors import StudyError
-from mixopt.laws import (
-    SharedFit,
-    SharedShape,
-    Units,
-    effective_weights,
-    fit_shared,
-    rate_fractions,
-    shared_value,
-)
-from mixopt.propose.evidence import Evidence
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import (
     Frozen,
-    Layout,
-    Objective,
-    PhaseSpace,
     Polytope,
     Schedule,
     SearchSpace,
     geometry_of,
 )
-from mixopt.space.geometry.polytope import Constraint
 
 Array = NDArray[np.float64]
 
-#: Predicted objective ``n`` of weights ``n x P x d`` and fractions ``n x P``, for any P.
-Loss = Callable[[Any, Any], Any]
 Score2 = Callable[[Tensor, Tensor], Tensor]
 
 #: Random starts beside the split one.
 STARTS = 6
 #: Iterations of a whole optimisation, and of a split that is tried.
 STEPS, TRY_STEPS = 100, 15
-#: Least fraction of a phase.
-LEAST = 0.02
 #: What a gain of nothing may come to (nats/token).
 ROUNDING = 1e-6
 
@@ -183,85 +167,6 @@ class _Plan:
         return _Plan((*self.owners[: at + 1], *self.owners[at:]), tokens)
 
 
-def phase_space(space: SearchSpace, owners: Sequence[int], *, capped: bool = True) -> SearchSpace:
-    """The space with so many phases, each with the rules of the space's phase given for it.
-
-    Args:
-        space: The one to change.
-        owners: Per new phase, the number of the phase whose rules it keeps.
-        capped: Whether to keep the caps on epochs.
-    """
-    made = tuple(
-        PhaseSpace(
-            name=f"phase {i + 1}",
-            fraction=1 / len(owners),
-            domains=space.phases[p].domains,
-            bounds=space.phases[p].bounds,
-            groups=space.phases[p].groups,
-            ties=space.phases[p].ties,
-        )
-        for i, p in enumerate(owners)
-    )
-    # Made anew: a copy would keep the polytopes of the old phases.
-    known = {name: getattr(space, name) for name in SearchSpace.model_fields}
-    plain: dict[str, Any] = {
-        "phases": made,
-        "baseline": "uniform",
-        "learning_rate": space.usual_rule,
-    }
-    if not capped:
-        bare = tuple(d.model_copy(update={"max_epochs": None}) for d in space.domains)
-        plain |= {"domains": bare, "max_epochs": None}
-    return SearchSpace(**{**known, **plain})
-
-
-def _ranges(space: SearchSpace) -> list[tuple[float, float]]:
-    """Least and greatest fraction of each phase of the space, where it exists."""
-    choices = np.array(geometry_of(space).fraction_choices)
-    out = []
-    for column in choices.T:
-        there = column[column > 1e-9]
-        out.append((float(there.min()), float(there.max())) if len(there) else (0.0, 0.0))
-    return out
-
-
-def _polytope(space: SearchSpace, owners: Sequence[int]) -> Polytope:
-    """What the rules say about tokens per phase and domain, ``P * d`` coordinates."""
-    n, d = len(owners), len(space.names)
-    per_phase = np.repeat(np.eye(n), d, axis=1)
-    # A rule on the weights of a phase, a.w <= b, is a.t <= b sum(t) in its tokens t.
-    free = geometry_of(phase_space(space, owners, capped=False)).polytope((1 / n,) * n)
-    rows = [
-        Constraint(_homogeneous(a, b, per_phase), 0.0, "a rule")
-        for a, b in zip(free.A, free.b, strict=True)
-    ]
-    equal = [
-        Constraint(_homogeneous(a, b, per_phase), 0.0, "a rule")
-        for a, b in zip(free.E, free.e, strict=True)
-    ]
-    equal = [row for row in equal if np.abs(row.a).max() > 1e-12]
-    rows += [Constraint(-row, -LEAST, "a phase lasts") for row in per_phase]
-    if len(set(owners)) > 1:
-        for p, (low, high) in enumerate(_ranges(space)):
-            inside = np.array([float(owner == p) for owner in owners])
-            least = LEAST * inside.sum()
-            tokens = inside @ per_phase
-            rows.append(Constraint(tokens, max(high, least), "a phase is at most so long"))
-            rows.append(Constraint(-tokens, -low, "a phase is at least so long"))
-    for name, limit in space.epoch_limits().items():
-        if limit < 1:
-            one = np.array([float(other == name) for other in space.names])
-            rows.append(Constraint(np.tile(one, n), limit, f"epoch cap {name}"))
-    equal.append(Constraint(np.ones(n * d), 1.0, "all tokens"))
-    return Polytope.of(rows, equal, n * d)
-
-
-def _homogeneous(a: Array, b: float, per_phase: Array) -> Array:
-    """``a.w <= b`` on the weights of one phase, as ``row.t <= 0`` on its tokens."""
-    phase = int(np.argmax(np.abs(per_phase * a).sum(1)))
-    return np.asarray(a - b * per_phase[phase])
-
-
 def _grown(
     space: SearchSpace, before: _Plan | None, score: Score2, most: int, rng: np.random.Generator
 ) -> _Plan | None:
@@ -277,11 +182,11 @@ def _grown(
     found = []
     for owners in sorted({split.owners for split in splits}):
         starts = np.array([s.tokens for s in splits if s.owners == owners])
-        tokens, values = _optimised(_polytope(space, owners), starts, score, TRY_STEPS)
+        tokens, values = _optimised(token_polytope(space, owners), starts, score, TRY_STEPS)
         best = int(np.argmin(values))
         found.append((values[best], owners, tokens[best]))
     _, owners, tokens = min(found, key=lambda one: one[0])
-    end, _ = _optimised(_polytope(space, owners), tokens[None], score, STEPS)
+    end, _ = _optimised(token_polytope(space, owners), tokens[None], score, STEPS)
     return _Plan(owners, end[0])
 
 
@@ -293,7 +198,7 @@ def _from_random(
     before: _Plan | None,
 ) -> _Plan:
     """The best of optimisations from random schedules, and from the static one."""
-    polytope = _polytope(space, owners)
+    polytope = token_polytope(space, owners)
     polytope.require_feasible(f"the space {space.name!r}")
     starts = polytope.sample(STARTS, rng).reshape(STARTS, len(owners), -1)
     if before is not None:
@@ -363,84 +268,17 @@ def _counted(
     )
 
 
-def fitted_losses(
-    space: SearchSpace,
-    objective: Objective,
-    evidence: Evidence,
-    *,
-    trained: float = 0.0,
-    folds: int = 5,
-    seed: int = 0,
-) -> list[Loss]:
-    """The shared law of phases fitted to every trial, then without each fold of them.
-
-    Args:
-        space: What was searched.
-        objective: Whose metrics are modelled.
-        evidence: Finished trials.
-        trained: Tokens of the trials, where the space says what repeated ones are worth.
-        folds: Laws that judge.
-        seed: Of folds and starts.
-
-    Raises:
-        StudyError: If no trial has two phases, or there are fewer than two trials per fold.
-    """
-    layout = geometry_of(space).layout.trained_on(trained)
-    W, F = layout.split(evidence.X)
-    if W.shape[1] < 2 or not ((F > 1e-9).sum(1) > 1).any():
-        raise StudyError(
-            "what late tokens are worth is learned from trials of two phases; the study has none",
-            "add a phase to the space: `phases: [{name: base}, {name: ending, fraction: [0.2]}]`",
-        )
-    if len(evidence) < 2 * folds:
-        raise StudyError(
-            f"judging more phases needs {2 * folds} finished trials; got {len(evidence)}",
-            "run more trials",
-        )
-    used = [i for i, name in enumerate(evidence.metrics) if objective.weights.get(name, 0.0) > 0]
-    weights = evidence.coefficients(objective)[used]
-    names = [evidence.metrics[i] for i in used]
-    own = tuple(space.names.index(n) if n in space.names else -1 for n in names)
-    fold = np.random.default_rng(seed).permutation(len(evidence)) % folds
-    masks = np.vstack([np.ones(len(fold)), *(fold != k for k in range(folds))]).astype(float)
-    classes = max(8, 2 * len(space.names))
-    shape = SharedShape(own, len(space.names), classes, W.shape[1])
-    repeated = layout.repetition
-    seen = W if repeated is None else effective_weights(repeated, W, F, repeated.trials)
-    F = rate_fractions(layout.clock, F)
-    fits = fit_shared(shape, seen, F, evidence.Y[:, used], masks=masks, seed=seed)
-    return [_loss(fit, weights, layout) for fit in fits]
-
-
-def _loss(fit: SharedFit, weights: Array, layout: Layout) -> Loss:
-    theta, share = torch.as_tensor(fit.theta), torch.as_tensor(fit.weights)
-    units = Units(torch.as_tensor(fit.scales.low), torch.as_tensor(fit.scales.sd))
-    w = torch.as_tensor(weights)
-    # More phases than the space has follow the run's rule: theirs were for other lengths.
-    clock = layout.clock and replace(layout.clock, own=(None,))
-
-    def loss(W: Tensor, F: Tensor) -> Tensor:
-        if layout.repetition is not None:
-            W = effective_weights(layout.repetition, W, F, layout.repetition.target)
-        F = rate_fractions(clock, F)
-        values = shared_value(fit.shape, units, theta, W, F)
-        found: Tensor = torch.einsum("bnm,b,m->n", values, share, w)
-        return found
-
-    return loss
-
-
 def _value(loss: Loss, plan: _Plan) -> float:
     with torch.no_grad():
         found = loss(torch.as_tensor(plan.W[None]), torch.as_tensor(plan.F[None]))
     return float(found[0])
 
 
-def _gain(judges: Sequence[Loss], before: _Plan, plan: _Plan) -> Estimate:
-    """Mean gain over the judges, and a jackknife interval."""
-    gains = np.array([_value(j, before) - _value(j, plan) for j in judges])
+def _gain(others: Sequence[Loss], before: _Plan, plan: _Plan) -> Estimate:
+    """Mean gain over laws fitted without a fold of the trials, and a jackknife interval."""
+    gains = np.array([_value(law, before) - _value(law, plan) for law in others])
     n = len(gains)
-    # Judges share most of their trials, which the jackknife's factor makes up for.
+    # The laws share most of their trials, which the jackknife's factor makes up for.
     sd = float(np.sqrt((n - 1) / n * ((gains - gains.mean()) ** 2).sum()))
     return Estimate.of(float(gains.mean()), sd)
 

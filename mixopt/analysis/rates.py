@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from mixopt.advice import Advice, advise
 from mixopt.errors import StudyError
 from mixopt.space import Frozen, LearningRate, Schedule
-from mixopt.study.comparisons import OBJECTIVE, Effect, paired_effects
+from mixopt.space.effect import Effect
+from mixopt.study.comparisons import OBJECTIVE, SeedValues, paired_effects
 
 AS_IS = "as it is"
 
@@ -103,14 +104,12 @@ def _rate(schedule: Schedule, progress: float, peak: float) -> float:
     return factor * (own or peak)
 
 
-def rates(
-    schedules: Mapping[str, Schedule], values: Mapping[str, Sequence[Mapping[str, float]]]
-) -> Rates:
+def rates(schedules: Mapping[str, Schedule], values: SeedValues) -> Rates:
     """Levels against the schedule as it is, from finished runs.
 
     Args:
         schedules: Of ``rate_schedules``.
-        values: Per label and seed, metrics and ``objective``; empty where a run failed.
+        values: Per label and seed, metrics and ``objective``.
 
     Raises:
         StudyError: If fewer than two seeds of a level finished.

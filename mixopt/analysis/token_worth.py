@@ -18,7 +18,8 @@ from scipy.stats import t as student
 
 from mixopt.errors import StudyError
 from mixopt.space import Frozen, Kind, Objective, Observation, Schedule, Split, Trial
-from mixopt.study.results.final_values import by_trial
+from mixopt.study.comparisons import run_digest
+from mixopt.study.state import by_trial
 
 Array = NDArray[np.float64]
 
@@ -207,7 +208,12 @@ def study_token_worth(
 
 def _of_schedule(trials: Sequence[Trial], schedule: Schedule) -> dict[Hashable, Trial]:
     """Runs of one schedule by what a pair must have in common."""
-    return {(t.seed, t.fidelity, t.split): t for t in trials if t.schedule == schedule}
+    return {
+        (t.seed, t.fidelity, t.split): t
+        for t in trials
+        if run_digest(t.schedule, t.fidelity, t.seed, t.split)
+        == run_digest(schedule, t.fidelity, t.seed, t.split)
+    }
 
 
 def _nearest(

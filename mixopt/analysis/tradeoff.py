@@ -19,10 +19,11 @@ from mixopt.errors import StudyError
 from mixopt.propose.candidates.refine import refine
 from mixopt.propose.candidates.starts import starting_rows
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, SurrogateLike
+from mixopt.propose.problem import Problem
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Frozen, Geometry, Objective, Schedule, SearchSpace
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -90,7 +91,7 @@ class _Drawn:
 @one_thread
 def trade_off(
     space: SearchSpace,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     *,
     target: Mapping[str, float],

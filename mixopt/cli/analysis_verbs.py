@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from mixopt.cli.app import (
+    Into,
     Json,
     Out,
     Storage,
     app,
     print_out,
     say,
+    writing,
 )
 from mixopt.errors import MixoptError
 
@@ -148,6 +150,7 @@ def tradeoff(
     general: Annotated[list[str], Parameter(name="--general", consume_multiple=True)],
     slack: float,
     confidence: float = 0.9,
+    into: Into = None,
     at: Where = Where(),
 ) -> None:
     """Show general against target ability over the upsample fraction; nothing is trained.
@@ -158,6 +161,7 @@ def tradeoff(
         general: NAME=WEIGHT of the metrics to keep, or one metric's name alone.
         slack: Allowed rise of the general loss over the baseline's, in nats per token.
         confidence: Probability with which it must stay within.
+        into: Folder of the page; by default that of the run.
         at: Where the run is, and how to print.
     """
     from mixopt.analysis.from_tables import parse_weights
@@ -169,7 +173,8 @@ def tradeoff(
     job = Job.open(study, at.out, at.storage)
     found = trade_off_job(job, *weights, slack=slack, confidence=confidence)
     at.show(found, trade_off_table(found), pareto_table(found))
-    say(f"wrote {write_trade_off(found, job.out)}")
+    with writing(into or job.out) as folder:
+        say(f"wrote {write_trade_off(found, folder)}")
 
 
 @app.command

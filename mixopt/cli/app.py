@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from mixopt import __version__
-from mixopt.errors import MixoptError
+from mixopt.errors import ExportError, MixoptError
 
 if TYPE_CHECKING:
-    from mixopt.tune.job import Job
+    from mixopt.propose import Recommendation
+    from mixopt.study import Study
 
 app = App(name="mixopt", version=__version__, help="Choose training-data mixtures by small runs.")
 corpus_app = App(name="corpus", help="Turn text into the token shards that proxies train on.")
@@ -27,10 +29,13 @@ app.command(bench_app)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON on stdout.")]
 Out = Annotated[Path | None, Parameter(name="--out", help="Folder of the run.")]
+Into = Annotated[
+    Path | None, Parameter(name="--into", help="Folder of the files written (default the run's).")
+]
 Storage = Annotated[str | None, Parameter(name="--storage", help="Database URL of the study.")]
 
 
-def present(job: Job, recommendation: Any, json: bool) -> None:
+def present(study: Study, recommendation: Recommendation, json: bool) -> None:
     """Print a recommendation as JSON or as tables."""
     from mixopt.report.report_data import token_worth_or_reason
     from mixopt.report.terminal import as_json, recommendation_table
@@ -38,8 +43,8 @@ def present(job: Job, recommendation: Any, json: bool) -> None:
     if json:
         print(as_json(recommendation))
     else:
-        worth, _ = token_worth_or_reason(job.study, recommendation)
-        print_out(recommendation_table(recommendation, job.space, worth=worth))
+        worth, _ = token_worth_or_reason(study, recommendation)
+        print_out(recommendation_table(recommendation, study.space, worth=worth))
 
 
 def pairs(parts: Sequence[str], where: str) -> dict[str, str]:
@@ -51,6 +56,22 @@ def pairs(parts: Sequence[str], where: str) -> dict[str, str]:
                 f"{where} takes NAME=VALUE; got {part!r}", f"write {where} web=/data/web"
             )
     return {name: value for name, _, value in split}
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """A folder to write results into.
+
+    Raises:
+        ExportError: If it cannot be written to.
+    """
+    try:
+        yield folder
+    except OSError as error:
+        raise ExportError(
+            f"nothing can be written to {folder}: {error.strerror or error}",
+            "name another folder with --into",
+        ) from None
 
 
 def show(table: Any, value: Any, json: bool) -> None:

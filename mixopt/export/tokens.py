@@ -30,7 +30,7 @@ def token_report(plan: ExportPlan, trainer: str, notes: tuple[str, ...] = ()) ->
         "batch": plan.batch,
         "phases": [_phase(plan, phase) for phase in plan.phases],
         "total": {name: _domain(plan, name, plan.drawn(name)) for name in plan.domains},
-        "notes": list(notes),
+        "notes": [*notes, *([plan.provenance.note] if plan.provenance.note else [])],
     }
     if plan.tokens != plan.requested:
         unit = plan.sequence_length * (plan.batch or 1)

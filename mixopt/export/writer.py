@@ -32,6 +32,9 @@ _FILES: Mapping[str, Callable[[ExportPlan], dict[str, str]]] = {
     "maxtext": maxtext.files,
 }
 
+# Endings of files in which a line that starts with # is a comment.
+_COMMENTED = (".yaml", ".yml", ".py", ".sh", ".gin", ".toml")
+
 EXPORTERS: tuple[str, ...] = tuple(_FILES)
 
 
@@ -47,7 +50,20 @@ def export_files(plan: ExportPlan, to: str) -> dict[str, str]:
             f"there is no exporter {to!r}; there are: {', '.join(EXPORTERS)}",
             f"did you mean {close[0]!r}?" if close else "give one of these names",
         )
-    return _FILES[to](plan)
+    note = plan.provenance.note
+    files = _FILES[to](plan)
+    return {name: _noted(name, text, note) for name, text in files.items()} if note else files
+
+
+def _noted(name: str, text: str, note: str) -> str:
+    """A file with the note on its schedule, in a format that has comments."""
+    if Path(name).suffix == ".md":
+        return f"{text}\n{note}\n"
+    if Path(name).suffix not in _COMMENTED:
+        return text
+    first, rest = text.split("\n", 1) if text.startswith("#!") else ("", text)
+    lines = "".join(f"# {line}\n" for line in note.splitlines())
+    return f"{first}\n{lines}{rest}" if first else lines + rest
 
 
 def export(

@@ -9,7 +9,6 @@ from mixopt.propose.design.initial_design import initial_design
 from mixopt.propose.design.matched_mixture import matched_mixture, matched_schedule
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.fidelity_choice import choose_fidelities
-from mixopt.propose.problem import SurrogateLike
 from mixopt.propose.recommend import recommend
 from mixopt.propose.recommendation import (
     Confirmation,
@@ -36,7 +35,6 @@ __all__ = [
     "Recommendation",
     "Sharing",
     "StopDecision",
-    "SurrogateLike",
     "TradeOffPoint",
     "choose_fidelities",
     "expected_improvement",

@@ -15,9 +15,10 @@ from mixopt.propose.acquisition.trunk_value import Decision, Sharing
 from mixopt.propose.candidates.distance import Known
 from mixopt.propose.candidates.starts import starting_rows
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, SurrogateLike
+from mixopt.propose.problem import Problem
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Objective, Schedule, SearchSpace
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ Array = NDArray[np.float64]
 def propose_batch(
     space: SearchSpace,
     objective: Objective,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     q: int,
     *,

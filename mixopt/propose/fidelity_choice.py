@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
-from mixopt.propose.problem import PredictionLike
 from mixopt.space import Fidelity, Objective, Schedule, SearchSpace, geometry_of
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 Cost = Callable[[Schedule, Fidelity], float]
@@ -19,15 +19,8 @@ Cost = Callable[[Schedule, Fidelity], float]
 DEAR_SHARE = 0.25
 
 
-class FidelitySurrogate(Protocol):
+class FidelitySurrogate(SurrogateModel, Protocol):
     """A surrogate that knows how fidelities hang together; ``ScaleSurrogate`` is one."""
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the m metrics."""
-
-    def predict(self, X: Array) -> PredictionLike:
-        """Predict rows ``n x D`` at the target."""
 
     def information(
         self, X: Array, fidelities: Sequence[Fidelity], against: Array, weights: Array

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,12 +19,13 @@ from mixopt.errors import StudyError
 from mixopt.propose.candidates.pool import Ints, sorted_geometry
 from mixopt.propose.evidence import Evidence
 from mixopt.space import Geometry, Guardrail, Layout, Objective, Schedule, SearchSpace, geometry_of
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 Score = Callable[[Tensor], Tensor]
 
-#: Paths with which guardrails and expected improvement are judged.
-JUDGES = 64
+#: Posterior draws behind the moments of a guardrail.
+GUARDRAIL_DRAWS = 64
 
 #: Price of breaking a guardrail, in objective per unit of the metric.
 PENALTY = 100.0
@@ -33,35 +33,6 @@ PENALTY = 100.0
 
 #: A chance constraint counts as kept when broken by less than this (nats/token).
 KEPT = 1e-4
-
-
-class PredictionLike(Protocol):
-    """Predicted losses ``n x m`` (nats/token)."""
-
-    @property
-    def mean(self) -> Array:
-        """Expected values."""
-
-    @property
-    def sd(self) -> Array:
-        """Standard deviations of the noise-free losses."""
-
-
-class SurrogateLike(Protocol):
-    """What the room asks of a surrogate; ``mixopt.surrogate.Surrogate`` is one."""
-
-    @property
-    def noise_sd(self) -> Array:
-        """``m`` standard deviations of one observation."""
-
-    def predict(self, X: Array) -> PredictionLike:
-        """Predict rows ``n x D``."""
-
-    def posterior(self, X: Tensor) -> Any:
-        """BoTorch posterior at ``batch_shape x q x D``, differentiable in X."""
-
-    def sample_paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
-        """Posterior draws as functions ``batch x D -> num x batch x m``."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +54,7 @@ class Problem:
     back: Ints
     original: Geometry
     objective: Objective
-    surrogate: SurrogateLike
+    surrogate: SurrogateModel
     evidence: Evidence
 
     @classmethod
@@ -91,7 +62,7 @@ class Problem:
         cls,
         space: SearchSpace,
         objective: Objective,
-        surrogate: SurrogateLike,
+        surrogate: SurrogateModel,
         evidence: Evidence,
     ) -> Problem:
         """Put a question into canonical order.
@@ -123,15 +94,16 @@ class Problem:
         return self.geometry.layout
 
     def narrowed(self) -> Problem:
-        """The same question to the metrics of the objective alone, where the surrogate can.
+        """The same question to the metrics of the objective alone.
 
         Searching asks the surrogate thousands of times; the other metrics would cost as much each.
         """
-        only = getattr(self.surrogate, "only", None)
         wanted = [name for name in self.evidence.metrics if name in self.objective.metrics]
-        if only is None or len(wanted) == len(self.evidence.metrics):
+        if len(wanted) == len(self.evidence.metrics):
             return self
-        return replace(self, surrogate=only(wanted), evidence=self.evidence.only(wanted))
+        return replace(
+            self, surrogate=self.surrogate.only(wanted), evidence=self.evidence.only(wanted)
+        )
 
     @cached_property
     def X(self) -> Array:
@@ -158,11 +130,10 @@ class Problem:
         """Standard deviation of one observation of the objective (nats/token)."""
         return float(self.combined(self.surrogate.noise_sd[None])[0])
 
-    @cached_property
+    @property
     def correlation(self) -> Array:
-        """``m x m`` correlation of the metrics' errors; none where the surrogate tells nothing."""
-        known: Array | None = getattr(self.surrogate, "correlation", None)
-        return np.eye(len(self.weights)) if known is None else known
+        """``m x m`` correlation of the metrics' errors."""
+        return self.surrogate.correlation
 
     def combined(self, sd: Array) -> Array:
         """Standard deviation ``n`` of the objective from those of the metrics ``n x m``."""
@@ -171,9 +142,8 @@ class Problem:
         return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
     def ranking(self) -> float | None:
-        """Out-of-fold rank correlation of the objective's metrics, weighted; None where unknown."""
-        rows: list[dict[str, Any]] = getattr(self.surrogate, "report", list)()
-        found = {row["metric"]: row.get("spearman") for row in rows if "metric" in row}
+        """Cross-validated rank correlation of the objective's metrics; None where unknown."""
+        found = {row.metric: row.spearman for row in self.surrogate.report()}
         known = [found.get(name) for name in self.evidence.metrics]
         if any(k is None for k, w in zip(known, self.weights, strict=True) if w > 0):
             return None
@@ -197,11 +167,10 @@ class Problem:
         mean, sd = self._apart(X)
         return mean, np.sqrt(sd**2 + self.weights @ self.level @ self.weights)
 
-    @cached_property
+    @property
     def level(self) -> Array:
-        """``m x m`` covariance of what moves all predictions alike; 0 unless the surrogate says."""
-        known: Array | None = getattr(self.surrogate, "level", None)
-        return np.zeros((len(self.weights),) * 2) if known is None else known
+        """``m x m`` covariance of what moves all predictions alike."""
+        return self.surrogate.level
 
     def _apart(self, X: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the objective, what moves all schedules alike left out."""
@@ -263,7 +232,7 @@ class Problem:
         rails = self.objective.guardrails
         if not rails:
             return lambda X: torch.zeros(len(X), dtype=X.dtype)
-        path = self.paths(JUDGES, seed)
+        path = self.paths(GUARDRAIL_DRAWS, seed)
         with torch.no_grad():
             at_baseline = path(torch.as_tensor(self.baseline[None]))
 

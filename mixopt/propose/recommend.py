@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,12 +9,12 @@ from torch import Tensor
 
 from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
 from mixopt.propose.assess.notes import notes
-from mixopt.propose.assess.winners_curse import Optimism, Refit, replay
+from mixopt.propose.assess.winners_curse import Optimism, replay
 from mixopt.propose.candidates.distance import schedule_distance
 from mixopt.propose.candidates.refine import refine
 from mixopt.propose.candidates.starts import spread_best, starting_rows
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import KEPT, Problem, Score, SurrogateLike, evaluate
+from mixopt.propose.problem import KEPT, Problem, Score, evaluate
 from mixopt.propose.recommendation import (
     Differences,
     Estimate,
@@ -27,6 +25,7 @@ from mixopt.propose.recommendation import (
 )
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Mixture, Objective, Schedule, SearchSpace
+from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 
@@ -38,11 +37,10 @@ DRAWS = 512
 def recommend(
     space: SearchSpace,
     objective: Objective,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     *,
     seed: int,
-    refit: Refit | None = None,
     replays: int = 12,
     caution: float = 1.0,
     prior_strength: float | None = None,
@@ -62,8 +60,6 @@ def recommend(
         surrogate: Fitted to the evidence.
         evidence: Finished trials.
         seed: Of the draws.
-        refit: Fits a surrogate to redrawn evidence; :func:`mixopt.surrogate.fit_surrogate` with
-            little effort by default.
         replays: Redrawn studies for the winner's curse; 0 leaves the prediction uncorrected.
         caution: Standard deviations added to the mean.
         prior_strength: Weight of the KL divergence (nats/token); None has it chosen by
@@ -77,9 +73,8 @@ def recommend(
     narrow = problem.narrowed()
     pool = np.vstack(starting_rows(narrow, rng))
     broken = narrow.broken(seed)
-    fit = refit or cheap_refit(problem)
     if prior_strength is None:
-        prior_strength = cross_validated_strength(narrow, fit, seed)
+        prior_strength = cross_validated_strength(narrow, seed)
     score = _score(narrow, caution, prior_strength, broken)
     levels = _per_choice(narrow, pool, score)
     chosen, found = _chosen(narrow, levels, score, broken)
@@ -87,9 +82,7 @@ def recommend(
     if replays > 0:
         menu = _menu(narrow, levels, pool, score, broken)
         away = prior_strength * divergence(problem, torch.as_tensor(menu)).numpy()
-        optimism = replay(
-            problem, menu, fit, replays=replays, caution=caution, seed=seed, penalty=away
-        )
+        optimism = replay(problem, menu, replays=replays, caution=caution, seed=seed, penalty=away)
     return _assembled(problem, chosen, levels, optimism, found, prior_strength, seed)
 
 
@@ -162,22 +155,6 @@ def _menu(
     rows = np.array([row for _, row, _ in levels])
     menu = np.vstack([rows, problem.X, good])
     return np.vstack([problem.baseline[None], menu[evaluate(broken, menu) <= KEPT]])
-
-
-def cheap_refit(problem: Problem) -> Refit:
-    """Fits of little effort, for replays and cross-validation: many are needed."""
-    from mixopt.surrogate import SurrogateSettings, fit_surrogate
-
-    model = getattr(problem.surrogate, "model", None)
-    layout, names = getattr(model, "layout", problem.original.layout), problem.original.space.names
-    effort = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
-
-    def refit(evidence: Evidence, seed: int) -> SurrogateLike:
-        return fit_surrogate(
-            layout, evidence.X, evidence.Y, evidence.metrics, names, seed=seed, settings=effort
-        )
-
-    return refit
 
 
 def _estimates(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Estimate]]:
@@ -257,7 +234,6 @@ def _assembled(
     epochs = schedule.epochs(space.target.tokens, space.supply) if space.target else {}
     same = schedule_distance(problem.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
     rails = _guardrails(problem, row, seed)
-    report: Any = getattr(problem.surrogate, "report", list)
     return Recommendation(
         schedule=schedule,
         predicted=predicted,
@@ -281,7 +257,7 @@ def _assembled(
         trade_off=tuple(_trade_off(problem, level, at) for level, at, _ in levels),
         guardrails=rails,
         notes=notes(problem, row, epochs, rails, found=found, optimism=optimism),
-        surrogate=tuple(report()),
+        surrogate=problem.surrogate.report(),
         prior_strength=strength,
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from pydantic import ConfigDict
 
 from mixopt.space import Fidelity, Frozen, Schedule
+from mixopt.space.effect import Effect
+from mixopt.surrogate.protocol import SurrogateRow
 
 Z95 = 1.959963984540054
 
@@ -74,7 +76,7 @@ class RankAgreement(Frozen):
 
     Attributes:
         low: The cheaper fidelity.
-        high: The dearer one.
+        high: The fidelity of more FLOPs.
         mixtures: Schedules run at both.
         spearman: Rank correlation over them, mean over metrics.
     """
@@ -130,16 +132,46 @@ class Confirmation(Frozen):
     Attributes:
         label: ``recommendation``, ``baseline``, ``uniform``, ``static``.
         schedule: What was trained on.
-        values: Objective per seed.
-        mean: Of the values.
-        se: Standard error of the mean.
+        values: Objective per seed, on the documents that the search never saw.
+        search_values: Objective per seed on the search's own documents, where it was measured.
+        mean: Of the values (nats/token).
+        low: Lower end of the 95 % interval of the mean, by Student's t; None for a single seed.
+        high: Upper end of it.
+        effect: Difference from the baseline, paired by seed; None for the baseline itself, or
+            where fewer than two seeds finished on both sides.
     """
 
     label: str
     schedule: Schedule
-    values: tuple[float, ...]
+    values: dict[int, float]
+    search_values: dict[int, float] = {}
     mean: float
-    se: float
+    low: float | None = None
+    high: float | None = None
+    effect: Effect | None = None
+
+    @classmethod
+    def of(
+        cls,
+        label: str,
+        schedule: Schedule,
+        values: Mapping[int, float],
+        search_values: Mapping[int, float],
+        baseline: Mapping[int, float],
+    ) -> Confirmation:
+        """Summarise the runs of one schedule; ``baseline`` has the baseline's values by seed."""
+        own = Effect.of(list(values.values())) if len(values) > 1 else None
+        pairs = label != "baseline" and len(values.keys() & baseline.keys()) > 1
+        return cls(
+            label=label,
+            schedule=schedule,
+            values=dict(values),
+            search_values=dict(search_values),
+            mean=sum(values.values()) / len(values),
+            low=own.low if own else None,
+            high=own.high if own else None,
+            effect=Effect.paired(values, baseline) if pairs else None,
+        )
 
 
 class Recommendation(Frozen):
@@ -193,8 +225,40 @@ class Recommendation(Frozen):
     trade_off: tuple[TradeOffPoint, ...]
     guardrails: tuple[GuardrailCheck, ...] = ()
     notes: tuple[str, ...] = ()
-    surrogate: tuple[dict[str, Any], ...] = ()
+    surrogate: tuple[SurrogateRow, ...] = ()
     prior_strength: float = 0.0
     confirmations: tuple[Confirmation, ...] = ()
     target: Fidelity | None = None
     agreement: tuple[RankAgreement, ...] = ()
+
+    @property
+    def confirmed_difference(self) -> Effect | None:
+        """Objective minus the baseline's over fresh seeds; None without two of both."""
+        mine = [c for c in self.confirmations if c.label == "recommendation"]
+        return mine[0].effect if mine else None
+
+    @property
+    def better_than_baseline(self) -> bool:
+        """Whether the objective is below the baseline's: confirmed, or else predicted.
+
+        False where the interval of the difference reaches 0.
+        """
+        return (self.confirmed_difference or self.differences.corrected).high < 0
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: whether it is better than the baseline, and by how much."""
+        confirmed = self.confirmed_difference
+        found = confirmed or self.differences.corrected
+        predicted = self.differences.predicted
+        if confirmed is None and predicted.mean == predicted.sd == 0:
+            return "The recommendation is the baseline itself."
+        how = "predicted, the winner's curse removed"
+        if confirmed is not None:
+            how = f"confirmed over {confirmed.seeds} fresh seeds on text the search never saw"
+        gap = f"{found.mean:+.4f} nats/token ({found.low:+.4f} to {found.high:+.4f}), {how}"
+        if found.high < 0:
+            return f"The recommendation is better than the baseline: {gap}."
+        if found.low > 0:
+            return f"The recommendation is worse than the baseline: {gap}. Keep the baseline."
+        return f"The recommendation is not shown to be better than the baseline: {gap}."

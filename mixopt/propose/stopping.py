@@ -7,9 +7,10 @@ import numpy as np
 from mixopt.propose.candidates.refine import own_path, refine
 from mixopt.propose.candidates.starts import spread_best, starting_rows
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, SurrogateLike, evaluate
+from mixopt.propose.problem import Problem, evaluate
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Frozen, Objective, SearchSpace
+from mixopt.surrogate.protocol import SurrogateModel
 
 #: Draws of the objective over which the improvement is averaged.
 DRAWS = 32
@@ -39,7 +40,7 @@ class StopDecision(Frozen):
 def expected_improvement(
     space: SearchSpace,
     objective: Objective,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     *,
     seed: int,
@@ -71,7 +72,7 @@ def _improvement(problem: Problem, seed: int) -> float:
 def should_stop(
     space: SearchSpace,
     objective: Objective,
-    surrogate: SurrogateLike,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     *,
     seed: int,

@@ -22,7 +22,7 @@ from mixopt.proxy.shape import architecture
 from mixopt.proxy.step import adamw, autocast, cpu_threads, train_step
 from mixopt.proxy.step_plan import StepPlan, plan_steps
 from mixopt.proxy.transformer import Proxy
-from mixopt.space import Frozen, Observation, Report, Trial
+from mixopt.space import Frozen, Observation, Report, Split, Trial
 
 # Part of every checkpoint's key: raise it when the training loop or the model changes.
 RECIPE = 2
@@ -104,11 +104,15 @@ class ProxyTrainer:
             run = _Run(trial, self._open(), self.settings, self._store)
             reused = run.step
             for tokens, values in run.measured:
-                report(_observations(trial, tokens, values))
+                report(_observations(trial, tokens, values, trial.split))
             while run.step < run.plan.steps:
                 run.advance()
                 if run.step in run.plan.rungs:
-                    report(_observations(trial, *run.measured[-1]))
+                    report(_observations(trial, *run.measured[-1], trial.split))
+            if trial.split != Split.validation:
+                # Where the search's predictions can be held against this run.
+                values = run.evaluate(Split.validation)
+                report(_observations(trial, run.measured[-1][0], values, Split.validation))
         kept = run.plan.tokens_after(reused)
         self.last_run = RunCounts(
             tokens_trained=run.plan.tokens_after(run.step) - kept,
@@ -124,9 +128,11 @@ class ProxyTrainer:
         return self._corpus
 
 
-def _observations(trial: Trial, tokens: int, values: Mapping[str, float]) -> list[Observation]:
+def _observations(
+    trial: Trial, tokens: int, values: Mapping[str, float], split: Split
+) -> list[Observation]:
     return [
-        Observation(trial=trial.id, tokens=tokens, metric=name, value=value, split=trial.split)
+        Observation(trial=trial.id, tokens=tokens, metric=name, value=value, split=split)
         for name, value in values.items()
     ]
 
@@ -153,17 +159,8 @@ class _Run:
         self.sampler = MixtureSampler(
             text, self.plan.shares, self.plan.sequences, settings.context, trial.seed
         )
-        self.windows = {
-            name: torch.from_numpy(
-                evaluation_windows(
-                    corpus.tokens(name, trial.split.value),
-                    settings.context,
-                    settings.evaluation_tokens,
-                    name,
-                )
-            ).to(self.device)
-            for name in corpus.domains
-        }
+        self.corpus, self.split = corpus, trial.split
+        self.windows = self._windows(trial.split)
         self.keys = self.plan.prefix_keys(self._header(trial, corpus, shape.model_dump()))
         self.step = 0
         self.losses: list[torch.Tensor] = []
@@ -219,13 +216,33 @@ class _Run:
 
     def _measure(self) -> None:
         self._need_learning()
+        values = self.evaluate(self.split)
+        self.measured.append((self.plan.tokens_after(self.step), values))
+        self.losses = []
+
+    def evaluate(self, split: Split) -> dict[str, float]:
+        """The loss on every domain's held-out documents of a split (nats/token).
+
+        Raises:
+            TrialError: If one is not finite.
+        """
+        windows = self.windows if split == self.split else self._windows(split)
         with autocast(self.device, self.dtype):
-            values = measure(self.model, self.windows, self.settings.batch)
+            values = measure(self.model, windows, self.settings.batch)
         bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
         if bad is not None:
             raise self._diverged(f"the validation loss on {bad!r} must be finite")
-        self.measured.append((self.plan.tokens_after(self.step), values))
-        self.losses = []
+        return values
+
+    def _windows(self, split: Split) -> dict[str, torch.Tensor]:
+        """Per domain, the sequences of a split that are evaluated."""
+        context, most = self.settings.context, self.settings.evaluation_tokens
+        return {
+            name: torch.from_numpy(
+                evaluation_windows(self.corpus.tokens(name, split.value), context, most, name)
+            ).to(self.device)
+            for name in self.corpus.domains
+        }
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(

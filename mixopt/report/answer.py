@@ -6,48 +6,10 @@ from mixopt.analysis.token_worth import Beyond, TokenRatio, TokenWorth
 from mixopt.report import numbers as fmt
 from mixopt.report.components import Table, Tile
 from mixopt.space import Split
-from mixopt.study.results.estimates import (
-    RECOMMENDATION,
-    Answer,
-    EstimateRow,
-    ObjectiveEstimate,
-    Source,
-)
+from mixopt.study.results.estimates import RECOMMENDATION, Answer, EstimateRow
 
 #: Name of the held-out text of each split.
 TEXTS = {Split.validation: "search", Split.confirmation: "unseen"}
-
-
-def headline(answer: Answer) -> str:
-    """The gain over the baseline with its interval, and where it comes from, in a sentence."""
-    gain = answer.gain
-    size = f"{fmt.value(abs(gain.value))}{_plus_minus(gain)} nats/token"
-    if gain.better:
-        return f"{size} below the baseline, {_origin(gain)}."
-    if gain.worse:
-        return f"Worse than the baseline by {size}, {_origin(gain)}: do not use it."
-    if gain.value == 0 and gain.half_width == 0:
-        return "No better than the baseline: no difference from it is known."
-    if gain.half_width is None:
-        return (
-            f"{fmt.signed(gain.value)} nats/token against the baseline, {_origin(gain)}: one seed "
-            "says nothing of its interval."
-        )
-    return (
-        f"Not clearly better than the baseline: {fmt.signed(gain.value)}{_plus_minus(gain)} "
-        f"nats/token against it, {_origin(gain)}."
-    )
-
-
-def _plus_minus(estimate: ObjectiveEstimate) -> str:
-    return "" if estimate.half_width is None else f" ± {fmt.value(estimate.half_width)}"
-
-
-def _origin(gain: ObjectiveEstimate) -> str:
-    if gain.source != Source.confirmed:
-        return "predicted and corrected for the winner's curse, not confirmed"
-    seeds = f"{gain.runs} fresh seed{'s' * (gain.runs > 1)}"
-    return f"confirmed with {seeds} on text the search never saw"
 
 
 def tiles(answer: Answer) -> tuple[Tile, ...]:

@@ -9,11 +9,12 @@ from mixopt.report import numbers as fmt
 from mixopt.report.components import Table
 
 if TYPE_CHECKING:
-    from mixopt.analysis.attribution import Attribution, Controls
+    from mixopt.analysis.attribution import Attribution
+    from mixopt.analysis.controls import Controls
     from mixopt.analysis.critical_share import Critical
     from mixopt.analysis.dynamic_schedules import DynamicSchedules
     from mixopt.analysis.rates import Rates
-    from mixopt.study.comparisons import Effect
+    from mixopt.space.effect import Effect
 
 
 def attribution_table(found: Attribution) -> Table:

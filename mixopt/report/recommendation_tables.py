@@ -96,8 +96,8 @@ def confirmation_table(answer: Answer) -> Table | None:
         for row in answer.confirmed
     )
     columns: tuple[str, ...] = ("schedule", "seeds", "against baseline", "95 % interval")
-    columns += ("loss, unseen text",)
-    columns += ("loss, search text", "95 % interval") if fresh else ()
+    columns += ("unseen text",)
+    columns += ("search text", "95 % interval") if fresh else ()
     return Table(
         "Confirmation runs",
         columns,

@@ -59,7 +59,7 @@ def report_page(data: ReportData) -> Page:
     tokens = lead.worth_sentences(data.worth)[:1] if data.worth else ()
     return Page(
         name=data.name,
-        headline=lead.headline(answer),
+        headline=rec.verdict,
         leads=(what_to_do(rec, data.space), *tokens),
         tiles=lead.tiles(answer),
         facts=facts,

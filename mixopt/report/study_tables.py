@@ -11,6 +11,7 @@ from mixopt.report import numbers as fmt
 from mixopt.report.answer import TEXTS
 from mixopt.report.components import Table
 from mixopt.space import Kind, Split
+from mixopt.surrogate import SurrogateRow
 
 if TYPE_CHECKING:
     from mixopt.report.report_data import ReportData
@@ -99,18 +100,18 @@ def cost_table(data: ReportData) -> Table:
     return Table("Cost", columns, rows, note=note)
 
 
-def surrogate_table(rows: Sequence[dict[str, Any]]) -> Table | None:
+def surrogate_table(rows: Sequence[SurrogateRow]) -> Table | None:
     """How well each metric was predicted out of fold, and by what."""
     if not rows:
         return None
     cells = tuple(
         (
-            str(row["metric"]),
-            fmt.value(row["spearman"], 2),
-            fmt.value(row["rmse"]),
-            fmt.share(row["coverage"]),
-            _members(row["weights"]),
-            row["fallback"] or "; ".join(f"{k}: {v}" for k, v in row["notes"].items()),
+            row.metric,
+            fmt.value(row.spearman, 2),
+            fmt.value(row.rmse),
+            fmt.share(row.coverage),
+            _members(row.weights),
+            row.fallback or "; ".join(row.notes),
         )
         for row in rows
     )

@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from mixopt.report import numbers as fmt
-from mixopt.report.answer import answer_table, headline, worth_sentences
+from mixopt.report.answer import answer_table, worth_sentences
 from mixopt.report.components import Table
 from mixopt.report.recommendation_tables import (
     confirmation_table,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from mixopt.analysis.token_worth import TokenWorth
     from mixopt.propose import Recommendation
+    from mixopt.tune.cost_estimate import CostEstimate
 
 
 def render(table: Table) -> RichTable:
@@ -64,32 +65,30 @@ def recommendation_table(
     if objective is not None:
         parts.append(metric_table(rec, objective.weights))
     parts.append(guardrail_table(rec))
-    shown: list[RenderableType] = [Text(headline(answer), style="bold")]
+    shown: list[RenderableType] = [Text(rec.verdict, style="bold")]
     shown += [Text(line) for line in (worth_sentences(worth) if worth else ())]
     shown += [render(part) for part in parts if part is not None]
     shown += [Text(f"note: {note}") for note in rec.notes]
     return Group(*shown)
 
 
-def plan_table(plan: Any) -> RenderableType:
+def estimate_table(estimate: CostEstimate) -> RenderableType:
     """What a run would cost at most: trials, tokens, FLOPs, time.
 
     Args:
-        plan: A value with ``trials``, ``confirmations``, ``tokens``, ``flops``,
-            ``first_round`` and ``first_round_flops`` with their ``..._shared``, ``slots`` and
-            ``seconds`` (None where unknown).
+        estimate: What was counted; the time is None where it is unknown.
     """
     rows = (
-        ("search trials", str(plan.trials)),
-        ("confirmation runs", str(plan.confirmations)),
-        ("training tokens", fmt.count(plan.tokens)),
-        ("training FLOPs", fmt.flops(plan.flops)),
-        ("first round's tokens", fmt.count(plan.first_round)),
-        ("those trained, trunks shared", fmt.count(plan.first_round_shared)),
-        ("first round's FLOPs", fmt.flops(plan.first_round_flops)),
-        ("those spent, trunks shared", fmt.flops(plan.first_round_flops_shared)),
-        ("trials at a time", str(plan.slots)),
-        ("estimated time", fmt.duration(plan.seconds)),
+        ("search trials", str(estimate.trials)),
+        ("confirmation runs", str(estimate.confirmations)),
+        ("training tokens", fmt.count(estimate.tokens)),
+        ("training FLOPs", fmt.flops(estimate.flops)),
+        ("first round's tokens", fmt.count(estimate.first_round)),
+        ("those trained, trunks shared", fmt.count(estimate.first_round_shared)),
+        ("first round's FLOPs", fmt.flops(estimate.first_round_flops)),
+        ("those spent, trunks shared", fmt.flops(estimate.first_round_flops_shared)),
+        ("trials at a time", str(estimate.slots)),
+        ("estimated time", fmt.duration(estimate.seconds)),
     )
     return render(Table("At most", ("what", "how much"), rows))
 

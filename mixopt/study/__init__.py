@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.config import StudyConfig, StudySettings, derived_seed
-from mixopt.study.confirm import paired_difference
 from mixopt.study.optimize import run_trial
+from mixopt.study.state import StudyState
 from mixopt.study.storage import State, Storage, TrialRecord
 from mixopt.study.study import Study
 from mixopt.study.trainers import CallableTrainer, CommandTrainer
@@ -21,9 +21,9 @@ __all__ = [
     "Study",
     "StudyConfig",
     "StudySettings",
+    "StudyState",
     "TrialBudget",
     "TrialRecord",
     "derived_seed",
-    "paired_difference",
     "run_trial",
 ]

@@ -11,11 +11,14 @@ import numpy as np
 from pydantic import Field
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Frozen, Objective, Schedule, SearchSpace, geometry_of
+from mixopt.space import Fidelity, Frozen, Objective, SearchSpace, geometry_of
 from mixopt.study.budget import TrialBudget
 
 # RegMix (Liu et al., arXiv 2407.01492): 1M-parameter proxies on 1B tokens.
 DEFAULT_FIDELITY = Fidelity(parameters=1_000_000, tokens=1_000_000_000)
+
+#: Facts of a trainer that may change while a study runs: where its command lies, how long it takes.
+HOW_RUN = ("command", "timeout")
 
 
 class StudyConfig(Frozen):
@@ -73,6 +76,7 @@ class StudySettings(Frozen):
         patience: Rounds in a row that must say so before the search stops by expected improvement.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
+        most_failures: Failed trials in a row after which the search ends with what it has.
     """
 
     budget: TrialBudget | None = None
@@ -81,6 +85,7 @@ class StudySettings(Frozen):
     retries: Annotated[int, Field(ge=0)] = 1
     patience: Annotated[int, Field(ge=1)] = 1
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    most_failures: Annotated[int, Field(gt=0)] = 8
 
 
 def default_initial(space: SearchSpace) -> int:
@@ -95,14 +100,23 @@ def require_same(name: str, stored: str, given: StudyConfig) -> None:
     Raises:
         StudyError: Naming the first keys that differ, with both values.
     """
-    if json.loads(stored) == json.loads(given.text):
+    found = list(differences(_relevant(json.loads(stored)), _relevant(json.loads(given.text))))
+    if not found:
         return
-    found = list(differences(json.loads(stored), json.loads(given.text)))
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     raise StudyError(
         f"the study {name!r} is stored with another configuration: {'; '.join(found[:3])}{more}",
         "its results depend on these: give the new study another name or storage",
     )
+
+
+def _relevant(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what says how a trainer is run: results do not depend on it."""
+    context = dict(config.get("context", {}))
+    if isinstance(context.get("trainer"), dict):
+        kept = {k: v for k, v in context["trainer"].items() if k not in HOW_RUN}
+        context["trainer"] = kept
+    return {**config, "context": context}
 
 
 def differences(stored: Any, given: Any, place: str = "") -> Iterator[str]:
@@ -133,16 +147,3 @@ def derived_seed(seed: int, *words: str) -> int:
     digest = hashlib.sha256("/".join(words).encode()).digest()
     entropy = [seed, *np.frombuffer(digest, dtype=">u4").tolist()]
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
-
-
-def trial_seed(seed: int, trial: str, schedule: Schedule, phases: int) -> int:
-    """The seed of a trial, from the study's seed and the trial's id.
-
-    In a space of several phases, trials that start from the same mixture share the seed of that
-    mixture instead, so that endings branch from one trunk, and differ from the run that stays on
-    it by the ending alone.
-    """
-    if phases == 1:
-        return derived_seed(seed, "trial", trial)
-    weights = {name: round(w, 9) for name, w in sorted(schedule.base.items()) if w > 0}
-    return derived_seed(seed, "trunk", json.dumps(weights))

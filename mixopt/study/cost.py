@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mixopt.space import Frozen, Trainer, Trial
+from mixopt.study.state import StudyState
 
 if TYPE_CHECKING:
     from mixopt.propose import Sharing
-    from mixopt.study.study import Study
 
 COST = "cost"
 
@@ -64,14 +64,14 @@ class TrainedTokens(Frozen):
         )
 
 
-def trunk_sharing(study: Study) -> Sharing:
+def trunk_sharing(state: StudyState) -> Sharing:
     """What a study's runs leave for later ones to branch off, as far as its context says.
 
     A study that does not name its trainer is taken to have one that branches where phases meet.
     """
     from mixopt.propose import Sharing
 
-    trainer = study.config.context.get("trainer")
+    trainer = state.config.context.get("trainer")
     if not isinstance(trainer, dict):
         return Sharing()
     if trainer.get("kind") != "proxy":
@@ -79,19 +79,18 @@ def trunk_sharing(study: Study) -> Sharing:
     return Sharing(branch_points=tuple(trainer.get("settings", {}).get("branch_points", ())))
 
 
-def record_cost(study: Study, trial: Trial, trainer: Trainer) -> None:
-    """Keep what a finished run cost, where its trainer counts."""
+def run_cost(trial: Trial, trainer: Trainer) -> dict[str, Any] | None:
+    """What a finished run cost, as an event; None where its trainer does not count."""
     if not isinstance(trainer, Counting) or trainer.last_run is None:
-        return
+        return None
     last = trainer.last_run
-    payload = {"trial": trial.id, "trained": last.tokens_trained, "reused": last.tokens_reused}
-    study.store.add_event(study.id, COST, payload)
+    return {"trial": trial.id, "trained": last.tokens_trained, "reused": last.tokens_reused}
 
 
-def trained_tokens(study: Study, since: float = 0.0) -> TrainedTokens:
+def trained_tokens(state: StudyState, since: float = 0.0) -> TrainedTokens:
     """Sum what runs cost that ended after a time (seconds since the epoch)."""
-    size = {r.trial.id: 6.0 * r.trial.fidelity.parameters for r in study.records()}
-    found = [e for e in study.store.events(study.id, COST) if e["time"] >= since]
+    size = {r.trial.id: 6.0 * r.trial.fidelity.parameters for r in state.records}
+    found = [e for e in state.events_of(COST) if e["time"] >= since]
     return TrainedTokens(
         runs=len(found),
         scheduled=sum(e["trained"] + e["reused"] for e in found),

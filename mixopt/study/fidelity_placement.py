@@ -15,10 +15,11 @@ import numpy as np
 from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Schedule, SearchSpace, geometry_of
 from mixopt.study.config import derived_seed
+from mixopt.study.results.recording import named
+from mixopt.study.state import StudyState
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence, Recommendation
-    from mixopt.study.study import Study
     from mixopt.surrogate import ScaleSurrogate, Surrogate
 
 #: Factor in parameters or tokens beyond the highest trials from which a reader is warned.
@@ -39,15 +40,11 @@ def ordered_fidelities(
     found = tuple(sorted(set(fidelities), key=lambda f: (f.flops, f.parameters)))
     if found and fidelity is not None and fidelity != found[-1]:
         raise StudyError(
-            f"a study takes `fidelity` or `fidelities`; got {_named(fidelity)} beside "
-            f"{', '.join(map(_named, found))}",
+            f"a study takes `fidelity` or `fidelities`; got {named(fidelity)} beside "
+            f"{', '.join(map(named, found))}",
             "leave `fidelity` out: confirmation runs are made at the highest of `fidelities`",
         )
     return found
-
-
-def _named(fidelity: Fidelity) -> str:
-    return f"{fidelity.parameters:,} parameters x {fidelity.tokens:,} tokens"
 
 
 def target_of(space: SearchSpace, highest: Fidelity) -> Fidelity:
@@ -55,47 +52,49 @@ def target_of(space: SearchSpace, highest: Fidelity) -> Fidelity:
     return space.target or highest
 
 
-def fit_evidence(study: Study, evidence: Evidence) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
+def fit_evidence(
+    state: StudyState, evidence: Evidence
+) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
     """The surrogate of a study's evidence, and the evidence as it sees it.
 
-    With several fidelities the values are those carried to the target.
+    With several fidelities the values are those extrapolated to the target.
     """
     from mixopt.surrogate import fit_scale_surrogate, fit_surrogate
 
-    space, seed = study.space, derived_seed(study.seed, "surrogate")
-    rows = geometry_of(space).layout.trained_on(study.fidelity.tokens), evidence.X
+    space, seed = state.space, derived_seed(state.seed, "surrogate")
+    rows = geometry_of(space).layout.trained_on(state.fidelity.tokens), evidence.X
     names = evidence.metrics, space.names
-    if not study.config.fidelities:
+    if not state.config.fidelities:
         return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed)
-    where = trial_fidelities(study, evidence.ids)
+    where = trial_fidelities(state, evidence.ids)
     fit = fit_scale_surrogate(
         *rows,
         np.array([float(f.parameters) for f in where]),
         np.array([float(f.tokens) for f in where]),
         evidence.Y,
         *names,
-        target=target_of(space, study.fidelity),
+        target=target_of(space, state.fidelity),
         seed=seed,
     )
-    return type(evidence)(evidence.X, fit.carried, evidence.metrics, evidence.ids), fit
+    return type(evidence)(evidence.X, fit.extrapolated, evidence.metrics, evidence.ids), fit
 
 
-def trial_fidelities(study: Study, ids: Sequence[str]) -> list[Fidelity]:
+def trial_fidelities(state: StudyState, ids: Sequence[str]) -> list[Fidelity]:
     """The fidelity of each trial."""
-    found = {r.trial.id: r.trial.fidelity for r in study.records()}
+    found = {r.trial.id: r.trial.fidelity for r in state.records}
     return [found[name] for name in ids]
 
 
-def distinct_initial(study: Study, trials: int) -> int:
+def distinct_initial(state: StudyState, trials: int) -> int:
     """Schedules of an initial design of so many trials, some of them run at several fidelities."""
-    return trials - _repeats(study, trials)[1]
+    return trials - _repeats(state, trials)[1]
 
 
-def _repeats(study: Study, trials: int) -> tuple[int, int]:
+def _repeats(state: StudyState, trials: int) -> tuple[int, int]:
     """Schedules repeated at the highest fidelity, and all repetitions."""
     from mixopt.propose.fidelity_choice import DEAR_SHARE, dear_count
 
-    many = len(study.config.fidelities)
+    many = len(state.config.fidelities)
     if many < 2:
         return 0, 0
     # Three schedules run at both are the least that a rank agreement can be told from.
@@ -104,57 +103,58 @@ def _repeats(study: Study, trials: int) -> tuple[int, int]:
     return top, min(top + middle, trials - 1)
 
 
-def place_initial(study: Study, schedules: Sequence[Schedule], trials: int) -> list[Placed]:
+def place_initial(state: StudyState, schedules: Sequence[Schedule], trials: int) -> list[Placed]:
     """The design at the cheapest fidelity, its first schedules at the others too.
 
     Pairs say how one fidelity goes over into another; the baseline is run at every one.
     """
-    sizes = study.config.fidelities
+    sizes = state.config.fidelities
     if not sizes:
-        return [(s, study.fidelity) for s in schedules]
-    top, extra = _repeats(study, trials)
+        return [(s, state.fidelity) for s in schedules]
+    top, extra = _repeats(state, trials)
     pairs = [(schedules[i % len(schedules)], sizes[-1]) for i in range(min(top, extra))]
     pairs += [(schedules[0], size) for size in sizes[1:-1][: extra - len(pairs)]]
     # The pairs come first after the baseline, so that a short budget cuts single runs.
     first = (schedules[0], sizes[0])
-    return paid(study, [first, *pairs, *((s, sizes[0]) for s in schedules[1:])])
+    return paid(state, [first, *pairs, *((s, sizes[0]) for s in schedules[1:])])
 
 
 def place_proposed(
-    study: Study, surrogate: Surrogate | ScaleSurrogate, schedules: Sequence[Schedule]
+    state: StudyState, surrogate: Surrogate | ScaleSurrogate, schedules: Sequence[Schedule]
 ) -> list[Placed]:
     """Each proposed schedule at the fidelity that tells most of the target per FLOP."""
     from mixopt.propose.fidelity_choice import choose_fidelities
     from mixopt.surrogate import ScaleSurrogate
 
     if not isinstance(surrogate, ScaleSurrogate):
-        return [(s, study.fidelity) for s in schedules]
-    left = study.budget.left(study.spent()).get("flops", np.inf) if study.budget else np.inf
+        return [(s, state.fidelity) for s in schedules]
+    budget = state.settings.budget
+    left = budget.left(state.spent).get("flops", np.inf) if budget else np.inf
     sizes = choose_fidelities(
-        study.space,
-        study.objective,
+        state.space,
+        state.objective,
         surrogate,
         schedules,
-        study.config.fidelities,
+        state.config.fidelities,
         left=float(left),
     )
-    return paid(study, list(zip(schedules, sizes, strict=False)), step_down=True)
+    return paid(state, list(zip(schedules, sizes, strict=False)), step_down=True)
 
 
-def paid(study: Study, placed: Sequence[Placed], step_down: bool = False) -> list[Placed]:
+def paid(state: StudyState, placed: Sequence[Placed], step_down: bool = False) -> list[Placed]:
     """Those of the runs, in this order, that the budget still pays for.
 
     Args:
-        study: Has the budget.
+        state: Has the budget.
         placed: The runs wanted.
         step_down: Whether a run that cannot be paid for is made at a cheaper fidelity.
     """
-    if study.budget is None:
+    if state.settings.budget is None:
         return list(placed)
-    left = study.budget.left(study.spent())
+    left = state.settings.budget.left(state.spent)
     kept = []
     for schedule, size in placed:
-        below = [f for f in study.config.fidelities[::-1] if f.flops < size.flops and step_down]
+        below = [f for f in state.config.fidelities[::-1] if f.flops < size.flops and step_down]
         for choice in (size, *below):
             cost = {"trials": 1.0, "tokens": float(choice.tokens), "flops": choice.flops}
             if any(left[k] * (1 + 1e-9) < cost[k] for k in cost if k in left):
@@ -166,7 +166,7 @@ def paid(study: Study, placed: Sequence[Placed], step_down: bool = False) -> lis
 
 
 def at_target(
-    study: Study, recommendation: Recommendation, surrogate: Surrogate | ScaleSurrogate
+    state: StudyState, recommendation: Recommendation, surrogate: Surrogate | ScaleSurrogate
 ) -> Recommendation:
     """The recommendation with its target, and with what was really observed nearest to it.
 
@@ -178,13 +178,12 @@ def at_target(
 
     if not isinstance(surrogate, ScaleSurrogate):
         return recommendation
-    finals = study.final_values()
-    seen = [r.trial for r in study.records() if r.trial.id in finals and r.search]
+    finals, seen = state.finals, state.learned_from
     top = max((t.fidelity for t in seen), key=lambda f: f.flops)
-    values = {t.id: study.objective.value(finals[t.id]) for t in seen if t.fidelity == top}
+    values = {t.id: state.objective.value(finals[t.id]) for t in seen if t.fidelity == top}
     best = min(values, key=lambda name: values[name])
     chosen = next(t for t in seen if t.id == best)
-    base = study.space.baseline_schedule
+    base = state.space.baseline_schedule
     same = [values[t.id] for t in seen if t.id in values and t.schedule == base]
     agreement = tuple(
         RankAgreement(low=a.low, high=a.high, mixtures=a.mixtures, spearman=a.spearman)
@@ -199,19 +198,19 @@ def at_target(
             ),
             "baseline_observed": float(np.mean(same)) if same else None,
             "baseline_runs": len(same),
-            "notes": (*recommendation.notes, *_notes(study, surrogate, top, len(values))),
+            "notes": (*recommendation.notes, *_notes(state, surrogate, top, len(values))),
         }
     )
 
 
-def _notes(study: Study, surrogate: ScaleSurrogate, top: Fidelity, runs: int) -> list[str]:
+def _notes(state: StudyState, surrogate: ScaleSurrogate, top: Fidelity, runs: int) -> list[str]:
     """What to know about predictions that speak of a target."""
-    w = study.objective.coefficients(list(surrogate.metrics))
+    w = state.objective.coefficients(list(surrogate.metrics))
     level = float(np.sqrt(w @ surrogate.level @ w))
     said = [
-        f"predictions are of {_named(surrogate.target)}, from trials of "
-        f"{len(study.config.fidelities)} fidelities, {runs} of them at the highest "
-        f"({_named(top)}); the level there is known to {1.96 * level:.3g} (95 %), which moves all "
+        f"predictions are of {named(surrogate.target)}, from trials of "
+        f"{len(state.config.fidelities)} fidelities, {runs} of them at the highest "
+        f"({named(top)}); the level there is known to {1.96 * level:.3g} (95 %), which moves all "
         "schedules alike"
     ]
     far = max(surrogate.target.parameters / top.parameters, surrogate.target.tokens / top.tokens)
@@ -225,7 +224,7 @@ def _notes(study: Study, surrogate: ScaleSurrogate, top: Fidelity, runs: int) ->
     worst = min(surrogate.agreement, key=lambda a: a.spearman, default=None)
     if worst is not None and worst.spearman < 0.7:
         said.append(
-            f"the ranking at {_named(worst.low)} agrees little with that at {_named(worst.high)} "
+            f"the ranking at {named(worst.low)} agrees little with that at {named(worst.high)} "
             f"(Spearman {worst.spearman:.2f} over {worst.mixtures} schedules): trust the dear runs"
         )
     return said

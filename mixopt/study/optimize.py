@@ -2,36 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mixopt.errors import MixoptError, StudyError
+from mixopt.errors import MixoptError
 from mixopt.space import Observation, Trainer, Trial
-from mixopt.study.cost import record_cost
-from mixopt.study.results.final_values import last_values
-from mixopt.study.storage import Lease, State, TrialRecord, this_worker
+from mixopt.study.comparisons import open_runs
+from mixopt.study.config import StudySettings
+from mixopt.study.cost import COST, run_cost
+from mixopt.study.heartbeat import beating
+from mixopt.study.search_end import require_progress
+from mixopt.study.state import StudyState
+from mixopt.study.storage import Lease, Storage, TrialRecord
 from mixopt.study.trainers import CallableTrainer, require_finite, run_trainer
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
-    from mixopt.study.study import Study
 
 Progress = Callable[[TrialRecord, float | None], None]
 
-# Of a trial that nobody prolongs; a process of this host that has ended holds none.
+#: Of a trial that nobody prolongs; a process of this host that has ended holds none.
 LEASE_SECONDS = 24 * 3600.0
+#: Between looks at trials that other processes run.
+POLL_SECONDS = 0.5
 
 
-def run_trial(study: Study, trainer: Trainer, trial: Trial, lease: Lease | None = None) -> bool:
+class Running(Protocol):
+    """What running trials needs of a study; ``Study`` is one."""
+
+    @property
+    def store(self) -> Storage:
+        """Where it is kept."""
+
+    @property
+    def settings(self) -> StudySettings:
+        """What may change between runs."""
+
+    def state(self) -> StudyState:
+        """Everything the study knows."""
+
+    def ask(self, n: int | None = None, *, batch: int | None = None) -> list[Trial]:
+        """Trials to run next."""
+
+    def lease(self, trials: Sequence[Trial]) -> dict[str, Lease]:
+        """The leases of those of the trials that it holds or can take."""
+
+    def waiting_for(self) -> list[TrialRecord]:
+        """The trials of the search that other processes run."""
+
+    def record(
+        self, trial: str, values: Sequence[Observation], *, lease: Lease | None = None
+    ) -> None:
+        """Store rungs of a trial that goes on."""
+
+    def finish(self, trial: str, *, lease: Lease | None = None) -> None:
+        """End a trial whose rungs are all recorded."""
+
+    def fail(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
+        """Store that a trial failed, and why."""
+
+    def add_event(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Append to the study's log."""
+
+    def add_trials(self, trials: Sequence[Trial], *, retry_failed: bool = False) -> list[Trial]:
+        """Store runs that compare schedules."""
+
+    def close_search(self) -> str | None:
+        """Keep why the search is over."""
+
+    def recommend(self) -> Recommendation:
+        """What to train on."""
+
+    def confirmation_trials(self, recommendation: Recommendation) -> list[Trial]:
+        """The runs that check a recommendation."""
+
+    def with_confirmations(
+        self, recommendation: Recommendation, *, state: StudyState | None = None
+    ) -> Recommendation:
+        """The recommendation with its finished confirmation runs."""
+
+
+def run_trial(study: Running, trainer: Trainer, trial: Trial, lease: Lease | None = None) -> bool:
     """Run one trial and store all of it; a trial that is over already is left alone.
 
-    A failure of the trainer is stored as the trial's reason and does not raise.
+    A failure of the trainer is stored as the trial's reason and does not raise. The lease is
+    prolonged for as long as the trainer runs.
 
     Args:
         study: Where results go, rung by rung.
         trainer: Runs it.
         trial: What is run.
-        lease: Of the trial; None to take one here.
+        lease: Of the trial; None for the one that the study holds or can take.
 
     Returns:
         Whether it was run (else it is over, or another process runs it).
@@ -39,97 +101,63 @@ def run_trial(study: Study, trainer: Trainer, trial: Trial, lease: Lease | None 
     Raises:
         StudyError: If the lease was lost.
     """
-    if lease is None:
-        taken = lease_trials(study, [trial])
-        if not taken:
-            return False
-        lease = taken[trial.id]
+    held = lease or study.lease([trial]).get(trial.id)
+    if held is None:
+        return False
 
     def report(observations: Sequence[Observation]) -> None:
         require_finite(observations)
-        study.record(trial.id, observations, lease=lease)
+        study.record(trial.id, observations, lease=held)
 
-    reason = run_trainer(trainer, trial, report)
-    if not reason:
-        try:
-            study.finish(trial.id, lease=lease)
-            record_cost(study, trial, trainer)
-            return True
-        except MixoptError as error:
-            reason = error.message
-    study.fail(trial.id, reason, lease=lease)
+    with beating(study.store, held):
+        reason = run_trainer(trainer, trial, report)
+    try:
+        if not reason:
+            study.finish(trial.id, lease=held)
+    except MixoptError as error:
+        reason = error.message
+    if reason:
+        study.fail(trial.id, reason, lease=held)
+        return True
+    cost = run_cost(trial, trainer)
+    if cost is not None:
+        study.add_event(COST, cost)
     return True
 
 
-def lease_trials(study: Study, trials: Sequence[Trial]) -> dict[str, Lease]:
-    """Leases of those of the trials that nobody runs, by id."""
-    found = study.store.lease(
-        study.id, worker=this_worker(), seconds=LEASE_SECONDS, trials=[t.id for t in trials]
-    )
-    return {record.trial.id: lease for record, lease in found}
-
-
-def require_progress(study: Study) -> None:
-    """Stop a study whose every trial fails: the next ones would too.
-
-    Raises:
-        StudyError: If the last complete round has no finished trial.
-    """
-    records = [r for r in study.records() if r.search]
-    last = max((r.trial.round for r in records), default=None)
-    failed = [r for r in records if r.trial.round == last]
-    if failed and all(r.state == State.failed for r in failed):
-        raise StudyError(
-            f"every one of the {len(failed)} trials of round {last} failed; the first, "
-            f"{failed[0].trial.id}: {failed[0].reason}",
-            "mend the trainer, then let them run again: mixopt run --retry-failed, or "
-            "study.requeue()",
-        )
-
-
-def trial_objective(study: Study, trial: Trial) -> float | None:
-    """The objective of a finished trial at its last rung; None while it has none."""
-    values = last_values(study.store.observations(study.id, trial.id), trial.split)
-    if any(name not in values for name in study.objective.weights):
-        return None
-    return study.objective.value(values)
-
-
 def optimize(
-    study: Study,
+    study: Running,
     trainer: Trainer | Callable[..., Any],
     *,
     confirm: bool = False,
     progress: Progress | None = None,
 ) -> Recommendation:
     """See ``Study.optimize``."""
-    if not hasattr(trainer, "run"):
-        trainer = CallableTrainer(trainer)
-    if not search_open(study):
-        require_progress(study)
-    while not study.should_stop():
-        _run_all(study, trainer, study.ask(), progress)
-        require_progress(study)
+    runner: Trainer = trainer if hasattr(trainer, "run") else CallableTrainer(trainer)
+    require_progress(study.state())
+    while study.close_search() is None:
+        trials = study.ask(1, batch=study.settings.batch)
+        for trial in trials:
+            _run_one(study, runner, trial, progress)
+            require_progress(study.state())
+        if not trials:
+            time.sleep(POLL_SECONDS)
     recommendation = study.recommend()
-    if not confirm:
-        return recommendation
-    _run_all(study, trainer, study.confirmation_trials(recommendation), progress)
-    return study.with_confirmations(recommendation)
+    if confirm:
+        waiting = study.add_trials(study.confirmation_trials(recommendation))
+        while waiting:
+            # One trial at a time, so that other processes can take the rest.
+            if not any(_run_one(study, runner, t, progress) for t in waiting):
+                time.sleep(POLL_SECONDS)
+            waiting = open_runs(study.state(), waiting)
+        recommendation = study.with_confirmations(recommendation)
+    return recommendation
 
 
-def search_open(study: Study) -> bool:
-    """Whether trials of the search still have to be run."""
-    return any(r.open and r.search for r in study.records())
-
-
-def _run_all(
-    study: Study,
-    trainer: Trainer,
-    trials: Sequence[Trial],
-    progress: Progress | None,
-) -> None:
-    for trial in trials:
-        run_trial(study, trainer, trial)
-        record = study.store.trial(study.id, trial.id)
-        if progress is not None and record is not None:
-            progress(record, trial_objective(study, trial))
+def _run_one(study: Running, trainer: Trainer, trial: Trial, progress: Progress | None) -> bool:
+    ran = run_trial(study, trainer, trial)
+    if ran and progress is not None:
+        state = study.state()
+        record = state.record_of(trial.id)
+        progress(record, state.value_of(record))
+    return ran

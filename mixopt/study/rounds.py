@@ -1,41 +1,87 @@
-"""A study's next round, and whether there should be one: from stored results and the seed alone."""
+"""A study's next round, from a snapshot and the seed alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mixopt.space import Fidelity, Kind, Schedule, Trial, geometry_of
-from mixopt.study.config import derived_seed, trial_seed
+from mixopt.study.config import derived_seed
 from mixopt.study.cost import trunk_sharing
 from mixopt.study.fidelity_placement import Placed, distinct_initial, place_initial, place_proposed
-from mixopt.study.storage import State, TrialRecord
+from mixopt.study.state import StudyState
+from mixopt.study.storage import State
+from mixopt.study.trunk_seeds import trunk_seeds
 
 if TYPE_CHECKING:
-    from mixopt.study.study import Study
+    from mixopt.propose import Evidence
+    from mixopt.surrogate import ScaleSurrogate, Surrogate
+
+#: Finished trials from which a surrogate can be fitted.
+LEAST = 2
 
 
-def next_round(study: Study, n: int | None) -> list[Trial]:
-    """The trials of the next round, cut to what the budget pays for.
+def next_size(state: StudyState, n: int | None) -> tuple[Kind, int]:
+    """What the next round is, and how many trials of it the budget pays for.
+
+    The initial design is drawn again, at what it lacks, while too few trials have finished to
+    learn from.
 
     Args:
-        study: All its trials so far must be finished or failed.
-        n: Size of the round after the first; None for the study's batch.
+        state: All its trials so far must be over.
+        n: Size of the round after the initial design; None for the study's batch.
     """
-    records = study.records()
-    rounds = [r.trial.round for r in records if r.search]
-    number = max(rounds, default=-1) + 1
-    attached = sum(r.trial.kind == Kind.attached for r in records)
-    initial = study.config.initial - attached
-    if not rounds and initial > 0:
-        kind, size = Kind.initial, _affordable(study, initial)
-    else:
-        kind, size = Kind.proposed, _affordable(study, n or study.settings.batch)
-    if size < 1:
-        return []
-    placed = _placed(study, kind, size, number)
-    known = {_key(study, r.trial.schedule, r.trial.fidelity) for r in records}
+    known = len(state.learned_from)
+    missing = state.config.initial - known
+    if (not state.search and missing > 0) or known < LEAST:
+        return Kind.initial, _affordable(state, max(missing, LEAST - known))
+    return Kind.proposed, _affordable(state, n or state.settings.batch)
+
+
+def _affordable(state: StudyState, wanted: int) -> int:
+    budget = state.settings.budget
+    if budget is None:
+        return wanted
+    return budget.affordable(state.spent, wanted, state.config.cheapest)
+
+
+def initial_runs(state: StudyState, size: int) -> list[Placed]:
+    """An initial design of so many trials; it begins with what no trial has shown yet."""
+    from mixopt.propose import initial_design
+
+    distinct = distinct_initial(state, size)
+    seen = [t.schedule for t in state.learned_from]
+    first = [s for s in _first(state) if s not in seen][:distinct]
+    design = initial_design(state.space, distinct, seed=_round_seed(state), include=first)
+    return place_initial(state, design, size)
+
+
+def proposed_runs(
+    state: StudyState, evidence: Evidence, surrogate: Surrogate | ScaleSurrogate, size: int
+) -> list[Placed]:
+    """The schedules that the surrogate proposes; none that is like one that failed."""
+    from mixopt.propose import propose_batch
+
+    schedules = propose_batch(
+        state.space,
+        state.objective,
+        surrogate,
+        evidence,
+        size,
+        pending=[r.trial.schedule for r in state.search if r.state == State.failed],
+        seed=_round_seed(state),
+        replicates=_replicates(state, size),
+        sharing=trunk_sharing(state),
+    )
+    return place_proposed(state, surrogate, schedules)
+
+
+def numbered(state: StudyState, kind: Kind, placed: Sequence[Placed]) -> list[Trial]:
+    """The runs of a round as trials, with ids and seeds."""
+    number = state.rounds
     ids = [f"r{number:02d}-t{index:02d}" for index in range(len(placed))]
+    known = {_key(state, r.trial.schedule, r.trial.fidelity) for r in state.records}
+    fresh = trunk_seeds(state, [p for p in placed if _key(state, *p) not in known])
     return [
         Trial(
             id=name,
@@ -44,100 +90,37 @@ def next_round(study: Study, n: int | None) -> list[Trial]:
             schedule=schedule,
             fidelity=fidelity,
             # A repeated schedule needs a seed of its own, not that of the trunk it was run with.
-            seed=trial_seed(
-                study.seed,
-                name,
-                schedule,
-                1 if _key(study, schedule, fidelity) in known else len(study.space.phases),
-            ),
+            seed=derived_seed(state.seed, "trial", name)
+            if _key(state, schedule, fidelity) in known or len(state.space.phases) == 1
+            else next(fresh),
         )
         for name, (schedule, fidelity) in zip(ids, placed, strict=True)
     ]
 
 
-def _key(study: Study, schedule: Schedule, size: Fidelity) -> tuple[float, ...]:
-    row = geometry_of(study.space).encode(schedule).round(8).tolist()
+def _key(state: StudyState, schedule: Schedule, size: Fidelity) -> tuple[float, ...]:
+    row = geometry_of(state.space).encode(schedule).round(8).tolist()
     return (*row, size.parameters, size.tokens)
 
 
-def _affordable(study: Study, wanted: int) -> int:
-    if study.budget is None:
-        return wanted
-    return study.budget.affordable(study.spent(), wanted, study.config.cheapest)
+def _round_seed(state: StudyState) -> int:
+    return derived_seed(state.seed, "round", str(state.rounds))
 
 
-def _placed(study: Study, kind: Kind, size: int, number: int) -> list[Placed]:
-    from mixopt.propose import initial_design, propose_batch
-
-    seed = derived_seed(study.seed, "round", str(number))
-    if kind == Kind.initial:
-        distinct = distinct_initial(study, size)
-        first = _first(study)[:distinct]
-        design = initial_design(study.space, distinct, seed=seed, include=first)
-        return place_initial(study, design, size)
-    evidence, surrogate = study.learned()
-    schedules = propose_batch(
-        study.space,
-        study.objective,
-        surrogate,
-        evidence,
-        size,
-        seed=seed,
-        replicates=_replicates(study, size),
-        sharing=trunk_sharing(study),
-    )
-    return place_proposed(study, surrogate, schedules)
-
-
-def _replicates(study: Study, size: int) -> int | Literal["auto"]:
-    wanted = study.settings.replicates
+def _replicates(state: StudyState, size: int) -> int | Literal["auto"]:
+    wanted = state.settings.replicates
     return "auto" if wanted == "auto" else min(wanted, size)
 
 
-def _first(study: Study) -> list[Schedule]:
+def _first(state: StudyState) -> list[Schedule]:
     """What every study begins with: the baseline, and the schedule that matches the objective."""
     from mixopt.propose import NEAR, matched_schedule, schedule_distance
 
-    space, baseline = study.space, study.space.baseline_schedule
-    matched = matched_schedule(space, study.objective)
+    space, baseline = state.space, state.space.baseline_schedule
+    matched = matched_schedule(space, state.objective)
     if matched is None:
         return [baseline]
     geometry = geometry_of(space)
     rows = [geometry.encode(schedule)[None] for schedule in (baseline, matched)]
     apart = schedule_distance(geometry.layout, *rows)[0, 0]
     return [baseline, matched] if apart >= NEAR else [baseline]
-
-
-def no_gain(study: Study) -> str | None:
-    """Why more trials no longer pay; None while they do.
-
-    The decision is made once per set of finished trials and kept as an event, so that a run that
-    goes on decides as the one before it did.
-    """
-    records = study.records()
-    if not any(r.search for r in records):
-        return None
-    finished = _learned_from(records)
-    made = study.store.events(study.id, "decision")
-    if not made or made[-1]["trials"] != finished:
-        made.append(_decide(study, finished))
-    last = made[-study.settings.patience :]
-    if len(last) < study.settings.patience or not all(d["stop"] for d in last):
-        return None
-    return str(last[-1]["reason"])
-
-
-def _learned_from(records: Sequence[TrialRecord]) -> int:
-    checks = (Kind.confirmation, Kind.comparison)
-    return sum(r.state == State.finished and r.trial.kind not in checks for r in records)
-
-
-def _decide(study: Study, finished: int) -> dict[str, Any]:
-    from mixopt.propose import should_stop
-
-    evidence, surrogate = study.learned()
-    seed = derived_seed(study.seed, "stop", str(finished))
-    decision = should_stop(study.space, study.objective, surrogate, evidence, seed=seed)
-    payload = {"trials": finished, **decision.model_dump(mode="json")}
-    study.store.add_event(study.id, "decision", payload)
-    return payload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -18,7 +19,9 @@ from mixopt.space import (
     Trainer,
     Trial,
 )
+from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.budget import Spent, TrialBudget
+from mixopt.study.comparisons import confirmation_runs, confirmed, open_runs
 from mixopt.study.config import (
     DEFAULT_FIDELITY,
     StudyConfig,
@@ -27,14 +30,16 @@ from mixopt.study.config import (
     derived_seed,
     require_same,
 )
-from mixopt.study.confirm import confirmation_trials, confirmed, search_rounds
 from mixopt.study.fidelity_placement import at_target, fit_evidence, ordered_fidelities
-from mixopt.study.results.final_values import build_evidence, final_values
-from mixopt.study.results.recording import attach_run, require_last_metrics, told_rows
-from mixopt.study.rounds import next_round, no_gain
-from mixopt.study.storage import Lease, State, Storage, TrialRecord
+from mixopt.study.optimize import LEASE_SECONDS, Progress, optimize
+from mixopt.study.results.final_values import build_evidence
+from mixopt.study.results.recording import Told, attachment, end_of, told_rows
+from mixopt.study.rounds import initial_runs, next_size, numbered, proposed_runs
+from mixopt.study.search_end import decide, no_gain, spent_reason, stored_decision
+from mixopt.study.state import StudyState, Values
+from mixopt.study.storage import Lease, State, Storage, TrialRecord, this_worker
 from mixopt.study.storage.rows import unknown_trial
-from mixopt.study.transfer import Inherited, inherit
+from mixopt.study.transfer import Inherited, plan_inheritance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +47,9 @@ if TYPE_CHECKING:
 
     from mixopt.propose import Evidence, Recommendation
     from mixopt.surrogate import ScaleSurrogate, Surrogate
+
+#: After which another process may propose a round, should the one that does hang.
+PROPOSING_SECONDS = 1800.0
 
 
 class Study:
@@ -68,6 +76,7 @@ class Study:
         patience: Rounds in a row that must say so before the search stops by expected improvement.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
+        most_failures: Failed trials in a row after which the search ends with what it has.
         context: Further facts that results depend on (a corpus' fingerprint, trainer settings).
 
     Raises:
@@ -91,6 +100,7 @@ class Study:
         retries: int = 1,
         patience: int = 1,
         replicates: int | Literal["auto"] = 0,
+        most_failures: int = 8,
         context: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(objective, Objective):
@@ -112,43 +122,50 @@ class Study:
             retries=retries,
             patience=patience,
             replicates=replicates,
+            most_failures=most_failures,
         )
-        self._set_up(name, config, settings, Storage(storage))
+        store = Storage(storage)
+        row = store.study(name)
+        if row is not None:
+            require_same(name, row.config, config)
+        text = settings.model_dump_json()
+        number = store.create_study(name, config.text, config.digest, text)
+        if row is not None and row.settings != text:
+            store.update_settings(number, text)
+        self._set_up(number, name, config, settings, store)
 
     def _set_up(
-        self, name: str, config: StudyConfig, settings: StudySettings, store: Storage
+        self, number: int, name: str, config: StudyConfig, settings: StudySettings, store: Storage
     ) -> None:
+        self.id = number
         self.name = name
         self.config = config
         self.settings = settings
         self.store = store
-        text = settings.model_dump_json()
-        self.id = store.create_study(name, config.text, config.digest, text)
-        row = store.study(name)
-        assert row is not None, "a study that was just created must be there"
-        require_same(name, row.config, config)
-        if row.settings != text:
-            store.update_settings(self.id, text)
-        self._handed: set[str] = set()
+        self._leases: dict[str, Lease] = {}
         self._fits: dict[tuple[Any, ...], tuple[Evidence, Surrogate | ScaleSurrogate]] = {}
+        self._decision: Mapping[str, Any] | None = None
 
     @classmethod
-    def open(cls, storage: str | Path | URL, name: str | None = None) -> Self:
+    def open(
+        cls, storage: str | Path | URL, name: str | None = None, *, read_only: bool = False
+    ) -> Self:
         """A study that is already stored, without knowing its configuration.
 
         Args:
             storage: URL or path.
             name: Of the study; may be left out where the storage holds one only.
+            read_only: Whether nothing may be written, not even a file beside the database.
 
         Raises:
             StudyError: If there is no such study, or several and no name.
         """
-        store = Storage(storage)
+        store = Storage(storage, create=False, read_only=read_only)
         row = store.require_study(name)
         self = cls.__new__(cls)
         config = StudyConfig.model_validate_json(row.config)
         settings = StudySettings.model_validate_json(row.settings)
-        self._set_up(row.name, config, settings, store)
+        self._set_up(row.id, row.name, config, settings, store)
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -192,23 +209,47 @@ class Study:
 
     # What is stored
 
+    def state(self) -> StudyState:
+        """Everything the study knows, read once; it does not change any more."""
+        # Trials come first: a trial seen as finished has all its values by then.
+        records = tuple(self.store.trials(self.id))
+        return StudyState(
+            name=self.name,
+            config=self.config,
+            settings=self.settings,
+            records=records,
+            last=self.store.last_values(self.id),
+            events=tuple(self.store.events(self.id)),
+        )
+
     def records(self) -> list[TrialRecord]:
         """Every trial with its state, in the order in which they were proposed."""
         return self.store.trials(self.id)
+
+    def record_of(self, trial: str) -> TrialRecord:
+        """One trial with its state.
+
+        Raises:
+            StudyError: If the study has none of that id.
+        """
+        record = self.store.trial(self.id, trial)
+        if record is None:
+            raise unknown_trial(trial)
+        return record
 
     def spent(self) -> Spent:
         """What the search has spent; trials in flight and failed ones count."""
         return Spent.of([r.trial for r in self.records() if r.search])
 
-    def final_values(self) -> dict[str, dict[str, float]]:
+    def final_values(self) -> dict[str, Values]:
         """Per finished trial, each metric after the most tokens."""
-        return final_values(self.records(), self.store.observations(self.id))
+        return self.state().finals
 
     def trials(self) -> pd.DataFrame:
         """One row per trial: state, objective, metrics at the last rung, weights, cost."""
         from mixopt.study.results.frames import trials_frame
 
-        return trials_frame(self.objective, self.records(), self.final_values())
+        return trials_frame(self.state())
 
     def observations(self) -> pd.DataFrame:
         """One row per stored number: trial, tokens, metric, value, split."""
@@ -225,58 +266,137 @@ class Study:
 
     # Ask
 
-    def ask(self, n: int | None = None) -> list[Trial]:
-        """Trials to run next.
+    def ask(
+        self,
+        n: int | None = None,
+        *,
+        batch: int | None = None,
+        worker: str | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> list[Trial]:
+        """Trials to run next, leased to this process; no other one gets them meanwhile.
 
-        Trials that were asked for and never told come first, also after a restart; when there are
-        none, the next round is proposed and stored.
+        Trials that nobody runs come first: those that wait, and those whose process has ended or
+        whose lease has expired, with the same weights and seed. When no trial of the search is
+        open, the next round is proposed and stored.
 
         Args:
-            n: At most so many, and only ones that this object has not handed out yet; it is also
-                the size of the round where a new one (after the first) has to be proposed. None
-                for every open trial of the round.
+            n: At most so many, and only ones that this object does not hold yet; None for every
+                trial of the round that this object holds or can take.
+            batch: Size of the round where a new one (after the first) has to be proposed; None for
+                n, or the study's batch.
+            worker: Who runs them; None for this process.
+            lease_seconds: After which a trial that was not told is free again; ``heartbeat``
+                prolongs it.
 
         Returns:
-            The trials; none where the budget is spent, or where all are in flight.
+            The trials; none where the budget is spent, or others run all that is open (see
+            ``waiting_for``).
 
         Raises:
-            StudyError: If no trial of the rounds so far came to an end that can be learned from.
+            StudyError: If n is below 1.
         """
         if n is not None and n < 1:
             raise StudyError(f"ask needs at least one trial; got n = {n}", "leave n out")
-        records = self._open_trials()
-        if not records:
-            proposed = next_round(self, n)
-            if any(t.kind == Kind.initial for t in proposed):
-                log_warnings(self.advice())
-            self.store.add_trials(self.id, proposed)
-            records = self._open_trials()
-        trials = [r.trial for r in records]
-        if n is not None:
-            trials = [t for t in trials if t.id not in self._handed][:n]
-        self._handed.update(t.id for t in trials)
-        return trials
+        who = worker or this_worker()
+        held = [r.trial for r in self.records() if r.search and self._holds(r)]
+        taken = self._take(who, lease_seconds, n)
+        if not taken and not self.state().open_search:
+            self._propose_round(batch or n, who)
+            taken = self._take(who, lease_seconds, n)
+        return taken if n is not None else [*held, *taken]
 
-    def _open_trials(self) -> list[TrialRecord]:
-        return [r for r in self.records() if r.open and r.search]
+    def propose(self) -> None:
+        """Store the next round where no trial of the search is open; ``ask`` takes its trials.
 
-    def learned(self, extra: bool = False) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
+        Nothing is stored where the search is over, or another process proposes just now.
+        """
+        self._propose_round(None, this_worker())
+
+    def _holds(self, record: TrialRecord) -> bool:
+        """Whether the trial is open and runs under a lease of this object."""
+        lease = self._leases.get(record.trial.id)
+        return lease is not None and record.open and record.worker == lease.worker
+
+    def _take(
+        self, worker: str, seconds: float, n: int | None, trials: Sequence[str] | None = None
+    ) -> list[Trial]:
+        found = self.store.lease(self.id, worker=worker, seconds=seconds, n=n, trials=trials)
+        self._leases.update({record.trial.id: lease for record, lease in found})
+        return [record.trial for record, _ in found]
+
+    def lease(
+        self, trials: Sequence[Trial], *, lease_seconds: float = LEASE_SECONDS
+    ) -> dict[str, Lease]:
+        """The leases of those of the trials that this object holds or can take, by id."""
+        ids = [t.id for t in trials]
+        free = [i for i in ids if i not in self._leases]
+        self._take(this_worker(), lease_seconds, None, free)
+        return {i: self._leases[i] for i in ids if i in self._leases}
+
+    def heartbeat(self, trial: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        """Prolong the lease of a trial that this object holds to so many seconds from now.
+
+        Raises:
+            StudyError: If it holds none, or the lease was lost.
+        """
+        if trial not in self._leases:
+            raise StudyError(f"this process holds no lease of trial {trial!r}", "ask for it first")
+        self._leases[trial] = self.store.heartbeat(self._leases[trial], lease_seconds)
+
+    def release(self, trial: str) -> bool:
+        """Let a trial that this object holds wait again; False if it does not hold it any more."""
+        lease = self._leases.pop(trial, None)
+        return lease is not None and self.store.give_back(lease)
+
+    def waiting_for(self) -> list[TrialRecord]:
+        """The trials of the search that other processes run; a round goes on when they end."""
+        return [r for r in self.state().open_search if not self._holds(r)]
+
+    def _propose_round(self, size: int | None, worker: str) -> None:
+        """Propose the next round, unless another process does so just now."""
+        lock = self.store.propose_lock(self.id, worker=worker, seconds=PROPOSING_SECONDS)
+        with lock as mine:
+            # Another process may have proposed before the lock was free.
+            state = self.state()
+            if mine and not state.open_search:
+                self._propose(state, size)
+
+    def _propose(self, state: StudyState, n: int | None) -> None:
+        """Store the next round, and the decision that it still pays where one was made."""
+        kind, size = next_size(state, n)
+        if size < 1:
+            return
+        if kind == Kind.initial:
+            log_warnings(self.advice())
+            outside = unreachable_baseline(self.space)
+            if outside is not None:
+                logging.getLogger("mixopt.study").warning(outside)
+            placed = initial_runs(state, size)
+        else:
+            placed = proposed_runs(state, *self.learned(state=state), size)
+        self._keep_decision(state)
+        self.store.add_trials(self.id, numbered(state, kind, placed))
+
+    def learned(
+        self, extra: bool = False, *, state: StudyState | None = None
+    ) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
         """The evidence so far and the surrogate fitted to it; both at the target, if trials differ.
 
         Args:
             extra: Whether to model the metrics too that the objective does not use.
+            state: To learn from; None for the study as it is now.
 
         Raises:
             StudyError: If fewer than two trials are finished.
         """
-        evidence = build_evidence(
-            self.space, self.objective, self.records(), self.final_values(), extra
-        )
+        state = state or self.state()
+        evidence = build_evidence(state, extra)
         key = (evidence.ids, evidence.metrics)
         if key not in self._fits:
             # Only the newest is of use; the older ones would pile up over the rounds.
             self._fits = {k: v for k, v in self._fits.items() if k[0] == evidence.ids}
-            self._fits[key] = fit_evidence(self, evidence)
+            self._fits[key] = fit_evidence(state, evidence)
         return self._fits[key]
 
     # Tell
@@ -284,23 +404,27 @@ class Study:
     def tell(
         self,
         trial: str,
-        values: Mapping[str, float] | Sequence[Observation],
+        values: Told,
         tokens: int | None = None,
+        *,
+        lease: Lease | None = None,
     ) -> None:
-        """Store a trial's results and mark it finished; telling the same again does nothing.
+        """Store a trial's results and end it; telling the same again does nothing.
 
         Args:
             trial: Its id.
             values: Value per metric, or observations of any number of rungs.
-            tokens: Training tokens seen, for a mapping; None for the whole run.
+            tokens: Training tokens seen, for a mapping; None for the whole run. A trial whose last
+                rung lies below its tokens has ended early: it is kept as that, and not learned
+                from.
+            lease: Of the trial; None for the one that this object holds.
 
         Raises:
-            StudyError: If the trial is unknown or failed, a value is not finite, conflicts with a
-                stored one, or a metric of the objective is missing.
+            StudyError: If the trial is unknown or failed, another process runs it, a value is not
+                finite or conflicts with a stored one, or a metric of the objective is missing.
         """
-        rows = told_rows(self, trial, values, tokens)
-        require_last_metrics(self, trial, rows)
-        self.store.record(self.id, trial, rows, lease=None, end=State.finished)
+        known = self.record_of(trial).trial
+        self._end(known, told_rows(known, values, tokens), lease)
 
     def record(
         self, trial: str, values: Sequence[Observation], *, lease: Lease | None = None
@@ -308,37 +432,46 @@ class Study:
         """Store rungs of a trial that goes on; ``finish`` or ``tell`` ends it.
 
         Raises:
-            StudyError: As for ``tell``, and if another process runs the trial.
+            StudyError: As for ``tell``.
         """
-        self.store.record(self.id, trial, told_rows(self, trial, values, None), lease=lease)
+        rows = told_rows(self.record_of(trial).trial, values, None)
+        self.store.record(self.id, trial, rows, lease=lease or self._leases.get(trial))
 
     def finish(self, trial: str, *, lease: Lease | None = None) -> None:
-        """Mark a trial finished whose rungs are all recorded.
+        """End a trial whose rungs are all recorded.
 
         Raises:
             StudyError: If a metric of the objective is missing at its last rung.
         """
-        require_last_metrics(self, trial, [])
-        self.store.record(self.id, trial, [], lease=lease, end=State.finished)
+        self._end(self.record_of(trial).trial, [], lease)
+
+    def _end(self, trial: Trial, rows: list[Observation], lease: Lease | None) -> None:
+        stored = self.store.observations(self.id, trial.id)
+        end = end_of(self.objective, trial, [*stored, *rows])
+        held = lease or self._leases.get(trial.id)
+        self.store.record(self.id, trial.id, rows, lease=held, end=end)
+        self._leases.pop(trial.id, None)
 
     def fail(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
         """Store that a trial failed, and why; it is not run again unless requeued.
 
         Raises:
-            StudyError: If the trial is unknown or finished.
+            StudyError: If the trial is unknown or has results, or another process runs it.
         """
-        self.store.fail(self.id, trial, reason, lease=lease)
+        self.store.fail(self.id, trial, reason, lease=lease or self._leases.get(trial))
+        self._leases.pop(trial, None)
 
     def crashed(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
         """Store that a trial's worker died: it waits again, or fails after its retries."""
         record = self.record_of(trial)
         if not record.open:
             return
+        held = lease or self._leases.pop(trial, None)
         if record.crashes >= self.settings.retries:
             tries = record.crashes + 1
-            self.fail(trial, f"its worker died {tries} times; the last time: {reason}", lease=lease)
+            self.fail(trial, f"its worker died {tries} times; the last time: {reason}", lease=held)
         else:
-            self.store.requeue(self.id, trial, crashed=True, lease=lease)
+            self.store.requeue(self.id, trial, crashed=True, lease=held)
 
     def requeue(self, trials: Sequence[str] | None = None) -> list[str]:
         """Let failed trials run again, with the same weights and seed; returns their ids.
@@ -349,8 +482,7 @@ class Study:
         failed = [r.trial.id for r in self.records() if r.state == State.failed]
         again = failed if trials is None else [self.record_of(t).trial.id for t in trials]
         for trial in again:
-            self.store.requeue(self.id, trial)
-        self._handed -= set(again)
+            self.store.requeue(self.id, trial, lease=self._leases.pop(trial, None))
         return again
 
     def attach(
@@ -370,61 +502,111 @@ class Study:
             trial: Its id, so that attaching it again does nothing; None for the next free one.
 
         Raises:
-            StudyError: If a value is not finite or a metric of the objective is missing.
+            StudyError: If a value is not finite, a metric of the objective is missing, the id is
+                taken by another run, or the fidelity is not that of a study of one.
             SpaceError: If the schedule names a domain or phase that the space has not.
         """
-        return attach_run(self, schedule, metrics, fidelity, trial)
+        found = attachment(self.config, schedule, metrics, fidelity, trial or "a0000")
+        if trial is None:
+            return self.store.attach_next(self.id, found.trial, found.rows)
+        self.store.attach(self.id, found.trial, found.rows)
+        return trial
 
     def inherit(
         self, old: Study, *, split: Mapping[str, Mapping[str, float]] | None = None
     ) -> Inherited:
         """Attach the finished trials of a study over other domains; see ``mixopt.study.transfer``.
 
+        Everything is checked before the first trial is stored. Doing it again does nothing; trials
+        that the old study finished since are added.
+
         Args:
-            old: The study whose domains were added to, removed or split.
+            old: It is only read.
             split: Per old domain, the shares of the new domains it became.
 
         Raises:
-            StudyError: If no trial can be told in this study's space, or lacks a metric.
+            StudyError: If the studies are the same, a name of the split is unknown, or no trial can
+                be kept.
         """
-        return inherit(self, old, split=split)
+        shared = self.store is old.store
+        shared |= self.store.address == old.store.address and not self.store.in_memory
+        if shared and self.name == old.name:
+            raise StudyError(
+                f"a study cannot inherit from itself; both are {self.name!r}",
+                "give the new study another name or storage",
+            )
+        found, done = plan_inheritance(self.config, old.state(), split=split)
+        for run in found:
+            self.store.attach(self.id, run.trial, run.rows)
+        return done
 
-    def record_of(self, trial: str) -> TrialRecord:
-        """One trial with its state.
+    def add_trials(self, trials: Sequence[Trial], *, retry_failed: bool = False) -> list[Trial]:
+        """Store runs that compare schedules; those that the study has already are kept.
 
-        Raises:
-            StudyError: If the study has none of that id.
+        Args:
+            trials: Of ``confirmation_trials`` or ``mixopt.study.comparisons.plan_runs``.
+            retry_failed: Whether those of them that failed are to be run again.
+
+        Returns:
+            Those that are still to be run, in their order.
         """
-        record = self.store.trial(self.id, trial)
-        if record is None:
-            raise unknown_trial(trial)
-        return record
+        known = self.state().by_id
+        self.store.add_trials(self.id, [t for t in trials if t.id not in known])
+        if retry_failed:
+            mine = [known[t.id] for t in trials if t.id in known]
+            self.requeue([r.trial.id for r in mine if r.state == State.failed])
+        return open_runs(self.state(), trials)
+
+    def add_event(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Append to the study's log."""
+        self.store.add_event(self.id, kind, payload)
 
     # Stop and recommend
 
     def should_stop(self) -> bool:
         """Whether the search is over: the budget is spent, or more trials no longer pay.
 
-        The reason is kept as an event, and shown by ``stop_reason``. Always False while trials of
-        a round are open.
+        Always False while trials of a round are open. Nothing is stored: ``close_search`` keeps
+        the reason, and ``ask`` keeps the decision to go on.
         """
-        records = self.records()
-        if any(r.open and r.search for r in records):
-            return False
-        reason = None
-        if self.budget is not None:
-            reason = self.budget.exhausted(self.spent(), self.config.cheapest)
-        if reason is None:
-            reason = no_gain(self)
-        if reason is not None and reason != self.stop_reason:
-            self.store.add_event(self.id, "stop", {"reason": reason})
-        return reason is not None
+        return self._why_stop(self.state()) is not None
+
+    def close_search(self) -> str | None:
+        """Keep why the search is over as an event; returns the reason, None where it goes on."""
+        state = self.state()
+        reason = self._why_stop(state)
+        self._keep_decision(state)
+        if reason is not None and reason != state.stop_reason:
+            self.add_event("stop", {"reason": reason})
+        return reason
+
+    def _why_stop(self, state: StudyState) -> str | None:
+        if state.open_search or not state.search:
+            return None
+        reason = spent_reason(state)
+        if reason is None and len(state.learned_from) > 1:
+            reason = no_gain(state, self._decide(state))
+        return reason
+
+    def _decide(self, state: StudyState) -> Mapping[str, Any]:
+        """The decision on the trials finished so far: stored, remembered, or made now."""
+        found = stored_decision(state) or self._decision
+        if found is None or found["trials"] != len(state.learned_from):
+            found = decide(state, *self.learned(state=state))
+        self._decision = found
+        return found
+
+    def _keep_decision(self, state: StudyState) -> None:
+        made = self._decision
+        if made is None or made["trials"] != len(state.learned_from) or stored_decision(state):
+            return
+        self.add_event("decision", made)
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the search last stopped; None if it never did."""
-        stops = self.store.events(self.id, "stop")
-        return str(stops[-1]["reason"]) if stops else None
+        """Why the search is over or last stopped; None if it never did."""
+        state = self.state()
+        return state.stop_reason or self._why_stop(state)
 
     def recommend(self) -> Recommendation:
         """What to train on, with its uncertainty; the same for the same results and seed.
@@ -434,45 +616,32 @@ class Study:
         """
         from mixopt.propose import recommend
 
-        evidence, surrogate = self.learned(extra=True)
+        state = self.state()
+        evidence, surrogate = self.learned(extra=True, state=state)
         seed = derived_seed(self.seed, "recommend")
         found = recommend(self.space, self.objective, surrogate, evidence, seed=seed)
-        return self.with_confirmations(at_target(self, found, surrogate))
+        outside = unreachable_baseline(self.space)
+        said = (*state.left_out, *([outside] if outside else []), *found.notes)
+        found = found.model_copy(update={"notes": said})
+        return self.with_confirmations(at_target(state, found, surrogate), state=state)
 
     # Confirm
 
     def confirmation_trials(self, recommendation: Recommendation) -> list[Trial]:
-        """The open runs that check a recommendation on text the search never saw.
+        """The runs that check a recommendation on text the search never saw; nothing is stored.
 
         The recommendation, the baseline, the uniform mixture and the static mixture of the same
         exposure are each trained with the same fresh seeds and measured on the confirmation split.
-        They are stored on the first call; schedules that are equal are run once.
+        ``add_trials`` stores them and says which are still to be run.
         """
-        rounds = search_rounds(self)
-        wanted = confirmation_trials(
-            recommendation,
-            self.space,
-            self.fidelity,
-            prefix=f"c{rounds:02d}",
-            number=rounds,
-            seeds=[
-                derived_seed(self.seed, "confirmation", str(k))
-                for k in range(self.settings.confirm_seeds)
-            ],
-        )
-        self.store.add_trials(self.id, wanted)
-        ids = {t.id for t in wanted}
-        return [r.trial for r in self.records() if r.trial.id in ids and r.open]
+        return confirmation_runs(self.state(), recommendation)
 
-    def with_confirmations(self, recommendation: Recommendation) -> Recommendation:
-        """The recommendation with the confirmation runs that are finished so far."""
-        return recommendation.model_copy(update={"confirmations": tuple(confirmed(self))})
-
-    def confirmations(self) -> pd.DataFrame:
-        """One row per confirmed schedule, with its paired difference from the baseline."""
-        from mixopt.study.results.frames import confirmations_frame
-
-        return confirmations_frame(confirmed(self))
+    def with_confirmations(
+        self, recommendation: Recommendation, *, state: StudyState | None = None
+    ) -> Recommendation:
+        """The recommendation with those confirmation runs of it that are finished so far."""
+        found = confirmed(state or self.state(), recommendation)
+        return recommendation.model_copy(update={"confirmations": tuple(found)})
 
     # In one process
 
@@ -481,7 +650,7 @@ class Study:
         trainer: Trainer | Callable[..., Any],
         *,
         confirm: bool = False,
-        progress: Callable[[TrialRecord, float | None], None] | None = None,
+        progress: Progress | None = None,
     ) -> Recommendation:
         """Run rounds in this process, one trial after the other, until the study stops.
 
@@ -491,8 +660,6 @@ class Study:
             progress: Called after each trial with its record and objective.
 
         Raises:
-            StudyError: If the study never stops learning from failures alone.
+            StudyError: If trials fail before any has finished.
         """
-        from mixopt.study.optimize import optimize
-
         return optimize(self, trainer, confirm=confirm, progress=progress)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mixopt.errors import MixoptError, TrialError
-from mixopt.space import Observation, Report, Trainer, Trial
+from mixopt.space import Observation, Report, Split, Trainer, Trial
 
 Rung = Mapping[str, float]
 # In full: (Schedule, Fidelity, int) -> Rung | Iterable[Rung]; what it returns is checked.
@@ -29,9 +29,18 @@ TrainFunction = Callable[..., Any]
 def rung_observations(trial: Trial, values: Mapping[str, Any]) -> list[Observation]:
     """One rung's numbers as observations; ``tokens`` says where, else the end of the run.
 
+    ``split`` names the held-out documents they were measured on, else they are the trial's.
+
     Raises:
-        TrialError: If a value is not a finite number.
+        TrialError: If a value is not a finite number, or there is no such split.
     """
+    split = values.get("split", trial.split.value)
+    if split not in list(Split):
+        raise TrialError(
+            f"the split of a rung of trial {trial.id!r} must be one of "
+            f"{', '.join(Split)}; got {split!r}",
+            "leave it out for the split that the trial names",
+        )
     tokens = values.get("tokens", trial.fidelity.tokens)
     if isinstance(tokens, bool) or not isinstance(tokens, (int, float)) or not tokens >= 0:
         raise TrialError(
@@ -40,7 +49,7 @@ def rung_observations(trial: Trial, values: Mapping[str, Any]) -> list[Observati
         )
     out = []
     for metric, value in values.items():
-        if metric == "tokens":
+        if metric in ("tokens", "split"):
             continue
         try:
             number = float(value)
@@ -51,7 +60,7 @@ def rung_observations(trial: Trial, values: Mapping[str, Any]) -> list[Observati
             ) from None
         out.append(
             Observation(
-                trial=trial.id, tokens=int(tokens), metric=metric, value=number, split=trial.split
+                trial=trial.id, tokens=int(tokens), metric=metric, value=number, split=Split(split)
             )
         )
     require_finite(out)
@@ -114,7 +123,9 @@ class CommandTrainer:
     ``phase_tokens`` the exact tokens per phase and domain. It writes one JSON object per rung, one
     per line, ``{"tokens": 1000000, "python": 2.31}``, to the file named by ``{out}``
     (``MIXOPT_OUT``), or to standard output where the command has no ``{out}`` and leaves that file
-    empty. A line without ``tokens`` counts as the end of the run.
+    empty. A line without ``tokens`` counts as the end of the run. A confirmation run may write a
+    line for each of the two splits, told apart by ``"split": "validation"``; without it a line is
+    of the trial's split.
 
     Args:
         command: With the placeholders ``{schedule}``, ``{out}``, ``{seed}``, ``{trial}``,
@@ -217,7 +228,7 @@ class CommandTrainer:
         if missing:
             raise TrialError(
                 f"the command of trial {trial.id!r} did not write the metrics {missing}; it wrote "
-                f"{sorted(seen - {'tokens'})}",
+                f"{sorted(seen - {'tokens', 'split'})}",
                 "metrics are named as in the objective",
             )
 

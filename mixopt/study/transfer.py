@@ -1,17 +1,18 @@
-"""A new study over changed domains that keeps what an old one has learned."""
+"""Old trials into a new study whose domains were added, removed or split."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mixopt.errors import MixoptError, StudyError
-from mixopt.space import Kind, Mixture
-from mixopt.study.config import differences
-
-if TYPE_CHECKING:
-    from mixopt.study.study import Study
+from mixopt.space import Mixture, Schedule, SearchSpace
+from mixopt.study.config import StudyConfig, differences
+from mixopt.study.results.recording import Attachment, attachment
+from mixopt.study.state import StudyState
 
 
 @dataclass(frozen=True)
@@ -30,57 +31,96 @@ class Inherited:
     differs: tuple[str, ...]
 
 
-def inherit(
-    study: Study, old: Study, *, split: Mapping[str, Mapping[str, float]] | None = None
-) -> Inherited:
-    """Attach the finished trials of an old study to one over other domains.
+def plan_inheritance(
+    config: StudyConfig, old: StudyState, *, split: Mapping[str, Mapping[str, float]] | None = None
+) -> tuple[list[Attachment], Inherited]:
+    """The finished trials of an old study as runs of one over other domains; nothing is stored.
 
     A domain that is new had weight 0 in them. One that was split passes its weight on in the shares
     given, those of its documents, since that is what its trials were fed. A trial that used a
-    domain which is gone is left out. Doing it again does nothing; trials that the old study
-    finished since are added.
+    domain which is gone is left out.
 
     Args:
-        study: The new one.
-        old: The old one; it is only read.
+        config: Of the new study.
+        old: Of the old study.
         split: Per old domain, the shares of the new domains it became (one share of 1 renames it).
 
     Raises:
-        StudyError: If the studies are the same, a name of the split is unknown, the old study lacks
-            a metric of the new objective, or no trial can be kept.
+        StudyError: If a name of the split is unknown, the old study lacks a metric of the new
+            objective, its runs have another fidelity than a study of one, or no trial can be kept.
     """
-    from mixopt.propose import remap_schedule
-
-    shared = study.store is old.store
-    shared |= study.store.url == old.store.url and not study.store.in_memory
-    if shared and study.name == old.name:
-        raise StudyError(
-            f"a study cannot inherit from itself; both are {study.name!r}",
-            "give the new study another name or storage",
-        )
-    checks = (Kind.confirmation, Kind.comparison)
-    values = old.final_values()
-    attached: list[str] = []
+    found: list[Attachment] = []
     left_out: dict[str, str] = {}
-    for record in old.records():
-        trial = record.trial
-        if trial.id not in values or trial.kind in checks:
-            continue
-        moved = remap_schedule(trial.schedule, old.space.names, study.space, split=split)
+    for trial in old.learned_from:
+        moved = remap_schedule(trial.schedule, old.space.names, config.space, split=split)
         if moved is None:
-            gone = _gone(study, old, trial.schedule.exposure(), split or {})
+            gone = _gone(config, old, trial.schedule.exposure(), split or {})
             left_out[trial.id] = f"it used {', '.join(gone)}"
             continue
-        found = values[trial.id]
         name = f"{old.name}-{trial.id}"
-        attached.append(study.attach(moved, found, fidelity=trial.fidelity, trial=name))
-    if not attached:
+        found.append(attachment(config, moved, old.finals[trial.id], trial.fidelity, name))
+    if not found:
         raise StudyError(
             f"no trial of the study {old.name!r} can be kept: "
             f"{left_out or 'it has no finished one'}",
             "say with a split what became of the domains that are gone",
         )
-    return Inherited(tuple(attached), left_out, tuple(_differs(study, old)))
+    ids = tuple(run.trial.id for run in found)
+    return found, Inherited(ids, left_out, tuple(_differs(config, old)))
+
+
+def remap_schedule(
+    schedule: Schedule,
+    names: Sequence[str],
+    new: SearchSpace,
+    *,
+    split: Mapping[str, Mapping[str, float]] | None = None,
+) -> Schedule | None:
+    """A schedule of an old space in the domains of a new one.
+
+    Args:
+        schedule: It may name the old space's domains only.
+        names: Of the old space's domains.
+        new: The new space.
+        split: Per old domain, the shares of the new domains it became.
+
+    Returns:
+        The schedule; None where it used a domain that is gone.
+
+    Raises:
+        StudyError: If the split names an unknown domain.
+    """
+    moves = _moves(names, new, split or {})
+    gone = {n for n, row in zip(names, moves, strict=True) if not row.any()}
+    if any(phase.mixture.get(n, 0.0) > 0 for phase in schedule.phases for n in gone):
+        return None
+    phases = [
+        phase.model_copy(
+            update={"mixture": Mixture.from_array(new.names, phase.mixture.to_array(names) @ moves)}
+        )
+        for phase in schedule.phases
+    ]
+    return schedule.model_copy(update={"phases": tuple(phases)})
+
+
+def _moves(
+    old: Sequence[str], new: SearchSpace, split: Mapping[str, Mapping[str, float]]
+) -> NDArray[np.float64]:
+    """``d_old x d_new``: where each old domain's weight goes; a row of zeros if nowhere."""
+    unknown = [n for n in split if n not in old]
+    unknown += [n for parts in split.values() for n in parts if n not in new.names]
+    if unknown:
+        raise StudyError(
+            f"a split must lead from old domains to new ones; {unknown} are neither",
+            f"old are {list(old)}, new are {list(new.names)}",
+        )
+    moves = np.zeros((len(old), len(new.names)))
+    for i, name in enumerate(old):
+        if name in split:
+            moves[i] = Mixture(split[name], f"the split of {name!r}").to_array(new.names)
+        elif name in new.names:
+            moves[i, new.names.index(name)] = 1.0
+    return moves
 
 
 def parse_split(parts: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -111,12 +151,14 @@ def parse_split(parts: Sequence[str]) -> dict[str, dict[str, float]]:
     return split
 
 
-def _gone(study: Study, old: Study, exposure: Mixture, split: Collection[str]) -> list[str]:
-    known = {*study.space.names, *split}
+def _gone(
+    config: StudyConfig, old: StudyState, exposure: Mixture, split: Collection[str]
+) -> list[str]:
+    known = {*config.space.names, *split}
     return [n for n in old.space.names if exposure.get(n, 0.0) > 0 and n not in known]
 
 
-def _differs(study: Study, old: Study) -> list[str]:
+def _differs(config: StudyConfig, old: StudyState) -> list[str]:
     before = {"fidelity": old.fidelity.model_dump(), **old.config.context}
-    now = {"fidelity": study.fidelity.model_dump(), **study.config.context}
+    now = {"fidelity": config.fidelity.model_dump(), **config.context}
     return list(differences(before, now))

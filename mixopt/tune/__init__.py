@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mixopt.tune.progress import Progress
-from mixopt.tune.runner import RunSummary, run_rounds, run_trials
+from mixopt.tune.run_summary import RunSummary
+from mixopt.tune.runner import run_rounds, run_trials
 
 if TYPE_CHECKING:
     from mixopt.tune.searcher import MixoptSearcher

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mixopt.analysis.attribution import (
-    Attribution,
-    Controls,
-    attribution,
-    attribution_schedules,
-    control_schedules,
-    controls,
-)
+from mixopt.analysis.attribution import Attribution, attribution, attribution_schedules
+from mixopt.analysis.controls import Controls, control_schedules, controls
 from mixopt.analysis.rates import Rates, rate_schedules, rates
 from mixopt.errors import StudyError
 from mixopt.space import Schedule
 from mixopt.study import Study, derived_seed
-from mixopt.study.comparisons import Comparison, comparison_values, open_runs, set_up_comparison
+from mixopt.study.comparisons import SeedValues, comparison_values, plan_runs, require_pairs
 from mixopt.tune.job import Job
 from mixopt.tune.progress import Progress
 from mixopt.tune.runner import run_trials
@@ -31,7 +25,7 @@ if TYPE_CHECKING:
 
 def run_comparison(
     job: Job, study: Study, schedules: Mapping[str, Schedule], seeds: int, progress: Progress | None
-) -> Comparison:
+) -> SeedValues:
     """Train schedules with common seeds on Ray; runs that the study has are not repeated.
 
     Args:
@@ -42,18 +36,19 @@ def run_comparison(
         progress: Shows the runs.
 
     Raises:
-        StudyError: As ``set_up_comparison`` and ``run_trials``.
+        StudyError: If fewer than two seeds are asked for, and as ``run_trials``.
     """
-    comparison = set_up_comparison(study, schedules, seeds=seeds)
+    require_pairs(seeds)
+    runs = plan_runs(study.state(), schedules, seeds=seeds)
     run_trials(
         study,
         job.trainer(),
-        open_runs(study, comparison),
+        study.add_trials(runs, retry_failed=True),
         out=job.out,
         resources_per_trial=job.file.resources_per_trial,
         progress=progress,
     )
-    return comparison
+    return comparison_values(study.state(), schedules)
 
 
 def attribute_job(
@@ -76,15 +71,15 @@ def attribute_job(
     Raises:
         StudyError: If the schedule does not use the domain, or runs failed.
     """
-    study = job.existing_study()
+    study = job.existing_study(write=True)
     if domain not in study.space.names:
         raise StudyError(
             f"the domain to attribute must be one of the space; got {domain!r}",
             f"it has {', '.join(study.space.names)}",
         )
     schedules = attribution_schedules(schedule_at(study.recommend(), fraction), domain)
-    comparison = run_comparison(job, study, schedules, seeds, progress)
-    return attribution(schedules, domain, comparison_values(study, comparison))
+    values = run_comparison(job, study, schedules, seeds, progress)
+    return attribution(schedules, domain, values)
 
 
 def controls_job(
@@ -94,10 +89,10 @@ def controls_job(
 
     Arguments and errors are those of ``attribute_job``.
     """
-    study = job.existing_study()
+    study = job.existing_study(write=True)
     schedules = control_schedules(schedule_at(study.recommend(), fraction))
-    comparison = run_comparison(job, study, schedules, seeds, progress)
-    return controls(schedules, comparison_values(study, comparison))
+    values = run_comparison(job, study, schedules, seeds, progress)
+    return controls(schedules, values)
 
 
 def rates_job(
@@ -122,11 +117,11 @@ def rates_job(
     Raises:
         StudyError: If the schedule has one phase, no peak is known, or runs failed.
     """
-    study = job.existing_study()
+    study = job.existing_study(write=True)
     schedule = schedule_at(study.recommend(), fraction)
     made = rate_schedules(schedule, factors, warmups, _peak(job, schedule))
-    comparison = run_comparison(job, study, made, seeds, progress)
-    return rates(made, comparison_values(study, comparison))
+    values = run_comparison(job, study, made, seeds, progress)
+    return rates(made, values)
 
 
 def _peak(job: Job, schedule: Schedule) -> float:
@@ -190,7 +185,8 @@ def phases_job(job: Job, *, most: int = 6, smoothness: float = 0.0) -> DynamicSc
     Raises:
         StudyError: If the study has one phase, or too few finished trials.
     """
-    from mixopt.analysis.dynamic_schedules import dynamic_schedules, fitted_losses
+    from mixopt.analysis.dynamic_schedules import dynamic_schedules
+    from mixopt.analysis.phase_laws import fitted_losses
     from mixopt.propose.problem import Problem
 
     study = job.existing_study()

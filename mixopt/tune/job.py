@@ -1,12 +1,12 @@
-"""A study file turned into a corpus, a study and a trainer, and run to its recommendation."""
+"""A study file with the folder its results live in: its corpus, its study and its trainer."""
 
 from __future__ import annotations
 
 import importlib
-import math
+import json
 import os
-import sys
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,25 +14,12 @@ from typing import Any
 
 from mixopt.advice import advise_space
 from mixopt.corpus import Corpus, build_corpus
-from mixopt.errors import StudyError
-from mixopt.proxy import (
-    ProxyTrainer,
-    architecture,
-    tokens_per_second,
-    tokens_with_sharing,
-)
-from mixopt.space import (
-    Domain,
-    LearningRateSpace,
-    Mixture,
-    Objective,
-    SearchSpace,
-    Trainer,
-    Trial,
-)
-from mixopt.study import CallableTrainer, CommandTrainer, Study
-from mixopt.tune.progress import Progress
-from mixopt.tune.runner import RunSummary, run_rounds, trunks_first
+from mixopt.errors import CorpusError, StudyError
+from mixopt.proxy import ProxyTrainer
+from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
+from mixopt.study import CallableTrainer, CommandTrainer, Storage, Study, StudyConfig
+from mixopt.study.baseline import unreachable_baseline
+from mixopt.study.config import require_same
 from mixopt.tune.study_file import CallableChoice, CommandChoice, ProxyChoice, StudyFile
 
 Say = Callable[[str], None]
@@ -74,17 +61,10 @@ class Job:
         """Where the tokens lie: shared by the studies of one runs folder."""
         return self.out.parent / f"corpus-{self.file.corpus.name}" if self.file.corpus else self.out
 
-    def prepare(self, say: Say) -> None:
-        """Make the folder, keep the resolved study file, and build the corpus it needs."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        text = self.file.to_yaml()
-        kept = self.out / "study.yaml"
-        if not kept.exists() or kept.read_text(encoding="utf-8") != text:
-            part = kept.with_suffix(".part")
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, kept)
-        if isinstance(self.file.trainer, ProxyChoice) and self.file.corpus is not None:
-            build_corpus(self.file.corpus, self.corpus_dir, progress=say)
+    @property
+    def logs(self) -> Path:
+        """Folder of the trials' output."""
+        return self.out / "logs"
 
     @property
     def sequence_length(self) -> int | None:
@@ -93,58 +73,154 @@ class Job:
         proxy = choice.settings.context if isinstance(choice, ProxyChoice) else None
         return self.file.sequence_length or proxy
 
-    @cached_property
-    def corpus(self) -> Corpus | None:
-        """The built corpus; None for a trainer of the user's own."""
-        if not isinstance(self.file.trainer, ProxyChoice):
+    def built_corpus(self) -> Corpus | None:
+        """The corpus, where it is built from this file's spec and needed."""
+        spec = self.file.corpus
+        if spec is None or not isinstance(self.file.trainer, ProxyChoice):
             return None
-        return Corpus.open(self.corpus_dir)
+        try:
+            corpus = Corpus.open(self.corpus_dir)
+        except CorpusError:
+            return None
+        return corpus if corpus.index.spec_digest == spec.digest() else None
 
-    @cached_property
-    def space(self) -> SearchSpace:
-        """The study's space, with the corpus's token counts where the file gives none."""
-        space = self.file.space
-        corpus = self.corpus
-        if corpus is None:
-            return space
-        domains = tuple(
-            d if d.tokens is not None else _with_tokens(d, corpus.count(d.name, "train"))
-            for d in space.domains
-        )
-        return space.model_copy(update={"domains": domains})
+    # Setting up
 
-    @cached_property
-    def objective(self) -> Objective:
-        """The study's objective with ``natural`` spelled out."""
-        return self.file.objective.resolve(_natural(self.space))
+    def check(self) -> None:
+        """Refuse what a study that is stored already does not allow; nothing is written.
+
+        Raises:
+            StudyError: If its results depend on something that the file has otherwise, or the
+                trainer cannot be made.
+        """
+        self.trainer()
+        known = self._stored()
+        if known is not None:
+            draft = self.draft(_supplies(known.space), known)
+            require_same(self.file.name, known.text, draft.config)
+            _require_same_command(self.file.name, known.context, draft.config.context)
+
+    def build(self, say: Say) -> dict[str, int]:
+        """Build the corpus that the trainer needs; returns the training tokens per domain.
+
+        Raises:
+            CorpusError: If it cannot be built.
+        """
+        if self.file.corpus is None or not isinstance(self.file.trainer, ProxyChoice):
+            return {}
+        return _counts(build_corpus(self.file.corpus, self.corpus_dir, progress=say))
+
+    def prepare(self, say: Say) -> Study:
+        """Build the corpus, open or make the study, and keep the resolved study file.
+
+        Raises:
+            StudyError: As ``check``, before anything is written.
+            CorpusError: If the corpus cannot be built.
+        """
+        self.check()
+        self.build(say)
+        self.out.mkdir(parents=True, exist_ok=True)
+        study = self.study
+        kept, text = self.out / "study.yaml", self.file.to_yaml()
+        if not kept.exists() or kept.read_text(encoding="utf-8") != text:
+            part = kept.with_suffix(".part")
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, kept)
+        return study
 
     @cached_property
     def study(self) -> Study:
         """The study in its storage, made if it is not there; keeps its fits between calls."""
-        return Study(
-            self.file.name,
-            self.space,
-            self.objective,
-            fidelity=self.file.fidelity,
-            fidelities=self.file.fidelities,
-            storage=self.storage,
-            seed=self.file.seed,
-            budget=self.file.budget,
-            initial=self.file.initial,
-            batch=self.file.batch,
-            confirm_seeds=max(self.file.confirm_seeds, 1),
-            patience=self.file.patience,
-            replicates=self.file.replicates,
-            context=self._context(),
-        )
+        tokens: dict[str, int] = {}
+        fingerprint = None
+        if isinstance(self.file.trainer, ProxyChoice):
+            corpus = Corpus.open(self.corpus_dir)
+            tokens, fingerprint = _counts(corpus), corpus.fingerprint
+        return self._study(self.storage, tokens, fingerprint, self._stored())
 
-    def existing_study(self) -> Study:
-        """The study in its storage.
+    def existing_study(self, *, write: bool = False) -> Study:
+        """The study in its storage; neither it nor a folder is made.
+
+        Args:
+            write: Whether trials are to be added; else the storage is only read.
 
         Raises:
             StudyError: If it was never run.
         """
-        return Study.open(self.storage, self.file.name)
+        return Study.open(self.storage, self.file.name, read_only=not write)
+
+    def draft(self, tokens: Mapping[str, int], known: StudyConfig | None = None) -> Study:
+        """The study in memory, to look at what it would be.
+
+        Args:
+            tokens: Of the domains for which the file gives none; where some stay unknown,
+                ``natural`` stands for the uniform mixture.
+            known: What is stored under its name.
+        """
+        fingerprint = None if known is None else known.context.get("corpus")
+        return self._study(None, tokens, fingerprint, known)
+
+    def _study(
+        self,
+        storage: str | None,
+        tokens: Mapping[str, int],
+        fingerprint: str | None,
+        known: StudyConfig | None,
+    ) -> Study:
+        file, space = self.file, with_tokens(self.file.space, tokens)
+        natural = natural_of(space)
+        if natural is None and storage is None:
+            natural = space.uniform
+        facts = {"trainer": self._trainer_facts(known)}
+        return Study(
+            file.name,
+            space,
+            file.objective.resolve(natural),
+            fidelity=file.fidelity,
+            fidelities=file.fidelities,
+            storage=storage,
+            seed=file.seed,
+            budget=file.budget,
+            initial=file.initial,
+            batch=file.batch,
+            confirm_seeds=file.confirm_seeds,
+            retries=file.retries,
+            patience=file.patience,
+            replicates=file.replicates,
+            most_failures=file.most_failures,
+            context=facts if fingerprint is None else {**facts, "corpus": fingerprint},
+        )
+
+    def _stored(self) -> StudyConfig | None:
+        """What the study is stored with; None where it is not there yet."""
+        try:
+            storage = Storage(self.storage, read_only=True)
+        except StudyError:
+            return None
+        row = storage.study(self.file.name)
+        storage.close()
+        return None if row is None else StudyConfig.model_validate_json(row.config)
+
+    def _trainer_facts(self, known: StudyConfig | None) -> Any:
+        """The trainer as results depend on it: as it is stored, where they do not differ."""
+        facts = self.file.trainer.model_dump(mode="json")
+        stored = None if known is None else known.context.get("trainer")
+        return stored if stored and _essence(stored) == _essence(facts) else facts
+
+    # Running
+
+    def trainer(self) -> Trainer:
+        """What runs the trials.
+
+        Raises:
+            StudyError: If a callable cannot be imported.
+        """
+        choice = self.file.trainer
+        if isinstance(choice, ProxyChoice):
+            return ProxyTrainer(self.corpus_dir, choice.settings, self.out / "checkpoints")
+        if isinstance(choice, CommandChoice):
+            return CommandTrainer(choice.command, timeout=choice.timeout, logs=self.logs)
+        return CallableTrainer(_import(choice))
 
     def advice(self, space: SearchSpace) -> tuple[str, ...]:
         """What is known about the schedules of a space, under the trainer's own rule and peak."""
@@ -153,27 +229,51 @@ class Job:
             rule = rule or choice.settings.schedule
             rule = rule.model_copy(update={"peak": rule.peak or choice.settings.learning_rate})
             space = space.model_copy(update={"learning_rate": rule})
-        return tuple(map(str, advise_space(space)))
-
-    def trainer(self) -> Trainer:
-        """What runs the trials."""
-        choice = self.file.trainer
-        if isinstance(choice, ProxyChoice):
-            return ProxyTrainer(self.corpus_dir, choice.settings, self.out / "checkpoints")
-        if isinstance(choice, CommandChoice):
-            return CommandTrainer(choice.command, timeout=choice.timeout)
-        return CallableTrainer(_import(choice))
-
-    def _context(self) -> dict[str, Any]:
-        """What results depend on besides the space: weights do not carry over to other text."""
-        facts: dict[str, Any] = {"trainer": self.file.trainer.model_dump(mode="json")}
-        if self.corpus is not None:
-            facts["corpus"] = self.corpus.fingerprint
-        return facts
+        outside = unreachable_baseline(space)
+        return (*([outside] if outside else []), *map(str, advise_space(space)))
 
 
-def _with_tokens(domain: Domain, tokens: int) -> Domain:
-    return domain.model_copy(update={"tokens": tokens})
+def with_tokens(space: SearchSpace, tokens: Mapping[str, int]) -> SearchSpace:
+    """The space with token counts where it gives none."""
+    domains = tuple(
+        d.model_copy(update={"tokens": tokens[d.name]})
+        if d.tokens is None and d.name in tokens
+        else d
+        for d in space.domains
+    )
+    return space.model_copy(update={"domains": domains})
+
+
+def natural_of(space: SearchSpace) -> Mixture | None:
+    """The natural mixture; None where the tokens of a domain are not known."""
+    return space.natural if all(d.tokens is not None for d in space.domains) else None
+
+
+def _counts(corpus: Corpus) -> dict[str, int]:
+    return {name: corpus.count(name, "train") for name in corpus.domains}
+
+
+def _supplies(space: SearchSpace) -> dict[str, int]:
+    return {d.name: d.tokens for d in space.domains if d.tokens is not None}
+
+
+def _essence(trainer: Mapping[str, Any]) -> str:
+    """What results depend on in a trainer: not its time limit, nor where its files lie."""
+    facts = {k: v for k, v in trainer.items() if k != "timeout"}
+    if facts.get("kind") == "command":
+        facts["command"] = re.sub(r"[^\s'\"=]*/", "", str(facts["command"]))
+    return json.dumps(facts, sort_keys=True)
+
+
+def _require_same_command(name: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """A command may move, but not become another one."""
+    was, now = stored.get("trainer") or {}, given["trainer"]
+    if was and _essence(was) != _essence(now):
+        raise StudyError(
+            f"the study {name!r} is stored with another configuration: context.trainer.command "
+            f"was {was.get('command')!r}, now {now.get('command')!r}",
+            "its results depend on it: give the new study another name or storage",
+        )
 
 
 def _import(choice: CallableChoice) -> Callable[..., object]:
@@ -188,120 +288,3 @@ def _import(choice: CallableChoice) -> Callable[..., object]:
     if not callable(found):
         raise StudyError(f"the trainer {choice.target!r} is not callable", "name a function")
     return found  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a study would cost at most.
-
-    Attributes:
-        trials: Search trials.
-        confirmations: Confirmation runs.
-        tokens: Of all of them.
-        flops: Of all of them.
-        first_round: Tokens of the first round.
-        first_round_shared: Those it really trains, as endings branch from shared trunks.
-        first_round_flops: FLOPs of the first round without sharing.
-        first_round_flops_shared: Those it really takes.
-        slots: Trials at a time on this machine.
-        seconds: Estimated wall time without sharing; None for a trainer of unknown speed.
-        advice: What is known against schedules of the space, or to know about them.
-    """
-
-    trials: int
-    confirmations: int
-    tokens: int
-    flops: float
-    first_round: int
-    first_round_shared: int
-    first_round_flops: float
-    first_round_flops_shared: float
-    slots: int
-    seconds: float | None
-    advice: tuple[str, ...] = ()
-
-
-def plan(job: Job) -> Plan:
-    """Count the trials, tokens and FLOPs of a study, and time a few steps of the proxy."""
-    file = job.file
-    study = Study(
-        file.name,
-        job.file.space,
-        file.objective.resolve(_natural(file.space)),
-        fidelity=file.fidelity,
-        fidelities=file.fidelities,
-        storage=None,
-        seed=file.seed,
-        budget=file.budget,
-        initial=file.initial,
-    )
-    first = study.ask()
-    top, trials = file.highest, file.budget.most_trials(file.cheapest)
-    checks = 4 * file.confirm_seeds
-    # Where trials differ, the totals cap what as many of the dearest would cost.
-    tokens = min(trials * top.tokens, file.budget.tokens or sys.maxsize) + checks * top.tokens
-    flops = min(trials * top.flops, file.budget.flops or math.inf) + checks * top.flops
-    slots = max(int((os.cpu_count() or 1) // max(file.resources_per_trial.get("cpu", 1), 1)), 1)
-    each = _seconds_per_trial(file)
-    begun = sum(t.fidelity.tokens for t in first)
-    begun_flops = sum(t.fidelity.flops for t in first)
-    proxy = isinstance(file.trainer, ProxyChoice)
-    trained = _shared(file, first) if proxy else [(t.fidelity.tokens, t) for t in first]
-    return Plan(
-        trials=trials,
-        confirmations=checks,
-        tokens=tokens,
-        flops=flops,
-        first_round=begun,
-        first_round_shared=sum(n for n, _ in trained),
-        first_round_flops=begun_flops,
-        first_round_flops_shared=sum(6.0 * t.fidelity.parameters * n for n, t in trained),
-        slots=slots,
-        seconds=None if each is None else each * flops / top.flops / slots,
-        advice=job.advice(file.space),
-    )
-
-
-def _natural(space: SearchSpace) -> Mixture | None:
-    return space.natural if all(d.tokens is not None for d in space.domains) else None
-
-
-def _shared(file: StudyFile, trials: Sequence[Trial]) -> list[tuple[int, Trial]]:
-    """Tokens that each trial really trains."""
-    assert isinstance(file.trainer, ProxyChoice), "only the proxy keeps trunks"
-    ordered = list(trunks_first(trials))
-    return list(zip(tokens_with_sharing(ordered, file.trainer.settings), ordered, strict=True))
-
-
-def _seconds_per_trial(file: StudyFile) -> float | None:
-    if not isinstance(file.trainer, ProxyChoice):
-        return None
-    vocabulary = 2048
-    if file.corpus is not None and file.corpus.tokenizer.train is not None:
-        vocabulary = file.corpus.tokenizer.train.vocab_size
-    shape = architecture(file.highest.parameters)
-    return file.highest.tokens / tokens_per_second(shape, file.trainer.settings, vocabulary)
-
-
-def run_job(job: Job, *, say: Say, progress: Progress | None = None) -> RunSummary:
-    """Run a study from its text to its recommendation; the same call again goes on.
-
-    Args:
-        job: What to run.
-        say: Told what happens before the trials start.
-        progress: Shows the trials.
-
-    Raises:
-        MixoptError: If any part cannot do its work; what was finished is kept.
-    """
-    job.prepare(say)
-    for advice in job.advice(job.space):
-        say(advice)
-    return run_rounds(
-        job.study,
-        job.trainer(),
-        out=job.out,
-        resources_per_trial=job.file.resources_per_trial,
-        confirm=job.file.confirm_seeds > 0,
-        progress=progress or Progress(total=job.file.budget.trials),
-    )

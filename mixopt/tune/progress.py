@@ -68,13 +68,13 @@ class Progress:
         self._ended.append((record, objective))
         self._count(record, objective)
         if self._live is None:
-            self._say(self._line(record, objective))
+            self.say(self._line(record, objective))
 
     def died(self, trial: Trial) -> None:
         """A worker has died; the trial may be run again."""
         self._running.pop(trial.id, None)
         if self._live is None:
-            self._say(f"{trial.id}: its worker died")
+            self.say(f"{trial.id}: its worker died")
 
     def _count(self, record: TrialRecord, objective: float | None) -> None:
         if not record.search:
@@ -84,7 +84,8 @@ class Progress:
         if objective is not None:
             self._best = objective if self._best is None else min(self._best, objective)
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Show a line above the table."""
         self._console.print(verbatim(line), highlight=False, soft_wrap=True)
 
     def _line(self, record: TrialRecord, objective: float | None) -> str:

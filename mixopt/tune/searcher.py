@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -10,6 +11,10 @@ from ray.tune.search import Searcher
 from mixopt.errors import MixoptError
 from mixopt.space import Trial
 from mixopt.study import Study
+from mixopt.study.trainers import rung_observations
+
+# Of a trial that may report nothing for long; one of a dead process on this host is free at once.
+LEASE_SECONDS = 24 * 3600.0
 
 
 class MixoptSearcher(Searcher):
@@ -17,8 +22,10 @@ class MixoptSearcher(Searcher):
 
     A round is proposed at once and handed out one by one; while its last trials run, ``suggest``
     asks Tune to wait. The trainable finds in its config ``trial`` (the study's id), ``schedule``,
-    ``fidelity`` and ``seed`` as plain values, and must report every metric of the objective; a
-    result key ``tokens`` says how far the trial has come. A trial that errors is stored as failed.
+    ``fidelity`` and ``seed`` as plain values, and must report every metric of the objective. The
+    result key ``tokens`` says how far the trial has come: one that reports more than once, or that
+    a scheduler such as ASHA may stop, must report it. A trial that is stopped below its fidelity's
+    tokens is stored as ended early, and not learned from. A trial that errors is stored as failed.
 
     For runs that must survive ``kill -9`` use ``run_rounds``: Tune tells a searcher of a result
     only after it was reported, and forgets what it has not written.
@@ -32,7 +39,8 @@ class MixoptSearcher(Searcher):
         super().__init__(metric=next(iter(study.objective.weights)), mode="min")
         self._study = study
         self._waiting: deque[Trial] = deque()
-        self._running: dict[str, str] = {}
+        self._running: dict[str, Trial] = {}
+        self._reports: dict[str, int] = {}
 
     def set_search_properties(
         self,
@@ -58,7 +66,7 @@ class MixoptSearcher(Searcher):
             Its config; None while the round's last trials run; ``FINISHED`` when the study stops.
         """
         if not self._waiting and not self._running:
-            if self._study.should_stop():
+            if self._study.close_search() is not None:
                 return Searcher.FINISHED  # type: ignore[return-value]
             self._waiting.extend(self._study.ask())
             if not self._waiting:
@@ -66,7 +74,7 @@ class MixoptSearcher(Searcher):
         if not self._waiting:
             return None
         trial = self._waiting.popleft()
-        self._running[trial_id] = trial.id
+        self._running[trial_id] = trial
         return {
             "trial": trial.id,
             "schedule": trial.schedule.model_dump(mode="json"),
@@ -74,29 +82,60 @@ class MixoptSearcher(Searcher):
             "seed": trial.seed,
         }
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep a rung of a trial that goes on."""
+        trial = self._running.get(trial_id)
+        if trial is None:
+            return
+        self._reports[trial_id] = self._reports.get(trial_id, 0) + 1
+        tokens, values = _tokens(result), self._values(result)
+        if tokens is None or not values:
+            return
+        try:
+            self._study.heartbeat(trial.id, LEASE_SECONDS)
+            self._study.record(trial.id, rung_observations(trial, {**values, "tokens": tokens}))
+        except MixoptError as refused:
+            self._give_up(trial_id, refused.message)
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the study how a trial ended."""
-        trial = self._running.pop(trial_id, None)
+        trial = self._running.get(trial_id)
         if trial is None:
             return
-        known = self._study.objective.metrics
-        values = {m: float(result[m]) for m in known if m in result} if result else {}
+        values = self._values(result or {})
+        if error or not values:
+            self._give_up(trial_id, "Tune reported an error" if error else "it reported nothing")
+            return
+        tokens = _tokens(result or {})
+        if tokens is None and self._reports.get(trial_id, 0) > 1:
+            self._give_up(
+                trial_id,
+                "it reported several results without `tokens`, so its end cannot be told from a "
+                "stop by a scheduler",
+            )
+            return
         try:
-            if error or not values:
-                self._study.fail(
-                    trial, "Tune reported an error" if error else "it reported nothing"
-                )
-            else:
-                tokens = result.get("tokens") if result else None
-                self._study.tell(trial, values, None if tokens is None else int(tokens))
+            self._study.tell(trial.id, values, tokens)
+            del self._running[trial_id]
         except MixoptError as refused:
-            # Raising here would end the whole experiment for the fault of one trial.
-            self._study.fail(trial, refused.message)
+            self._give_up(trial_id, refused.message)
+
+    def _values(self, result: dict[str, Any]) -> dict[str, float]:
+        return {m: float(result[m]) for m in self._study.objective.metrics if m in result}
+
+    def _give_up(self, trial_id: str, reason: str) -> None:
+        # Raising instead would end the whole experiment for the fault of one trial.
+        with suppress(MixoptError):
+            self._study.fail(self._running.pop(trial_id).id, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study's storage has it."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: trials that were open are proposed again."""
+
+
+def _tokens(result: dict[str, Any]) -> int | None:
+    return None if result.get("tokens") is None else int(result["tokens"])

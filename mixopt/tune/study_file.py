@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from mixopt.corpus import CorpusSpec
 from mixopt.errors import SpaceError
+from mixopt.export import EXPORTERS
 from mixopt.proxy import ProxySettings
 from mixopt.space import (
     Fidelity,
@@ -122,6 +123,8 @@ class StudyFile(Frozen):
         patience: Rounds in a row that must see no worthwhile gain before the search stops.
         replicates: Trials of each round that repeat the leading schedule; ``auto`` where noise
             decides.
+        retries: How often a trial is run again after its worker died.
+        most_failures: Failed trials in a row after which the search ends with what it has.
         exports: Formats written at the end.
         sequence_length: Tokens per sequence of the trainer that loads them; None for the proxy's.
     """
@@ -141,6 +144,8 @@ class StudyFile(Frozen):
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    retries: Annotated[int, Field(ge=0)] = 1
+    most_failures: Annotated[int, Field(gt=0)] = 8
     exports: tuple[str, ...] = ("schedule", "megatron", "huggingface")
     sequence_length: Annotated[int, Field(gt=0)] | None = None
 
@@ -151,6 +156,12 @@ class StudyFile(Frozen):
                 "a study needs either `fidelity` or `fidelities`; "
                 f"{'it has both' if self.fidelities else 'it has neither'}",
                 "add `fidelity: {parameters: ..., tokens: ...}`, or a list under `fidelities`",
+            )
+        unknown = [name for name in self.exports if name not in EXPORTERS]
+        if unknown:
+            raise SpaceError(
+                f"`exports` names the formats {unknown}, which mixopt does not write",
+                f"it writes {', '.join(EXPORTERS)}",
             )
         if isinstance(self.trainer, ProxyChoice) and self.corpus is None:
             raise SpaceError(
@@ -170,7 +181,7 @@ class StudyFile(Frozen):
 
     @property
     def highest(self) -> Fidelity:
-        """The dearest fidelity of a trial; confirmation runs have it."""
+        """The highest fidelity of a trial; confirmation runs have it."""
         return self.fidelity or max(self.fidelities, key=lambda f: f.flops)
 
     @property

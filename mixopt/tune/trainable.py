@@ -1,21 +1,28 @@
-"""One trial as a Ray Tune trainable: the study's storage is the truth, Tune only schedules."""
+"""One trial as a Ray Tune trainable: it trains and reports, and never opens the storage."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, cast
 
 from ray import cloudpickle, tune
-from sqlalchemy import URL
 
 from mixopt.errors import StudyError
-from mixopt.space import Trainer
-from mixopt.study import Study, run_trial
-from mixopt.study.storage import Lease
+from mixopt.space import Observation, Trainer, Trial
+from mixopt.study.cost import run_cost
+from mixopt.study.trainers import require_finite, run_trainer
 
-TRIAL = "trial"
+# Keys of a config: the trial's id, and the whole of it as JSON.
+TRIAL, SPEC = "trial", "spec"
+# Keys of a result: the observations since the last one as JSON, and with the end its reason (empty
+# for a trial that finished) and its cost.
+ROWS, REASON, COST = "rows", "reason", "cost"
 
 
 @dataclass(frozen=True)
@@ -23,22 +30,18 @@ class Work:
     """What a worker needs to know; sent to it once.
 
     Attributes:
-        storage: Address of the study's storage.
-        study: Its name.
-        leases: Of the driver, by trial; a worker that outlives them is refused by the storage.
         path: Where the driver finds its modules: workers know the script's folder only.
         trainer: Runs the trials; pickled, to be loaded once the path is known.
+        logs: Folder of the trials' output, on storage that every worker sees.
     """
 
-    storage: URL
-    study: str
-    leases: Mapping[str, Lease]
     path: tuple[str, ...]
     trainer: bytes
+    logs: Path
 
     @classmethod
-    def of(cls, study: Study, leases: Mapping[str, Lease], trainer: Trainer) -> Work:
-        """Work on a study with a trainer.
+    def of(cls, trainer: Trainer, logs: Path) -> Work:
+        """Work with a trainer.
 
         Raises:
             StudyError: If the trainer cannot be pickled.
@@ -50,7 +53,7 @@ class Work:
                 f"the trainer cannot be sent to Ray's workers: {error}",
                 "open files, locks and connections in its run method, not when it is made",
             ) from error
-        return cls(study.store.address, study.name, dict(leases), tuple(sys.path), packed)
+        return cls(tuple(sys.path), packed, logs)
 
     def load(self) -> Trainer:
         """The trainer, in a worker."""
@@ -59,31 +62,54 @@ class Work:
 
 
 class TrialWorker(tune.Trainable):
-    """Runs trials one after the other, each in a single step.
-
-    Each trial is written under the driver's lease, so whatever Tune starts again does no harm;
-    results are in the storage before Tune hears of them.
-    """
+    """Runs trials one after the other; each step brings what a trial has reported since."""
 
     def setup(self, config: dict[str, Any], **given: Work) -> None:
-        """Open a connection of this worker's own; ``work`` is all that is given."""
-        self._trial = config[TRIAL]
-        work = given["work"]
-        self._leases = work.leases
-        self._trainer = work.load()
-        self._study = Study.open(work.storage, work.study)
+        """Load the trainer; ``work`` is all that is given."""
+        self._work = given["work"]
+        self._trainer = self._work.load()
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial without a new process."""
-        self._trial = new_config[TRIAL]
+        self._trial = Trial.model_validate_json(new_config[SPEC])
+        self._attempt: _Attempt | None = None
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run the whole trial."""
-        trial = self._study.record_of(self._trial).trial
-        run_trial(self._study, self._trainer, trial, self._leases[trial.id])
-        return {"done": True, TRIAL: trial.id}
+        """Wait for the next rung, or for the end of the trial."""
+        if self._attempt is None:
+            self._attempt = _Attempt(self._trainer, self._trial, self._work.logs)
+        return self._attempt.next_result()
 
-    def cleanup(self) -> None:
-        """Give the connection back."""
-        self._study.store.close()
+
+class _Attempt:
+    """A trial that runs in a thread, so that its rungs can be sent as they are reached."""
+
+    def __init__(self, trainer: Trainer, trial: Trial, logs: Path) -> None:
+        self._said: SimpleQueue[list[Observation] | str] = SimpleQueue()
+        self._trainer, self._trial, self._logs = trainer, trial, logs
+        Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        def report(observations: Sequence[Observation]) -> None:
+            require_finite(observations)
+            self._said.put(list(observations))
+
+        try:
+            reason = run_trainer(self._trainer, self._trial, report, self._logs)
+        except BaseException as error:  # such as SystemExit: nobody would hear of the end
+            reason = f"{type(error).__name__}: {error}"
+        self._said.put(reason)
+
+    def next_result(self) -> dict[str, Any]:
+        """What was said since the last call, at least one thing."""
+        rows: list[Any] = []
+        said = self._said.get()
+        while not isinstance(said, str):
+            rows += [o.model_dump(mode="json") for o in said]
+            if self._said.empty():
+                return {ROWS: json.dumps(rows)}
+            said = self._said.get()
+        cost = None if said else run_cost(self._trial, self._trainer)
+        return {ROWS: json.dumps(rows), REASON: said, COST: json.dumps(cost), "done": True}

@@ -5,23 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixopt.analysis.attribution import (
-    attribution,
-    attribution_schedules,
-    control_schedules,
-    controls,
-    with_mixture,
-    without_domain,
-)
+from mixopt.analysis.attribution import attribution, attribution_schedules, without_domain
+from mixopt.analysis.controls import control_schedules, controls, with_mixture
 from mixopt.errors import StudyError
 from mixopt.space import Kind, LearningRate, Mixture, Schedule, SearchSpace, Split
+from mixopt.space.effect import Effect
 from mixopt.study import CallableTrainer, State, Study, run_trial
 from mixopt.study.comparisons import (
-    Effect,
     comparison_values,
-    open_runs,
+    finished_runs,
     paired_effects,
-    set_up_comparison,
+    plan_runs,
+    require_pairs,
 )
 
 NAMES = ("web", "code", "math")
@@ -47,11 +42,15 @@ def train(schedule, fidelity, seed):  # noqa: ARG001
     }
 
 
-def finish(study, comparison):
+def planned(study, schedules, seeds):
+    return study.add_trials(plan_runs(study.state(), schedules, seeds=seeds), retry_failed=True)
+
+
+def finish(study, schedules, seeds=3):
     trainer = CallableTrainer(train)
-    for trial in open_runs(study, comparison):
+    for trial in planned(study, schedules, seeds):
         run_trial(study, trainer, trial)
-    return comparison_values(study, comparison)
+    return comparison_values(study.state(), schedules)
 
 
 weights = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(
@@ -113,8 +112,8 @@ def test_one_mixture_has_no_controls():
 
 
 def test_an_effect_is_paired_and_its_interval_is_students():
-    one = [{"a": 1.0}, {"a": 5.0}, {"a": 9.0}]
-    other = [{"a": 0.8}, {"a": 4.9}, {"a": 8.7}]
+    one = {7: {"a": 1.0}, 3: {"a": 5.0}, 5: {"a": 9.0}}
+    other = {3: {"a": 4.9}, 5: {"a": 8.7}, 7: {"a": 0.8}}
     effect = paired_effects(one, other)["a"]
     assert effect.mean == pytest.approx(0.2)
     # Student's t for two degrees of freedom at 95 %.
@@ -125,14 +124,14 @@ def test_an_effect_is_paired_and_its_interval_is_students():
 
 def test_an_interval_needs_two_seeds_on_both_sides():
     with pytest.raises(StudyError, match="at least two seeds that finished on both sides; got 1"):
-        paired_effects([{"a": 1.0}, {}], [{"a": 1.0}, {"a": 2.0}])
+        paired_effects({1: {"a": 1.0}}, {1: {"a": 1.0}, 2: {"a": 2.0}})
     with pytest.raises(StudyError, match="at least two seeds that finished on both sides; got 0"):
-        paired_effects([{}, {}], [{"a": 1.0}, {"a": 2.0}])
+        paired_effects({}, {1: {"a": 1.0}, 2: {"a": 2.0}})
 
 
 def test_attribution_recovers_the_effect_free_of_the_seeds_shift(study):
     schedules = attribution_schedules(ENDED, "math")
-    values = finish(study, set_up_comparison(study, schedules, seeds=3))
+    values = finish(study, schedules)
     found = attribution(schedules, "math", values)
     assert found.weight == 0.5
     assert found.phase == "ending"
@@ -146,7 +145,7 @@ def test_attribution_recovers_the_effect_free_of_the_seeds_shift(study):
 
 def test_exposure_and_order_add_up_to_the_total(study):
     schedules = control_schedules(ENDED)
-    found = controls(schedules, finish(study, set_up_comparison(study, schedules, seeds=3)))
+    found = controls(schedules, finish(study, schedules))
     for name, total in found.total.items():
         parts = found.exposure[name].mean + found.order[name].mean
         assert parts == pytest.approx(total.mean, abs=1e-12)
@@ -160,33 +159,32 @@ def test_exposure_and_order_add_up_to_the_total(study):
 def test_a_total_that_is_not_clear_of_zero_is_not_divided():
     schedules = control_schedules(ENDED)
     values = {
-        "schedule": [{"objective": 1.0}, {"objective": 2.0}],
-        "base": [{"objective": 1.1}, {"objective": 1.9}],
-        "static": [{"objective": 1.0}, {"objective": 1.0}],
+        "schedule": {1: {"objective": 1.0}, 2: {"objective": 2.0}},
+        "base": {1: {"objective": 1.1}, 2: {"objective": 1.9}},
+        "static": {1: {"objective": 1.0}, 2: {"objective": 1.0}},
     }
     assert controls(schedules, values).order_share is None
 
 
 def test_runs_are_stored_once_and_shared_between_questions(study):
-    one = set_up_comparison(study, attribution_schedules(ENDED, "math"), seeds=2)
-    assert len(open_runs(study, one)) == 4
-    finish(study, one)
-    two = set_up_comparison(study, control_schedules(ENDED), seeds=3)
-    assert two.ids["schedule"][:2] == one.ids["with"]
+    asked = attribution_schedules(ENDED, "math")
+    assert len(planned(study, asked, 2)) == 4
+    finish(study, asked, 2)
+    two = planned(study, control_schedules(ENDED), 3)
     # The third seed of the schedule, and three of each control.
-    assert len(open_runs(study, two)) == 7
-    assert {t.split for t in open_runs(study, two)} == {Split.confirmation}
+    assert len(two) == 7
+    assert {t.split for t in two} == {Split.confirmation}
 
 
 def test_confirmation_runs_serve_as_comparison_runs(study):
     for trial in study.ask():
         run_trial(study, CallableTrainer(train), trial)
     rec = study.recommend()
-    for trial in study.confirmation_trials(rec):
+    for trial in study.add_trials(study.confirmation_trials(rec)):
         run_trial(study, CallableTrainer(train), trial)
-    made = set_up_comparison(study, {"with": rec.schedule}, seeds=3)
-    assert open_runs(study, made) == []
-    assert all(i.startswith("c") for i in made.ids["with"])
+    assert planned(study, {"with": rec.schedule}, 3) == []
+    runs = finished_runs(study.state(), {"with": rec.schedule})["with"]
+    assert {r.trial.kind for r in runs.values()} == {Kind.confirmation}
 
 
 def test_comparisons_do_not_enter_the_evidence_or_the_budget(study):
@@ -195,22 +193,21 @@ def test_comparisons_do_not_enter_the_evidence_or_the_budget(study):
         run_trial(study, trainer, trial)
     before = study.recommend()
     spent = study.spent()
-    finish(study, set_up_comparison(study, control_schedules(ENDED), seeds=2))
+    finish(study, control_schedules(ENDED), 2)
     assert any(r.trial.kind == Kind.comparison for r in study.records())
     assert study.recommend() == before
     assert study.spent() == spent
 
 
 def test_a_failed_run_is_done_again_when_it_is_asked_for_again(study):
-    made = set_up_comparison(study, {"with": ENDED}, seeds=2)
-    study.fail(made.ids["with"][0], "no memory")
-    assert comparison_values(study, made)["with"] == [{}, {}]
-    again = set_up_comparison(study, {"with": ENDED}, seeds=2)
-    assert again.ids == made.ids
+    made = planned(study, {"with": ENDED}, 2)
+    study.fail(made[0].id, "no memory")
+    assert comparison_values(study.state(), {"with": ENDED}) == {"with": {}}
+    assert planned(study, {"with": ENDED}, 2) == made
     states = [r.state for r in study.records()]
     assert states == [State.waiting, State.waiting]
 
 
-def test_one_seed_is_refused(study):
+def test_one_seed_is_refused():
     with pytest.raises(StudyError, match="at least two seeds to have an interval; got 1"):
-        set_up_comparison(study, {"with": ENDED}, seeds=1)
+        require_pairs(1)

@@ -5,7 +5,9 @@ import pytest
 import torch
 from standin import Landscape, make_space
 
-from mixopt.analysis.dynamic_schedules import dynamic_schedules, fitted_losses, phase_space
+from mixopt.analysis.dynamic_schedules import dynamic_schedules
+from mixopt.analysis.phase_laws import fitted_losses
+from mixopt.analysis.phase_limits import phase_space
 from mixopt.errors import StudyError
 from mixopt.laws import effective_mixture
 from mixopt.propose import initial_design

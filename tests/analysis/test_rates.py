@@ -54,16 +54,20 @@ def test_one_phase_has_no_rate_to_search():
         rate_schedules(Schedule.static({"a": 1.0}), [1.0], [0.0], peak=0.01)
 
 
+def seeded(*values):
+    return {seed: {"objective": v} for seed, v in enumerate(values)}
+
+
 @pytest.mark.parametrize(("gain", "changed"), [(0.2, True), (0.001, False)])
 def test_the_schedule_changes_only_where_a_level_is_clearly_better(gain, changed):
     made = rate_schedules(ENDED, [0.5, 2.0], [0.0], peak=0.01)
     noise = [0.01, -0.01, 0.005]
     values = {
-        AS_IS: [{"objective": v} for v in (3.0, 3.1, 3.2)],
-        "peak × 0.5, warm-up 0 %": [{"objective": v} for v in (3.1, 3.2, 3.3)],
-        "peak × 2, warm-up 0 %": [
-            {"objective": v - gain + e} for v, e in zip((3.0, 3.1, 3.2), noise, strict=True)
-        ],
+        AS_IS: seeded(3.0, 3.1, 3.2),
+        "peak × 0.5, warm-up 0 %": seeded(3.1, 3.2, 3.3),
+        "peak × 2, warm-up 0 %": seeded(
+            *(v - gain + e for v, e in zip((3.0, 3.1, 3.2), noise, strict=True))
+        ),
     }
     found = rates(made, values)
     assert found.choices[0].label == "peak × 2, warm-up 0 %"
@@ -74,9 +78,9 @@ def test_the_schedule_changes_only_where_a_level_is_clearly_better(gain, changed
 def test_the_best_of_many_must_be_clearer_than_one_alone():
     made = rate_schedules(ENDED, [0.5, 1.0, 2.0], [0.0, 0.01, 0.02], peak=0.01)
     gains = [-0.06, -0.05, -0.04]
-    values = {k: [{"objective": 3.0}] * 3 for k in made}
+    values = {k: seeded(3.0, 3.0, 3.0) for k in made}
     best = "peak × 1, warm-up 1 %"
-    values[best] = [{"objective": 3 + g} for g in gains]
+    values[best] = seeded(*(3 + g for g in gains))
     found = rates(made, values)
     assert found.choices[0].label == best
     assert found.choices[0].effects["objective"].high < 0
@@ -90,6 +94,6 @@ def test_a_level_against_the_advice_carries_its_warning():
     same = ENDED.phases[1].model_copy(update={"mixture": base.mixture})
     schedule = ENDED.model_copy(update={"phases": (base, same)})
     made = rate_schedules(schedule, [1.0], [0.1], peak=0.01)
-    values = {k: [{"objective": 1.0}, {"objective": 1.1}] for k in made}
+    values = {k: seeded(1.0, 1.1) for k in made}
     (choice,) = rates(made, values).choices
     assert "re-warms the learning rate on the distribution" in choice.advice[0].message

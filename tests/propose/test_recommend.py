@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from standin import Exact, Landscape, Standin, make_space, refitter
+from standin import Exact, Landscape, Standin, make_space
 
 from mixopt.propose import Evidence, Recommendation, initial_design, recommend
 from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
@@ -11,6 +11,7 @@ from mixopt.propose.assess.winners_curse import replay
 from mixopt.propose.candidates.pool import draws
 from mixopt.propose.problem import Problem
 from mixopt.space import Guardrail, Objective, geometry_of
+from mixopt.surrogate import SurrogateRow
 
 
 def study(d=4, phases=1, n=24, noise=0.01, seed=0, recency=0.3, epochs=4.0, **objective):
@@ -24,8 +25,7 @@ def study(d=4, phases=1, n=24, noise=0.01, seed=0, recency=0.3, epochs=4.0, **ob
 
 
 def asked(*found, **extra):
-    space, land, objective, surrogate, seen = found
-    extra.setdefault("refit", refitter(space, land.noise))
+    space, _, objective, surrogate, seen = found
     extra.setdefault("replays", 4)
     return recommend(space, objective, surrogate, seen, seed=0, **extra)
 
@@ -155,11 +155,9 @@ def test_the_corrected_interval_holds_the_truth():
         prior = Standin(space, clean, 1e3, length=0.7)
         truth = prior.sample_paths(1, seed)
         seen = drawn(clean, truth, seed)
-        surrogate = refitter(space, 0.05)(seen, 0)
+        surrogate = Standin(space, seen, 0.05)
         objective = Objective(weights={"a": 1.0})
-        got = recommend(
-            space, objective, surrogate, seen, seed=seed, refit=refitter(space, 0.05), replays=4
-        )
+        got = recommend(space, objective, surrogate, seen, seed=seed, replays=4)
         true = at(truth, space, got.schedule)
         inside.append(got.corrected.low <= true <= got.corrected.high)
         raw.append(true - got.predicted.mean)
@@ -186,8 +184,8 @@ def test_replays_find_the_optimism_of_an_overconfident_fit():
     menu = geometry_of(space).sample(200, np.random.default_rng(0), vertices=0.3)
 
     def gap(noise):
-        found = replay(problem, menu, refitter(space, noise), replays=12, caution=0.0, seed=0)
-        return found.mean
+        surrogate.noise = noise
+        return replay(problem, menu, replays=12, caution=0.0, seed=0).mean
 
     assert gap(0.001) > 0.02
     assert gap(0.001) > 2 * abs(gap(0.1))
@@ -200,25 +198,24 @@ def test_the_prior_is_used_only_where_it_chooses_better():
     far = divergence(problem, torch.as_tensor(problem.X)).numpy()
     Y = np.tile(far[:, None], (1, 4))
     luck = Evidence(seen.X, Y, seen.metrics, seen.ids)
-    asked_of = Problem.of(space, objective, surrogate, luck)
 
-    def refit(evidence, seed):
-        noise = 0.002 * np.random.default_rng(seed).standard_normal(evidence.Y.shape)
-        return Standin(
-            space, Evidence(evidence.X, noise, evidence.metrics, evidence.ids), 0.001, 0.1
-        )
+    class Guesses(Standin):
+        def refit(self, X, Y, metrics, *, seed):
+            noise = 0.002 * np.random.default_rng(seed).standard_normal(Y.shape)
+            ids = tuple(str(i) for i in range(len(X)))
+            return Standin(space, Evidence(X, noise, tuple(metrics), ids), 0.001, 0.1)
 
-    assert cross_validated_strength(asked_of, refit, 0) > 0
+    guesses = Guesses(space, seen, 0.01)
+    asked_of = Problem.of(space, objective, guesses, luck)
+    assert cross_validated_strength(asked_of, 0) > 0
     # The surrogate predicts well: nothing is gained by holding it back.
-    assert cross_validated_strength(problem, refitter(space, 0.01), 0) == 0
-    few = Problem.of(
-        space, objective, surrogate, Evidence(seen.X[:9], Y[:9], seen.metrics, seen.ids[:9])
-    )
-    assert cross_validated_strength(few, refit, 0) == 0
+    assert cross_validated_strength(problem, 0) == 0
+    few = Evidence(seen.X[:9], Y[:9], seen.metrics, seen.ids[:9])
+    assert cross_validated_strength(Problem.of(space, objective, guesses, few), 0) == 0
 
 
 def test_notes_warn_of_a_surrogate_that_ranks_badly():
     space, _, objective, surrogate, seen = study(3, 1, 14)
-    surrogate.report = lambda: [{"metric": m, "spearman": 0.3} for m in seen.metrics]
+    surrogate.report = lambda: tuple(SurrogateRow(metric=m, spearman=0.3) for m in seen.metrics)
     got = asked(space, Landscape(space), objective, surrogate, seen, replays=0)
     assert any("Spearman correlation of 0.30 only" in note for note in got.notes)

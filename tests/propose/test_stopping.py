@@ -4,6 +4,7 @@ from standin import Landscape, Standin, make_space
 
 from mixopt.propose import Evidence, expected_improvement, initial_design, should_stop
 from mixopt.space import Objective
+from mixopt.surrogate import SurrogateRow
 
 
 def ask(noise, n, landscape_noise=None, **extra):
@@ -61,7 +62,7 @@ def test_a_surrogate_that_ranks_badly_is_not_trusted_to_stop():
     seen = land.evidence(initial_design(space, 60, seed=0))
     objective = Objective(weights=dict.fromkeys(land.metrics, 0.25))
     surrogate = Standin(space, seen, 0.05)
-    surrogate.report = lambda: [{"metric": m, "spearman": 0.2} for m in seen.metrics]
+    surrogate.report = lambda: tuple(SurrogateRow(metric=m, spearman=0.2) for m in seen.metrics)
     decision = should_stop(space, objective, surrogate, seen, seed=0)
     assert not decision.stop
     assert "a rank correlation of 0.20 out of fold is too low to trust" in decision.reason

@@ -2,11 +2,12 @@
 
 import pytest
 
-from mixopt.analysis.attribution import attribution_schedules, control_schedules, controls
+from mixopt.analysis.attribution import attribution_schedules
+from mixopt.analysis.controls import control_schedules, controls
 from mixopt.proxy import ProxyTrainer, tokens_with_sharing
 from mixopt.space import Fidelity, Schedule, SearchSpace
 from mixopt.study import Study, run_trial
-from mixopt.study.comparisons import comparison_values, open_runs, set_up_comparison
+from mixopt.study.comparisons import comparison_values, plan_runs
 from mixopt.study.cost import trained_tokens
 
 BASE = {"up": 0.6, "down": 0.3, "odd": 0.1}
@@ -34,7 +35,7 @@ def test_every_ending_of_a_round_branches_off_one_trunk(corpus, settings, tmp_pa
     trainer = ProxyTrainer(corpus, settings, tmp_path)
     for trial in trials:
         run_trial(study, trainer, trial)
-    cost = trained_tokens(study)
+    cost = trained_tokens(study.state())
     assert cost.runs == 8
     assert cost.scheduled == 8 * 1600
     assert cost.trained == sum(tokens_with_sharing(trials, settings))
@@ -49,17 +50,16 @@ def test_attribution_and_controls_train_one_trunk_per_seed(corpus, settings, tmp
     ended = Schedule.two_phase(BASE, RICH, 0.2, study.space.learning_rate)
 
     def finish(schedules):
-        made = set_up_comparison(study, schedules, seeds=2)
-        for trial in open_runs(study, made):
+        for trial in study.add_trials(plan_runs(study.state(), schedules, seeds=2)):
             assert run_trial(study, trainer, trial)
-        return comparison_values(study, made)
+        return comparison_values(study.state(), schedules)
 
     finish(attribution_schedules(ended, "odd"))
-    assert trained_tokens(study).trained == 2 * (1600 + 320)
+    assert trained_tokens(study.state()).trained == 2 * (1600 + 320)
     schedules = control_schedules(ended)
     found = controls(schedules, finish(schedules))
     # The base goes on from the trunk; the static control shares nothing.
-    assert trained_tokens(study).trained == 2 * (1600 + 320 + 320 + 1600)
+    assert trained_tokens(study.state()).trained == 2 * (1600 + 320 + 320 + 1600)
     assert found.total["odd"].mean < 0
     parts = found.exposure["odd"].mean + found.order["odd"].mean
     assert parts == pytest.approx(found.total["odd"].mean, abs=1e-12)
@@ -80,6 +80,6 @@ def test_a_searched_peak_is_trained_with_and_endings_share_their_trunk(corpus, s
     assert len({rule.peak for rule in ended}) == len(ended) >= 8
     assert {rule.warmup for rule in ended} <= {0, 0.1}
     # What differs between two endings is after their trunk, which is trained once.
-    assert trained_tokens(study).trained == sum(tokens_with_sharing(trials, settings))
-    assert trained_tokens(study).saved > 0.4
+    assert trained_tokens(study.state()).trained == sum(tokens_with_sharing(trials, settings))
+    assert trained_tokens(study.state()).saved > 0.4
     assert 1e-3 <= study.recommend().schedule.phases[-1].learning_rate.peak <= 3e-2

@@ -125,3 +125,17 @@ def test_bfloat16_learns_as_float32_does(corpus, settings):
     for (_, _, exact), (_, _, value) in zip(exact_losses, rough_losses, strict=True):
         assert value == pytest.approx(exact, abs=0.1)
     assert exact_losses != rough_losses
+
+
+def test_a_confirmation_run_is_measured_on_the_searchs_text_too(corpus, settings):
+    rows = []
+    trial = make_trial({"up": 1.0}, split="confirmation")
+    ProxyTrainer(corpus, settings).run(trial, rows.extend)
+    own = {(o.tokens, o.metric) for o in rows if o.split == "confirmation"}
+    other = {o.metric: o.value for o in rows if o.split == "validation"}
+    assert {tokens for tokens, _ in own} == {800, 1600, 2400, 3200}
+    assert {o.tokens for o in rows if o.split == "validation"} == {3200}
+    # The run itself is that of a trial of the search with this seed.
+    search = []
+    ProxyTrainer(corpus, settings).run(make_trial({"up": 1.0}), search.extend)
+    assert other == {o.metric: o.value for o in search if o.tokens == 3200}

@@ -95,7 +95,6 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
             {
                 "metric": n,
                 "weights": {"shared law": 0.6, "warped GP": 0.4},
-                "notes": {},
                 "spearman": 0.93,
                 "rmse": 0.021,
                 "coverage": 0.95,
@@ -104,12 +103,12 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
             for i, n in enumerate(space.names)
         ),
         "confirmations": tuple(
-            Confirmation(
-                label=label,
-                schedule=schedule,
-                values=v,
-                mean=float(np.mean(v)),
-                se=float(np.std(v, ddof=1) / np.sqrt(3)),
+            Confirmation.of(
+                label,
+                schedule,
+                dict(enumerate(v)),
+                {seed: value - 0.002 for seed, value in enumerate(v)},
+                dict(enumerate(values["baseline"])),
             )
             for label, v in values.items()
         ),

@@ -19,6 +19,7 @@ TARGET = {"parameters": 98_000, "tokens": 400_000}
 
 FIGURES = {
     "outcome": figures.outcome,
+    "fresh": figures.fresh,
     "history": figures.history,
     "predicted": figures.predicted_observed,
     "weights": figures.weights,
@@ -59,7 +60,7 @@ def test_the_page_asks_nothing_of_the_network(html):
 
 def test_the_page_says_what_to_do_and_what_to_expect(html):
     for text in (
-        "0.1033 ± 0.0143 nats/token below the baseline",
+        "The recommendation is better than the baseline: -0.1033 nats/token",
         "Train 80 % on the base mixture, then 20 % on the ending mixture.",
         "−0.1040",
         "trial r02-t03",
@@ -157,6 +158,17 @@ def test_searched_and_unseen_text_are_never_on_one_axis(data):
     titles = [figure["layout"][a]["title"]["text"] for a in ("xaxis", "xaxis2")]
     assert "search's held-out text" in titles[0]
     assert "unseen text" in titles[1]
+
+
+def test_predictions_stand_beside_fresh_seeds_on_the_search_text(data):
+    figure = figures.fresh(data)
+    drawn = {(t["name"], t["y"][0]): t["x"][0] for t in figure["data"]}
+    assert drawn["fresh seeds", "recommendation"] == pytest.approx(3.17 - 0.002)
+    assert drawn["predicted", "recommendation"] == pytest.approx(3.168)
+    assert {row for _, row in drawn} == {"recommendation", "baseline", "uniform"}
+    far = make_recommendation(make_space(), target=Fidelity(parameters=98_000, tokens=800_000))
+    with pytest.raises(figures.NotApplicable, match="predictions are of the target"):
+        figures.fresh(make_data(recommendation=far))
 
 
 def test_bars_of_three_seeds_are_students_t(data):

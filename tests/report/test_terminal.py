@@ -13,7 +13,7 @@ from mixopt.propose import Differences, Estimate
 from mixopt.report import numbers
 from mixopt.report.components import Table
 from mixopt.report.recommendation_tables import mixture_table
-from mixopt.report.terminal import as_json, plan_table, recommendation_table, render
+from mixopt.report.terminal import as_json, estimate_table, recommendation_table, render
 from mixopt.space import Objective, Schedule, SearchSpace
 
 from .conftest import make_recommendation, make_space
@@ -58,8 +58,8 @@ def test_the_schedule_is_a_row_per_domain(text):
 def test_the_gain_comes_first_and_the_four_numbers_are_differences(text):
     first = " ".join(text.split())
     assert first.startswith(
-        "0.1033 ± 0.0143 nats/token below the baseline, confirmed with 3 fresh seeds on text the "
-        "search never saw."
+        "The recommendation is better than the baseline: -0.1033 nats/token (-0.1177 to -0.0890), "
+        "confirmed over 3 fresh seeds on text the search never saw."
     )
     assert line(text, "recommendation, confirmed")[2:] == [
         "−0.1033",
@@ -84,12 +84,16 @@ def test_confirmations_carry_paired_differences(text):
         "−0.0890]",
         "3.1700",
     ]
+    assert line(rows, "recommendation")[6] == "3.1680"
     assert line(rows, "baseline")[:3] == ["baseline", "3", "3.2733"]
 
 
 def test_a_recommendation_that_is_not_better_says_so_first():
     space = make_space()
-    said = {0.05: "Worse than the baseline by 0.0500", -0.001: "Not clearly better"}
+    said = {
+        0.05: "The recommendation is worse than the baseline: +0.0500",
+        -0.001: "The recommendation is not shown to be better than the baseline: -0.0010",
+    }
     for mean, words in said.items():
         gaps = Differences(predicted=Estimate.of(-0.1, 0.01), corrected=Estimate.of(mean, 0.01))
         rec = make_recommendation(space, differences=gaps, confirmations=())
@@ -157,11 +161,11 @@ def test_a_plan():
         slots=2,
         seconds=254.0,
     )
-    text = shown(plan_table(plan))
+    text = shown(estimate_table(plan))
     assert line(text, "training tokens")[-1] == "14.4M"
     assert line(text, "estimated time")[-4:] == ["4", "min", "14", "s"]
     plan.seconds = None
-    assert line(shown(plan_table(plan)), "estimated time")[-1] == "–"
+    assert line(shown(estimate_table(plan)), "estimated time")[-1] == "–"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_trained_and_scheduled_tokens_add_up_over_runs(study):
     trainer = Sharing()
     for trial in study.ask():
         run_trial(study, trainer, trial)
-    cost = trained_tokens(study)
+    cost = trained_tokens(study.state())
     assert (cost.runs, cost.scheduled, cost.trained) == (4, 400, 100 + 3 * 25)
     assert cost.flops_scheduled == 6 * 10 * 400
     assert cost.saved == pytest.approx(1 - 175 / 400)
@@ -44,19 +44,19 @@ def test_a_trial_that_is_over_already_costs_nothing_again(study):
     trainer = Sharing()
     trial = study.ask(1)[0]
     assert run_trial(study, trainer, trial)
-    before = trained_tokens(study)
+    before = trained_tokens(study.state())
     assert not run_trial(study, trainer, trial)
-    assert trained_tokens(study) == before
+    assert trained_tokens(study.state()) == before
 
 
 def test_only_runs_after_a_time_are_counted(study):
     run_trial(study, Sharing(), study.ask(1)[0])
     ended = study.store.events(study.id, "cost")[0]["time"]
-    assert trained_tokens(study, since=ended).runs == 1
-    assert trained_tokens(study, since=ended + 1) == TrainedTokens()
+    assert trained_tokens(study.state(), since=ended).runs == 1
+    assert trained_tokens(study.state(), since=ended + 1) == TrainedTokens()
 
 
 def test_a_trainer_that_does_not_count_leaves_no_cost(study):
     run_trial(study, CallableTrainer(lambda _schedule: {"loss": 1.0}), study.ask(1)[0])
-    assert trained_tokens(study) == TrainedTokens()
+    assert trained_tokens(study.state()) == TrainedTokens()
     assert TrainedTokens().saved == 0.0

@@ -43,15 +43,10 @@ def test_a_confirmed_gain_does_not_read_as_a_loss():
     space = make_space()
     schedule = make_recommendation(space).schedule
     runs = {"recommendation": (4.601, 4.612, 4.604), "baseline": (4.675, 4.683, 4.675)}
+    seeds = {label: dict(enumerate(values)) for label, values in runs.items()}
     made = tuple(
-        Confirmation(
-            label=label,
-            schedule=schedule,
-            values=v,
-            mean=float(np.mean(v)),
-            se=float(np.std(v, ddof=1) / np.sqrt(3)),
-        )
-        for label, v in runs.items()
+        Confirmation.of(label, schedule, values, {}, seeds["baseline"])
+        for label, values in seeds.items()
     )
     found = answer(
         predicted=Estimate.of(4.590, 0.01),
@@ -68,15 +63,30 @@ def test_a_confirmed_gain_does_not_read_as_a_loss():
     assert found.corrected.objective.split == Split.validation
 
 
-def test_a_single_seed_has_no_interval():
-    made = tuple(
-        c.model_copy(update={"values": c.values[:1]})
-        for c in make_recommendation(make_space()).confirmations
+def test_one_confirmed_seed_is_shown_but_is_no_answer():
+    schedule = make_recommendation(make_space()).schedule
+    one, other = {3: 3.17}, {3: 3.27}
+    made = (
+        Confirmation.of("recommendation", schedule, one, {}, other),
+        Confirmation.of("baseline", schedule, other, {}, other),
+    )
+    found = answer(confirmations=made)
+    shown = found.confirmed[0].difference
+    assert (shown.value, shown.low, shown.runs) == (pytest.approx(-0.1), None, 1)
+    assert found.gain == found.corrected.difference
+
+
+def test_seeds_that_finished_on_one_side_only_are_left_out_of_the_pairs():
+    schedule = make_recommendation(make_space()).schedule
+    one = {0: 3.0, 1: 4.0, 2: 5.0}
+    other = {1: 4.1, 2: 5.1, 3: 6.1}
+    made = (
+        Confirmation.of("recommendation", schedule, one, {}, other),
+        Confirmation.of("baseline", schedule, other, {}, other),
     )
     gain = answer(confirmations=made).gain
-    assert (gain.low, gain.high, gain.runs) == (None, None, 1)
-    assert not gain.better
-    assert not gain.worse
+    assert (gain.value, gain.runs) == (pytest.approx(-0.1), 2)
+    assert gain.half_width == pytest.approx(0.0, abs=1e-9)
 
 
 def test_observed_differences_hold_the_noise_of_both_runs():

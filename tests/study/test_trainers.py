@@ -109,6 +109,19 @@ def test_a_command_out_of_time_is_killed_with_its_children(tmp_path):
     assert not _runs(child)
 
 
+def test_a_run_may_be_measured_on_both_splits():
+    def train(*_):
+        yield {"loss": 2.0}
+        yield {"loss": 2.5, "split": "validation"}
+        yield {"loss": 2.5, "split": "test"}
+
+    rows = []
+    trial = TRIAL.model_copy(update={"split": Split.confirmation})
+    with pytest.raises(TrialError, match="one of validation, confirmation; got 'test'"):
+        CallableTrainer(train).run(trial, rows.extend)
+    assert [(r.split, r.value) for r in rows] == [("confirmation", 2.0), ("validation", 2.5)]
+
+
 def test_a_child_that_holds_the_output_does_not_hold_the_trial(tmp_path):
     # It leaves the command's process group, so that killing the group does not end it.
     note = tmp_path / "child"

@@ -13,8 +13,9 @@ def over(names, tmp_path, name="new", **changes):
 
 @pytest.fixture
 def old(make, train):
-    study = make(budget=TrialBudget(trials=8), confirm_seeds=0)
-    study.optimize(train)
+    study = make(budget=TrialBudget(trials=8), initial=8)
+    for trial in study.ask():
+        study.tell(trial.id, train(trial.schedule, trial.fidelity, trial.seed))
     return study
 
 
@@ -63,12 +64,30 @@ def _without_unused(old, name, tmp_path):
 
 def test_what_else_differs_is_told(old, tmp_path):
     size = Fidelity(parameters=5, tokens=7)
-    new = over(("web", "code", "books"), tmp_path, fidelity=size, context={"corpus": "b"})
+    sizes = (size, old.fidelity)
+    new = over(("web", "code", "books"), tmp_path, fidelities=sizes, context={"corpus": "b"})
     done = new.inherit(old)
     assert any("corpus was null" in d for d in done.differs)
-    assert any("fidelity.parameters" in d for d in done.differs)
     first = new.record_of(done.attached[0]).trial
     assert first.fidelity == old.fidelity
+
+
+def test_runs_of_another_size_are_refused_and_nothing_is_written(old, tmp_path):
+    new = over(("web", "code", "books"), tmp_path, fidelity=Fidelity(parameters=5, tokens=7))
+    with pytest.raises(StudyError, match=r"learns from runs of it alone: 5 .*\nhint.*`fidelities`"):
+        new.inherit(old)
+    assert new.records() == []
+
+
+def test_a_refused_transfer_leaves_nothing_behind(tmp_path):
+    mixed = over(("web", "code", "books"), tmp_path, name="mixed")
+    for trial, metrics in (("one", {"loss": 1.0, "extra": 2.0}), ("two", {"loss": 1.0})):
+        mixed.attach({"web": 1.0}, metrics, trial=trial)
+    space = SearchSpace(domains=("web", "code", "books"), baseline="uniform")
+    new = Study("wants", space, {"extra": 1.0}, storage=tmp_path / "wants.db")
+    with pytest.raises(StudyError, match=r"'mixed-two' needs the metrics \['extra'\]"):
+        new.inherit(mixed)
+    assert new.records() == []
 
 
 def test_errors_say_what_is_wrong(old, tmp_path):

@@ -23,15 +23,15 @@ def truth(X, n, d):
     return np.stack([level + spread * 0.5 * b for b in bowls], axis=1)
 
 
-def trials(cheap=14, dear=4, noise=0.002, seed=0, disagree=0.0):
-    """Rows at two fidelities; the dear ones repeat cheap mixtures."""
+def trials(low=14, high=4, noise=0.002, seed=0, disagree=0.0):
+    """Rows at two fidelities; the high ones repeat low mixtures."""
     rng = np.random.default_rng(seed)
-    X = rng.dirichlet(np.ones(3), cheap)
-    X = np.vstack([X, X[:dear]])
-    n = np.repeat([1e7, 1e8], [cheap, dear])
-    d = np.repeat([1e9, 1e10], [cheap, dear])
+    X = rng.dirichlet(np.ones(3), low)
+    X = np.vstack([X, X[:high]])
+    n = np.repeat([1e7, 1e8], [low, high])
+    d = np.repeat([1e9, 1e10], [low, high])
     Y = np.vstack([truth(x[None], *s) for x, *s in zip(X, n, d, strict=True)])
-    Y[:cheap] += disagree * (X[:cheap] ** 2 @ rng.standard_normal((3, 2)))
+    Y[:low] += disagree * (X[:low] ** 2 @ rng.standard_normal((3, 2)))
     return X, n, d, Y + noise * rng.standard_normal(Y.shape)
 
 
@@ -53,7 +53,7 @@ def unseen():
     return X, truth(X, 1e8, 1e10)
 
 
-def test_the_target_is_predicted_from_few_dear_runs(model, unseen):
+def test_the_target_is_predicted_from_few_high_fidelity_runs(model, unseen):
     X, Y = unseen
     p = model.predict(X)
     assert np.abs(p.mean - Y).mean() < 0.03 < 0.5 * Y.std(0).min()
@@ -61,14 +61,14 @@ def test_the_target_is_predicted_from_few_dear_runs(model, unseen):
     assert np.median(p.sd) < 0.1
 
 
-def test_carried_losses_are_those_of_the_target(model):
+def test_extrapolated_losses_are_those_of_the_target(model):
     X, n, *_, Y = trials()
     want = truth(X, 1e8, 1e10)
-    assert np.abs(model.carried - want).max() < 0.05
-    dear = n == 1e8
-    np.testing.assert_array_equal(model.carried[dear], Y[dear])
-    assert (model.carried_var[dear] == 0).all()
-    assert (model.carried_var[~dear] >= 0).all()
+    assert np.abs(model.extrapolated - want).max() < 0.05
+    high = n == 1e8
+    np.testing.assert_array_equal(model.extrapolated[high], Y[high])
+    assert (model.extrapolated_var[high] == 0).all()
+    assert (model.extrapolated_var[~high] >= 0).all()
 
 
 def test_a_target_never_run_is_less_sure_but_inside(unseen):
@@ -101,15 +101,15 @@ def test_some_of_the_metrics(model, unseen):
         one.predict(unseen[0]).mean[:, 0], model.predict(unseen[0]).mean[:, 1]
     )
     assert one.posterior(torch.as_tensor(unseen[0][:2])).variance.shape == (2, 1)
-    assert one.carried.shape == (18, 1)
-    assert [row["metric"] for row in one.report()] == ["b"]
-    assert one.report()[0]["level_sd"] > 0
+    assert one.extrapolated.shape == (18, 1)
+    assert [row.metric for row in one.report()] == ["b"]
+    assert one.report()[0].level_sd > 0
 
 
-def test_one_fidelity_at_the_target_carries_nothing():
-    X, *_, Y = trials(cheap=8, dear=0)
+def test_one_fidelity_at_the_target_extrapolates_nothing():
+    X, *_, Y = trials(low=8, high=0)
     same = fit((X, np.full(8, 1e8), np.full(8, 1e10), Y))
-    np.testing.assert_array_equal(same.carried, Y)
+    np.testing.assert_array_equal(same.extrapolated, Y)
     assert (same.level == 0).all()
 
 
@@ -139,7 +139,7 @@ def test_intervals_cover_over_many_worlds():
 
 
 def test_a_run_left_out_agrees_with_refitting_without_it():
-    X, n, d, Y = trials(cheap=8, dear=2)
+    X, n, d, Y = trials(low=8, high=2)
     rows = FidelityRows(X, n, d, np.full(10, -1))
     gp = fit_scale_gp(rows, Y, (1e8, 1e10), iterations=5)
     sums = [(1.0, rows.at((1e8, 1e10))), (-1.0, rows)]
@@ -154,7 +154,7 @@ def test_a_run_left_out_agrees_with_refitting_without_it():
 
 
 def test_rank_agreement_needs_no_grid():
-    X, n, d, Y = trials(cheap=9, dear=5, noise=0.0)
+    X, n, d, Y = trials(low=9, high=5, noise=0.0)
     found = fidelity_agreement(X, n, d, Y)
     assert [(a.low, a.high, a.mixtures) for a in found] == [(LOW, HIGH, 5)]
     assert found[0].spearman == pytest.approx(1.0)
@@ -169,7 +169,7 @@ def test_a_cheap_run_tells_less_where_ranks_disagree():
     w, base = np.array([0.5, 0.5]), np.full(3, 1 / 3)
     ratio = []
     for disagree in (0.0, 1.0):
-        rows = trials(cheap=12, dear=8, disagree=disagree)
+        rows = trials(low=12, high=8, disagree=disagree)
         told = fit(rows).information(X, [LOW, HIGH], base, w)
         assert (told > 0).all()
         ratio.append((told[:, 0] / told[:, 1]).mean())
@@ -177,7 +177,7 @@ def test_a_cheap_run_tells_less_where_ranks_disagree():
 
 
 def test_what_cannot_be_used_is_refused():
-    X, n, d, Y = trials(cheap=6, dear=2)
+    X, n, d, Y = trials(low=6, high=2)
     with pytest.raises(SurrogateError, match="8 rows need as many parameters and tokens"):
         fit((X, n[:3], d, Y))
     with pytest.raises(SurrogateError, match=r"tokens of every row .* must be positive; got \[0.0"):

@@ -48,7 +48,7 @@ def test_two_points_fall_back_with_a_wide_interval_and_say_so():
     s = fit_surrogate(Layout(3), X, Y, ["d0", "d1"], names(3))
     p = s.predict(np.eye(3))
     assert (p.sd > 0.2 * Y.std(0)).all()
-    assert all("only 2 different schedules" in row["fallback"] for row in s.report())
+    assert all("only 2 different schedules" in row.fallback for row in s.report())
 
 
 def test_weights_of_a_phase_without_tokens_change_nothing():
@@ -123,7 +123,7 @@ def test_every_member_on_every_landscape(member, landscape_name, monkeypatch):
     fits = landscape_name != "law wrong" or member in ("warped GP", "law GP", "stack")
     assert np.sqrt((error**2).mean()) < (0.25 if fits else 1.3) * truth(Q).std()
     assert (error <= 2.5 * p.observation_sd[:, 0]).mean() > 0.8
-    weights = s.report()[0]["weights"]
+    weights = s.report()[0].weights
     assert sum(weights.values()) == pytest.approx(1.0)
     if member != "stack":
         assert weights[member] == 1.0
@@ -134,8 +134,8 @@ def test_a_wrong_law_loses_its_weight_and_the_report_says_so():
     R = rng.dirichlet(np.ones(3), 60)
     Y = 2.5 + 0.5 * np.sin(9 * R[:, :1]) + 0.002 * rng.standard_normal((60, 1))
     row = fit_surrogate(Layout(3), R, Y, ["d0"], names(3), settings=QUICK).report()[0]
-    assert row["weights"]["shared law"] < 0.2
-    assert "clearly worse" in row["fallback"]
+    assert row.weights["shared law"] < 0.2
+    assert "clearly worse" in row.fallback
 
 
 def test_near_duplicate_domains_predict_alike():
@@ -153,8 +153,8 @@ def test_a_constant_metric_is_predicted_by_its_constant():
     Y[:, 1] = 3.25
     s = fit_surrogate(Layout(3), X, Y, ["d0", "d1"], names(3), settings=QUICK)
     np.testing.assert_allclose(s.predict(X).mean[:, 1], 3.25, atol=1e-6)
-    assert "never changes" in s.report()[1]["fallback"]
-    assert "never changes" not in s.report()[0]["fallback"]
+    assert "never changes" in s.report()[1].fallback
+    assert "never changes" not in s.report()[0].fallback
 
 
 @pytest.mark.parametrize(("n", "d", "phases", "m"), [(1, 2, 1, 1), (7, 2, 2, 1), (9, 17, 1, 3)])

@@ -33,7 +33,7 @@ objective:
 fidelity: {parameters: 1000, tokens: 1000}
 trainer:
   kind: callable
-  target: tests.tune.test_schedules:train
+  target: tests.tune.test_analysis_jobs:train
 budget: {trials: 12}
 initial: 12
 """

@@ -11,7 +11,8 @@ from mixopt.errors import StudyError, TrialError
 from mixopt.space import Fidelity, Kind, Mixture, Schedule, SearchSpace, Trial
 from mixopt.study import CallableTrainer, State, Study, TrialBudget
 from mixopt.tune import Progress, run_rounds
-from mixopt.tune.runner import covered, runnable_first, trunk_of, trunks_first
+from mixopt.tune.run_summary import covered
+from mixopt.tune.trunk_order import runnable, trunk_of, trunks_first
 
 NAMES = ("web", "code", "books")
 
@@ -99,7 +100,7 @@ def test_failures_and_dying_workers_do_not_end_a_study(study, tmp_path, capfd):
 def test_a_study_in_memory_is_refused(tmp_path):
     space = SearchSpace(domains=NAMES, baseline="uniform")
     study = Study("memory", space, {"loss": 1.0}, storage=None)
-    with pytest.raises(StudyError, match="is in memory, where Ray's workers cannot reach it"):
+    with pytest.raises(StudyError, match="is in memory, where its trials end with this process"):
         run_rounds(study, CallableTrainer(dict), out=tmp_path)
 
 
@@ -118,22 +119,18 @@ def test_the_trial_that_leaves_its_trunk_first_runs_first():
     assert [t.id for t in trunks_first(trials)] == ["1", "2", "0", "3"]
 
 
-def test_trials_wait_for_a_trunk_only_where_slots_would_train_it_twice():
-    trials = [ending(0, EVEN, 0.1), ending(1, EVEN, 0.3), ending(2, WEB, 0.2), ending(3, EVEN, 0)]
+def test_trials_wait_for_a_trunk_that_is_being_trained():
+    trials = [ending(0, EVEN, 0.1), ending(1, WEB, 0.3), ending(2, EVEN, 0, seed=2)]
+    trunk = ending(3, EVEN, 0.3)
 
-    def ids(trained, slots):
-        return {t.id for t in runnable_first(trials, trained, slots)}
+    def ids(running, trained):
+        return [t.id for t in runnable(trials, running, trained)]
 
-    assert ids([], 4) == {"1", "2"}
-    assert ids([], 3) == {"1", "2"}
-    # Both slots have a trunk of their own to train.
-    assert ids([], 2) == {"0", "1", "2", "3"}
+    assert ids([], []) == ["0", "1", "2"]
+    # Another mixture or another seed is another trunk.
+    assert ids([trunk], []) == ["1", "2"]
     # The trunk is there already.
-    assert ids([trunk_of(trials[0])], 4) == {"0", "1", "2", "3"}
-    # Another seed is another trunk.
-    more = [*trials, ending(4, EVEN, 0.2, seed=2)]
-    assert {t.id for t in runnable_first(more, [], 4)} == {"1", "2", "4"}
-    assert [t.id for t in runnable_first(trials[:1], [], 8)] == ["0"]
+    assert ids([trunk], [trunk_of(trunk)]) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import pytest
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from mixopt.errors import MixoptError
@@ -27,7 +28,7 @@ def test_a_round_is_handed_out_once_and_told_back(study):
     configs = {name: searcher.suggest(name) for name in "abcd"}
     assert [c["trial"] for c in configs.values()] == [f"r00-t{i:02d}" for i in range(4)]
     assert searcher.suggest("e") is None
-    searcher.on_trial_complete("a", result={"loss": 2.5, "tokens": 70, "extra": 1})
+    searcher.on_trial_complete("a", result={"loss": 2.5, "extra": 1})
     searcher.on_trial_complete("b", error=True)
     searcher.on_trial_complete("c", result={"other": 1.0})
     searcher.on_trial_complete("d", result={"loss": float("nan")})
@@ -37,8 +38,27 @@ def test_a_round_is_handed_out_once_and_told_back(study):
     assert states["r00-t01"] == ("failed", "Tune reported an error")
     assert states["r00-t02"] == ("failed", "it reported nothing")
     assert "must be finite" in states["r00-t03"][1]
-    assert study.observations().to_dict("records")[0]["tokens"] == 70
     assert searcher.suggest("e") == Searcher.FINISHED
+
+
+def test_a_trial_that_is_stopped_below_its_tokens_has_ended_early(study):
+    searcher = MixoptSearcher(study)
+    for name in "abc":
+        searcher.suggest(name)
+    size = study.fidelity.tokens
+    for name, last in (("a", size), ("b", size // 2)):
+        searcher.on_trial_result(name, {"loss": 3.0, "tokens": size // 4})
+        searcher.on_trial_result(name, {"loss": 2.5, "tokens": last})
+        searcher.on_trial_complete(name, result={"loss": 2.5, "tokens": last})
+    # Without tokens nobody knows whether a trial went on to its end.
+    for loss in (3.0, 2.5):
+        searcher.on_trial_result("c", {"loss": loss})
+    searcher.on_trial_complete("c", result={"loss": 2.5})
+    states = [(str(r.state), r.reason) for r in study.records()]
+    assert states[:2] == [("finished", ""), ("ended_early", "")]
+    assert states[2][0] == "failed"
+    assert "several results without `tokens`" in states[2][1]
+    assert len(study.observations()) == 4
 
 
 def test_a_param_space_beside_the_study_is_refused(study):
@@ -64,3 +84,58 @@ def test_it_runs_in_a_tuner_of_ones_own(study, tmp_path):
         tuner.fit()
     assert [str(r.state) for r in study.records()] == ["finished"] * 4
     assert study.recommend().best_observed.value < 2.1
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_stops_trials_early_does_not_mislead(tmp_path):
+    best = 0.31
+
+    def early(config, web):
+        # Mostly luck, so that what a scheduler keeps lies anywhere.
+        return config["seed"] % 97 / 97 - 2 + 0.2 * (web - 0.89) ** 2
+
+    def misleading(config):
+        """Lower at first than at the end, and then lowest elsewhere."""
+        web = config["schedule"]["phases"][-1]["mixture"].get("web", 0.0)
+        total = config["fidelity"]["tokens"]
+        for done in (0.25, 0.5, 1.0):
+            value = early(config, web) if done < 1 else (web - best) ** 2
+            tune.report({"loss": 3 + value, "tokens": int(done * total)})
+
+    space = SearchSpace(domains=("web", "code"), baseline="uniform")
+    study = Study(
+        "asha",
+        space,
+        {"loss": 1.0},
+        storage=tmp_path / "study.db",
+        budget=TrialBudget(trials=14),
+        initial=14,
+    )
+    total = study.fidelity.tokens
+    asha = ASHAScheduler(
+        time_attr="tokens",
+        metric="loss",
+        mode="min",
+        grace_period=total // 4,
+        max_t=total,
+        reduction_factor=2,
+    )
+    with ray_session():
+        tune.Tuner(
+            misleading,
+            tune_config=tune.TuneConfig(
+                search_alg=MixoptSearcher(study),
+                scheduler=asha,
+                num_samples=-1,
+                max_concurrent_trials=2,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+        ).fit()
+    states = [str(r.state) for r in study.records()]
+    assert set(states) == {"finished", "ended_early"}
+    # Each value that is learned from is one at the trial's own tokens.
+    assert all(v["loss"] >= 3 for v in study.final_values().values())
+    found = study.recommend()
+    assert found.schedule.base["web"] == pytest.approx(best, abs=0.2)
+    assert any("ended before their last token" in note for note in found.notes)

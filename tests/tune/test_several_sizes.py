@@ -4,7 +4,8 @@ import pytest
 
 from mixopt.errors import SpaceError
 from mixopt.space import Fidelity
-from mixopt.tune.job import Job, plan
+from mixopt.tune.cost_estimate import estimate_cost
+from mixopt.tune.job import Job
 from mixopt.tune.study_file import StudyFile
 
 HEAD = """
@@ -43,12 +44,12 @@ def test_a_file_with_several_fidelities_makes_such_a_study(tmp_path):
     assert Job.open(tmp_path / "out").file == job.file
 
 
-def test_the_plan_counts_each_trial_at_its_own_size(tmp_path):
-    found = plan(Job.open(write(tmp_path, HEAD + SIZES), out=tmp_path / "out"))
+def test_the_estimate_counts_each_trial_at_its_own_size(tmp_path):
+    found = estimate_cost(Job.open(write(tmp_path, HEAD + SIZES), out=tmp_path / "out"))
     assert found.trials == 12
     assert found.first_round == 6 * SMALL.tokens + 3 * LARGE.tokens
     assert found.first_round_flops == pytest.approx(6 * SMALL.flops + 3 * LARGE.flops)
-    # Twelve of the dearest would cost more than the budget allows.
+    # Twelve of the largest would cost more than the budget allows.
     assert found.flops == pytest.approx(3.0e12 + 4 * LARGE.flops)
 
 

@@ -72,7 +72,8 @@ def worth_repeating(
     for _ in range(len(fresh)):
         repeats = list(range(len(fresh), len(fresh) + len(known))) if len(again) < most else []
         options = left + repeats
-        steps = C[:, options] / np.sqrt(np.diag(C)[options] + problem.noise**2 + 1e-18)
+        spread = np.maximum(np.diag(C), 0.0)[options]
+        steps = C[:, options] / np.sqrt(spread + problem.noise**2 + 1e-18)
         best = int(np.argmax(_value(mu, steps)))
         chosen = options[best]
         C = C - np.outer(steps[:, best], steps[:, best])

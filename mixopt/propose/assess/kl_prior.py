@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixopt.propose.assess.winners_curse import Refit
 from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem
 
@@ -37,7 +36,7 @@ def divergence(problem: Problem, X: Tensor) -> Tensor:
     return (safe * (safe.log() - base.log())).sum(-1)
 
 
-def cross_validated_strength(problem: Problem, refit: Refit, seed: int) -> float:
+def cross_validated_strength(problem: Problem, seed: int) -> float:
     """The strength whose choices among unseen trials turned out best.
 
     Trials are predicted out of fold; from many random menus of them each strength takes the one
@@ -50,7 +49,7 @@ def cross_validated_strength(problem: Problem, refit: Refit, seed: int) -> float
         return 0.0
     rng = np.random.default_rng(seed)
     fold = rng.permutation(np.arange(n) % FOLDS)
-    predicted = _out_of_fold(problem, refit, fold, seed)
+    predicted = _out_of_fold(problem, fold, seed)
     far = divergence(problem, torch.as_tensor(problem.X)).numpy()
     menus = np.array([rng.permutation(n)[:MENU] for _ in range(MENUS)])
     picks = [menus[np.arange(MENUS), (predicted + s * far)[menus].argmin(1)] for s in STRENGTHS]
@@ -62,18 +61,18 @@ def cross_validated_strength(problem: Problem, refit: Refit, seed: int) -> float
     return STRENGTHS[best] if gains[best].mean() > error else 0.0
 
 
-def _out_of_fold(problem: Problem, refit: Refit, fold: NDArray[np.int64], seed: int) -> Array:
+def _out_of_fold(problem: Problem, fold: NDArray[np.int64], seed: int) -> Array:
     seen = problem.evidence
-    known = getattr(problem.surrogate, "out_of_fold", None)
+    known = problem.surrogate.out_of_fold
     if known is not None:
-        # The surrogate has judged itself on rows it did not see: no need to fit again.
+        # The surrogate was cross-validated: no need to fit again.
         return np.asarray(known.mean @ problem.weights)
     out = np.empty(len(seen))
     for k in range(FOLDS):
         rows = np.flatnonzero(fold != k)
         ids = tuple(seen.ids[i] for i in rows)
         part = Evidence(seen.X[rows], seen.Y[rows], seen.metrics, ids)
-        fitted = refit(part, seed + k)
+        fitted = problem.surrogate.refit(part.X, part.Y, part.metrics, seed=seed + k)
         held = Problem.of(problem.original.space, problem.objective, fitted, part)
         out[fold == k] = held.expected(problem.X[fold == k])[0]
     return out

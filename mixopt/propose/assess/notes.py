@@ -40,6 +40,7 @@ def notes(
         *_observed_notes(problem, row),
         *_comparison_notes(problem, row),
         *_distance_notes(problem, row),
+        *problem.surrogate.repairs,
         *_trust_notes(problem, row),
         *_optimism_notes(optimism),
         *_advice_notes(problem, row),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from mixopt.propose.evidence import Evidence
-from mixopt.propose.problem import Problem, SurrogateLike
+from mixopt.propose.problem import Problem
 from mixopt.propose.recommendation import Estimate
+from mixopt.surrogate.factorise import factorise
 
 Array = NDArray[np.float64]
-Refit = Callable[[Evidence, int], SurrogateLike]
 
 #: Random halves of the trials over which what was seen out of fold is averaged.
 HALVES = 200
@@ -58,7 +57,6 @@ class Optimism:
 def replay(
     problem: Problem,
     candidates: Array,
-    refit: Refit,
     *,
     replays: int,
     caution: float,
@@ -69,13 +67,12 @@ def replay(
 
     A posterior draw is taken as the truth, observed with noise at the same schedules; the surrogate
     is fitted anew, chooses among the candidates by the same rule, and what it predicts for its
-    choice is compared with the truth (a parametric bootstrap). Where the surrogate was judged out
-    of fold, the mean is the average of that and of what was really seen there.
+    choice is compared with the truth (a parametric bootstrap). Where the surrogate was
+    cross-validated, the mean is the average of that and of what was really seen there.
 
     Args:
         problem: The study's question.
         candidates: ``n x D`` rows to choose from, the baseline first.
-        refit: Fits a surrogate to evidence, with a seed.
         replays: How often.
         caution: Standard deviations added to the mean when choosing.
         seed: Of the draws.
@@ -88,12 +85,13 @@ def replay(
         at_data = path(torch.as_tensor(problem.X)).numpy()
         truth = path(torch.as_tensor(candidates)).numpy() @ problem.weights
     gaps, differences = [], []
-    together = np.linalg.cholesky(problem.correlation).T
+    together = factorise(torch.as_tensor(problem.correlation)).root.numpy().T
     for i in range(replays):
         noise = problem.surrogate.noise_sd * (rng.standard_normal(at_data[i].shape) @ together)
         seen = problem.evidence
         again = Evidence(seen.X, at_data[i] + noise, seen.metrics, seen.ids)
-        fitted = refit(again, int(rng.integers(2**31)))
+        again_seed = int(rng.integers(2**31))
+        fitted = problem.surrogate.refit(again.X, again.Y, again.metrics, seed=again_seed)
         asked = Problem.of(problem.original.space, problem.objective, fitted, again).narrowed()
         mean, sd = asked.expected(candidates)
         chosen = int(np.argmin(mean + caution * sd + away))
@@ -114,9 +112,9 @@ def out_of_fold_gap(problem: Problem, caution: float, rng: np.random.Generator) 
     shows, which no draw from its posterior knows of; but the choice is among few.
 
     Returns:
-        The mean over random halves; None where the surrogate was not judged out of fold.
+        The mean over random halves; None where the surrogate was not cross-validated.
     """
-    unseen = getattr(problem.surrogate, "out_of_fold", None)
+    unseen = problem.surrogate.out_of_fold
     if unseen is None:
         return None
     mean, sd = unseen.mean @ problem.weights, problem.combined(unseen.sd)

@@ -5,7 +5,7 @@ Recommendation, tables, report and figures show these values and make none of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from mixopt.space import Fidelity, Frozen, Split
-from mixopt.study.comparisons import Effect
+from mixopt.space.effect import Effect
 
 if TYPE_CHECKING:
-    from mixopt.propose import Confirmation, Estimate, Recommendation
+    from mixopt.propose import Estimate, Recommendation
     from mixopt.propose.problem import Problem
     from mixopt.surrogate import Prediction
 
@@ -121,7 +121,7 @@ class Answer(Frozen):
     """What a recommendation is worth, its numbers on one scale.
 
     Attributes:
-        gain: Difference of the recommendation from the baseline: confirmed where confirmation runs
+        gain: Difference of the recommendation from the baseline: confirmed where at least two seeds
             of both have finished, else corrected for the winner's curse.
         predicted: Row of the prediction.
         corrected: Row of the prediction with the winner's curse removed.
@@ -171,7 +171,8 @@ def answer_of(recommendation: Recommendation) -> Answer:
         Source.corrected,
     )
     found = next((r.difference for r in confirmed if r.label == RECOMMENDATION), None)
-    gain = found or corrected.difference
+    # One seed says nothing of its interval, and a gain without one is no answer.
+    gain = found if found and found.half_width is not None else corrected.difference
     assert gain is not None, "a prediction has a difference from the baseline"
     return Answer(
         gain=gain,
@@ -299,7 +300,8 @@ def of_seeds(
 
 def _confirmed(rec: Recommendation, split: Split) -> Iterator[EstimateRow]:
     """The confirmation runs measured on one split, differences paired by seed."""
-    found = {c.label: _by_seed(c, split) for c in rec.confirmations}
+    unseen = split == Split.confirmation
+    found = {c.label: c.values if unseen else c.search_values for c in rec.confirmations}
     base = found.get(BASELINE, {})
     for label, values in found.items():
         if not values:
@@ -311,10 +313,6 @@ def _confirmed(rec: Recommendation, split: Split) -> Iterator[EstimateRow]:
             objective=of_seeds(list(values.values()), split),
             difference=ZERO if label == BASELINE else difference,
         )
-
-
-def _by_seed(confirmation: Confirmation, split: Split) -> Mapping[int, float]:
-    return dict(enumerate(confirmation.values)) if split == Split.confirmation else {}
 
 
 def of_observations(

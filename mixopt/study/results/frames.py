@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mixopt.space import Objective, Observation
-from mixopt.study.confirm import BASELINE, paired_difference
+from mixopt.study.state import StudyState
 from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
@@ -33,13 +33,9 @@ TRIAL_COLUMNS = (
 )
 
 
-def trials_frame(
-    objective: Objective,
-    records: Sequence[TrialRecord],
-    finals: Mapping[str, Mapping[str, float]],
-) -> pd.DataFrame:
+def trials_frame(state: StudyState) -> pd.DataFrame:
     """One row per trial; metrics as ``metric/NAME``, weights as ``PHASE/DOMAIN``."""
-    rows = [_trial_row(objective, r, finals.get(r.trial.id)) for r in records]
+    rows = [_trial_row(state.objective, r, state.finals.get(r.trial.id)) for r in state.records]
     columns = [*TRIAL_COLUMNS, *dict.fromkeys(c for row in rows for c in row)]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
@@ -78,22 +74,13 @@ def observations_frame(observations: Sequence[Observation]) -> pd.DataFrame:
 
 
 def confirmations_frame(confirmations: Sequence[Confirmation]) -> pd.DataFrame:
-    """One row per label: mean, standard error, and the paired difference from the baseline."""
-    base = next((c for c in confirmations if c.label == BASELINE), None)
-    rows = []
-    for c in confirmations:
-        gap, error = (
-            paired_difference(c.values, base.values) if base else (float("nan"), float("nan"))
-        )
-        rows.append(
-            {
-                "label": c.label,
-                "runs": len(c.values),
-                "mean": c.mean,
-                "se": c.se,
-                "difference": gap,
-                "difference_se": error,
-            }
-        )
-    columns = ["label", "runs", "mean", "se", "difference", "difference_se"]
-    return pd.DataFrame(rows, columns=columns)
+    """One row per label: mean with its interval, and the paired difference from the baseline."""
+    columns = ["label", "runs", "mean", "low", "high"]
+    ends = ["difference", "difference_se", "difference_low", "difference_high"]
+    rows = [
+        [c.label, len(c.values), c.mean, c.low, c.high]
+        + ([c.effect.mean, c.effect.se, c.effect.low, c.effect.high] if c.effect else [None] * 4)
+        for c in confirmations
+    ]
+    frame = pd.DataFrame(rows, columns=[*columns, *ends])
+    return frame.astype(dict.fromkeys(["mean", "low", "high", *ends], float))

@@ -1,74 +1,131 @@
-"""What a study is told: a trial's results and finished runs from elsewhere, checked and stored."""
+"""What a study is told: a trial's results and finished runs from elsewhere, checked."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial, geometry_of
-from mixopt.study.results.validation import checked, mapped, require_metrics
-
-if TYPE_CHECKING:
-    from mixopt.study.study import Study
+from mixopt.space import Fidelity, Kind, Objective, Observation, Schedule, Trial, geometry_of
+from mixopt.study.config import StudyConfig
+from mixopt.study.storage import State
 
 Told = Mapping[str, float] | Sequence[Observation]
 
 
-def told_rows(study: Study, trial: str, values: Told, tokens: int | None) -> list[Observation]:
+@dataclass(frozen=True)
+class Attachment:
+    """A finished run from elsewhere, checked and not yet stored.
+
+    Attributes:
+        trial: The run as a trial of the study.
+        rows: Its observations.
+    """
+
+    trial: Trial
+    rows: tuple[Observation, ...]
+
+
+def told_rows(trial: Trial, values: Told, tokens: int | None) -> list[Observation]:
     """What a trial was told, as finite observations of its own.
 
     Args:
-        study: Knows the trial.
-        trial: Its id.
+        trial: Being told.
         values: Value per metric, or observations.
         tokens: Training tokens seen, for a mapping; None for the whole run.
 
     Raises:
-        StudyError: If the trial is unknown, a value is not finite, or an observation is another's.
+        StudyError: If a value is not finite, an observation is another trial's, or lies beyond the
+            trial's tokens.
     """
     if isinstance(values, Mapping):
-        known = study.record_of(trial).trial
-        at = known.fidelity.tokens if tokens is None else tokens
-        return checked(mapped(known, values, at))
-    wrong = [v.trial for v in values if v.trial != trial]
-    if wrong:
-        raise StudyError(
-            f"trial {trial!r} was told observations of trial {wrong[0]!r}",
-            "tell each trial its own",
-        )
-    return checked(list(values))
+        at = trial.fidelity.tokens if tokens is None else tokens
+        return _checked(trial, _mapped(trial, values, at))
+    return _checked(trial, list(values))
 
 
-def require_last_metrics(study: Study, trial: str, new: Sequence[Observation]) -> None:
-    """Refuse the end of a trial whose last rung, with what is new, lacks a metric.
+def _mapped(trial: Trial, values: Mapping[str, float], tokens: int) -> list[Observation]:
+    return [
+        Observation(trial=trial.id, tokens=tokens, metric=m, value=float(v), split=trial.split)
+        for m, v in values.items()
+    ]
+
+
+def _checked(trial: Trial, rows: list[Observation]) -> list[Observation]:
+    for row in rows:
+        if row.trial != trial.id:
+            raise StudyError(
+                f"trial {trial.id!r} was told observations of trial {row.trial!r}",
+                "tell each trial its own",
+            )
+        if not math.isfinite(row.value):
+            raise StudyError(
+                f"the metric {row.metric!r} of trial {trial.id!r} must be finite; got "
+                f"{row.value!r}",
+                "a run that diverged is told with fail(trial, reason)",
+            )
+    return rows
+
+
+def end_of(objective: Objective, trial: Trial, rows: Sequence[Observation]) -> State:
+    """How a trial with these rungs ends: finished, or early where its last rung is not its end.
+
+    Args:
+        objective: Names the metrics that the last rung must have.
+        trial: Being ended.
+        rows: All its observations.
 
     Raises:
-        StudyError: Naming what is missing.
+        StudyError: If a metric of the objective is missing at the last rung.
     """
-    split = study.record_of(trial).trial.split
-    rows = [*study.store.observations(study.id, trial), *new]
-    rows = [r for r in rows if r.split == split]
-    last = max((r.tokens for r in rows), default=0)
-    require_metrics(study.objective, trial, {r.metric for r in rows if r.tokens == last})
+    own = [r for r in rows if r.split == trial.split]
+    last = max((r.tokens for r in own), default=0)
+    seen = {r.metric for r in own if r.tokens == last}
+    missing = [name for name in objective.metrics if name not in seen]
+    if missing:
+        raise StudyError(
+            f"trial {trial.id!r} needs the metrics {missing} at its last rung; it has "
+            f"{sorted(seen)}",
+            "the trainer must report every metric of the objective and its guardrails",
+        )
+    return State.finished if last >= _whole(trial) else State.ended_early
 
 
-def attach_run(
-    study: Study,
+def _whole(trial: Trial) -> int:
+    """Tokens from which a run counts as whole: a last step or batch may be cut off."""
+    return math.floor(WHOLE * trial.fidelity.tokens)
+
+
+#: Share of its tokens after which a run counts as whole. A trainer that rounds down to whole steps
+#: ends a little below them.
+WHOLE = 0.98
+
+
+def attachment(
+    config: StudyConfig,
     schedule: Schedule | Mapping[str, float],
     metrics: Mapping[str, float],
     fidelity: Fidelity | None,
-    trial: str | None,
-) -> str:
-    """Store a finished run from elsewhere; returns its id. See ``Study.attach``."""
+    trial: str,
+) -> Attachment:
+    """A finished run from elsewhere as a trial; nothing is stored. See ``Study.attach``."""
     if not isinstance(schedule, Schedule):
         schedule = Schedule.static(schedule)
-    geometry_of(study.space).encode(schedule)
-    size = fidelity or study.fidelity
-    new = Trial(id=trial or "", kind=Kind.attached, schedule=schedule, fidelity=size)
-    rows = checked(mapped(new, metrics, size.tokens))
-    require_metrics(study.objective, trial or "attached", {r.metric for r in rows})
-    if trial is None:
-        return study.store.attach_next(study.id, new, rows)
-    study.store.attach(study.id, new, rows)
-    return trial
+    geometry_of(config.space).encode(schedule)
+    size = fidelity or config.fidelity
+    if not config.fidelities and size != config.fidelity:
+        raise StudyError(
+            f"a study of one fidelity learns from runs of it alone: {named(config.fidelity)}; got "
+            f"a run of {named(size)}",
+            "make a study with `fidelities`, which learns how one fidelity leads to another",
+        )
+    new = Trial(id=trial, kind=Kind.attached, schedule=schedule, fidelity=size)
+    rows = told_rows(new, metrics, None)
+    end_of(config.objective, new, rows)
+    return Attachment(new, tuple(rows))
+
+
+def named(fidelity: Fidelity) -> str:
+    """A fidelity in words."""
+    return f"{fidelity.parameters:,} parameters x {fidelity.tokens:,} tokens"

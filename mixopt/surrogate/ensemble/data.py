@@ -14,6 +14,30 @@ from mixopt.surrogate.ensemble.row_checks import row_groups
 
 
 @dataclass(frozen=True)
+class Trunks:
+    """Trunk effects of one fit, all in nats/token.
+
+    Args:
+        rows: ``n x G`` centred memberships T.
+        sd: ``m`` standard deviations of one trunk's effect, widened as Student's t would.
+        effect: ``n x m`` estimated effects, about their mean; 0 for rows alone on their trunk.
+        alone: ``n`` flags of those rows.
+        level: ``m x m`` covariance of the mean effect.
+    """
+
+    rows: Array
+    sd: Array
+    effect: Array
+    alone: Array
+    level: Array
+
+    def only(self, which: list[int]) -> Trunks:
+        """The effects on some of the metrics."""
+        level = self.level[np.ix_(which, which)]
+        return Trunks(self.rows, self.sd[which], self.effect[:, which], self.alone, level)
+
+
+@dataclass(frozen=True)
 class Data:
     """Rows of one fit.
 
@@ -25,6 +49,7 @@ class Data:
         metrics: m names.
         domains: d names, in canonical order.
         seed: Of folds and starts.
+        trunks: Effects of the trunks, already taken off ``Y``; None where no trunk is shared.
     """
 
     W: Array
@@ -34,6 +59,7 @@ class Data:
     metrics: tuple[str, ...]
     domains: tuple[str, ...]
     seed: int
+    trunks: Trunks | None = None
 
     @property
     def rows(self) -> tuple[Array, Array, Array]:
@@ -81,6 +107,20 @@ class Data:
     def Z(self) -> Array:
         """``n x m`` standardised losses."""
         return np.asarray((self.Y - self.offset) / self.scale)
+
+    @cached_property
+    def shared(self) -> Array | None:
+        """``m x n x G`` factor of the covariance of the trunk effects, standardised, if any."""
+        if self.trunks is None:
+            return None
+        return (self.trunks.sd / self.scale)[:, None, None] * self.trunks.rows
+
+    @cached_property
+    def extra(self) -> Array:
+        """``n x m`` variances, standardised, of the effects of trunks with a single row."""
+        if self.trunks is None:
+            return np.zeros_like(self.Y)
+        return self.trunks.alone[:, None] * (self.trunks.sd / self.scale) ** 2
 
     @cached_property
     def own(self) -> tuple[int, ...]:

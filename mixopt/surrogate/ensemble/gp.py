@@ -16,6 +16,7 @@ from torch import Tensor
 from mixopt.laws._arrays import Array
 from mixopt.laws.phases import effective_mixture
 from mixopt.surrogate.ensemble.kernel import CONSTANT, JITTER, TINY
+from mixopt.surrogate.factorise import factorise
 
 #: Recencies of the effective mixtures on which the kernel acts when there are several phases.
 RECENCIES = (0.0, 6.0)
@@ -141,6 +142,9 @@ class GP:
         noise: ``m x n`` observation variances, standardised.
         offset: ``m`` means of the losses.
         scale: ``m`` sds of the losses.
+        added: ``m`` variances, standardised, without which the covariance had no factor.
+        shared: ``m x n x G`` factor of the covariance, standardised, of the effects that rows
+            share; None for none.
     """
 
     kernel: Kernel
@@ -150,6 +154,8 @@ class GP:
     noise: Tensor
     offset: Tensor
     scale: Tensor
+    added: Tensor
+    shared: Tensor | None = None
 
     @classmethod
     def condition(
@@ -160,15 +166,23 @@ class GP:
         fixed: Array,
         offset: Array,
         scale: Array,
+        shared: Array | None = None,
     ) -> GP:
-        """Condition on standardised losses ``Z`` (``n x m``) with extra noise ``fixed``."""
+        """Condition on standardised losses ``Z`` (``n x m``) with extra noise ``fixed``.
+
+        Rows have effects in common whose covariance has the factor ``shared`` (``m x n x G``).
+        """
         data = kernel.embed(*(torch.as_tensor(part) for part in rows))
         noise = kernel.noise[:, None] + torch.as_tensor(fixed).T
         K = kernel.covariance(data, data) + torch.diag_embed(noise)
-        inv = torch.cholesky_inverse(torch.linalg.cholesky(K))
+        effects = None if shared is None else torch.as_tensor(shared)
+        if effects is not None:
+            K = K + effects @ effects.transpose(-1, -2)
+        factor = factorise(K)
+        inv = torch.cholesky_inverse(factor.root)
         alpha = (inv @ torch.as_tensor(Z).T[..., None])[..., 0]
         units = torch.as_tensor(offset), torch.as_tensor(scale)
-        return cls(kernel, data, inv, alpha, noise, *units)
+        return cls(kernel, data, inv, alpha, noise, *units, factor.added, effects)
 
     def only(self, which: list[int]) -> GP:
         """The GPs of some of the metrics."""
@@ -180,6 +194,8 @@ class GP:
             noise=self.noise[which],
             offset=self.offset[which],
             scale=self.scale[which],
+            added=self.added[which],
+            shared=None if self.shared is None else self.shared[which],
         )
 
     def cross(self, x: Embedded) -> Tensor:

@@ -91,6 +91,8 @@ class GPObjective:
         prior: Priors of the hyperparameters.
         law: ``B x n x n`` squared distances of class masses, or None.
         plain: How many of the last features are not stretched.
+        shared: ``B x n x n`` covariances of what groups of rows share, each times a variance whose
+            log sd, with a standard normal prior, is the last hyperparameter; None for none.
     """
 
     def __init__(
@@ -101,9 +103,13 @@ class GPObjective:
         prior: Prior,
         law: Array | None = None,
         plain: int = 0,
+        shared: Array | None = None,
     ) -> None:
         self.U, self.Z, self.fixed, self.law, self.plain = U, Z, fixed, law, plain
         self.mean, self.sd = prior_vectors(U.shape[-1], prior, law=law is not None)
+        self.shared = shared
+        if shared is not None:
+            self.mean, self.sd = np.append(self.mean, 0.0), np.append(self.sd, 1.0)
 
     def __call__(self, theta: Array, which: Ints) -> tuple[Array, Array]:
         """Values ``b`` and gradients ``b x p`` of the problems ``which``."""
@@ -119,6 +125,9 @@ class GPObjective:
             sq = self.law[which] * np.exp(-2.0 * theta[:, f + 4])[:, None, None]
             law_corr, law_slope = matern52(sq)
             K += b * law_corr
+        if self.shared is not None:
+            common = np.exp(2.0 * theta[:, -1])[:, None, None] * self.shared[which]
+            K += common
         inv, logdet = inverse(K)
         alpha = (inv @ self.Z[which][..., None])[..., 0]
         dev = (theta - self.mean) / self.sd
@@ -134,6 +143,8 @@ class GPObjective:
         if self.law is not None:
             grad[:, f + 3] += 2.0 * (G * b * law_corr).sum((1, 2))
             grad[:, f + 4] -= 2.0 * (G * b * law_slope * sq).sum((1, 2))
+        if self.shared is not None:
+            grad[:, -1] += 2.0 * (G * common).sum((1, 2))
         return value, grad
 
 
@@ -161,6 +172,7 @@ def fit_hyperparameters(
     law: Array | None = None,
     start: Array | None = None,
     plain: int = 0,
+    shared: Array | None = None,
 ) -> Array:
     """``B x p`` hyperparameters at the maximum a posteriori.
 
@@ -173,7 +185,8 @@ def fit_hyperparameters(
         law: Distances of class masses.
         start: ``B x p``; the priors' centres by default.
         plain: How many of the last features are not stretched.
+        shared: Covariances of what groups of rows share.
     """
-    objective = GPObjective(U, Z, fixed, prior, law, plain)
+    objective = GPObjective(U, Z, fixed, prior, law, plain, shared)
     start = np.tile(objective.mean, (len(Z), 1)) if start is None else start
     return minimise(objective, start, iterations=iterations, tol=_TOLERANCE).theta

@@ -1,4 +1,4 @@
-"""The members of the stack: each predicts all metrics, and out of fold for its own judgement."""
+"""The members of the stack: each predicts all metrics, and out of fold for its cross-validation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mixopt.laws import LAWS, SharedFit, SharedShape, Units, fit_law, fit_shared, shared_value
+from mixopt.laws import LAWS, SharedFit, SharedShape, fit_law, fit_shared
 from mixopt.laws._arrays import Array, namespace
 from mixopt.laws._lbfgs import Ints
 from mixopt.laws.shared import mass_features
@@ -20,8 +20,6 @@ from mixopt.surrogate.ensemble.kernel import UNSEEN, Prior, fit_hyperparameters,
 #: ``(W: n x P x d, F: n x P, R: n x r) -> n x m``, numpy or torch. Laws do without the rates R.
 Mean = Callable[[Any, Any, Any], Any]
 
-#: Objective units over which restarts share their weight (one unit = one log posterior).
-_TEMPERATURE = 100.0
 #: Fits of the shared law whose class masses go into the kernel.
 _KERNEL_FITS = 3
 _LAW_ITERATIONS = 80
@@ -44,7 +42,7 @@ class Member:
         latent: The same with the noise left out.
         notes: Per metric, what it says about its own assumptions ('' where they hold).
         gp: The GP behind it, if any.
-        judged: Whether there were folds; without, the predictions out of fold are all 0.
+        cross_validated: Whether there were folds; without, the predictions out of fold are all 0.
         kernels: Of a GP: that of all rows, then those of the folds.
         fold: ``n`` fold numbers.
     """
@@ -56,7 +54,7 @@ class Member:
     latent: Array | None = None
     notes: tuple[str, ...] = ()
     gp: GP | None = None
-    judged: bool = True
+    cross_validated: bool = True
     kernels: tuple[Kernel, ...] = ()
     fold: Ints | None = None
 
@@ -99,25 +97,12 @@ def fit_shared_members(
     return SharedMembers(full[0], parts)
 
 
-def _shared_mean(fit: SharedFit) -> Mean:
-    weights = np.exp(-(fit.value - fit.value.min()) / _TEMPERATURE)
-    weights /= weights.sum()
-
-    def mean(W: Any, F: Any, _: Any) -> Any:
-        cast = namespace(W).asarray
-        units = Units(cast(fit.scales.low), cast(fit.scales.sd))
-        values = shared_value(fit.shape, units, cast(fit.theta), W, F)
-        return (values * cast(weights)[:, None, None]).sum(0)
-
-    return mean
-
-
 def shared_member(data: Data, shared: SharedMembers, fold: Ints) -> Member:
     """The shared law as a member of its own."""
     out = np.zeros_like(data.Y)
     for k, part in enumerate(shared.parts):
-        out[fold == k] = _shared_mean(part)(data.W[fold == k], data.F[fold == k], None)
-    return Member("shared law", _shared_mean(shared.full), out)
+        out[fold == k] = part.predict(data.W[fold == k], data.F[fold == k])
+    return Member("shared law", lambda W, F, _: shared.full.predict(W, F), out)
 
 
 @dataclass(frozen=True)
@@ -165,7 +150,7 @@ def law_gp_member(data: Data, setting: GPSetting, shared: SharedMembers) -> Memb
 def _gp_member(
     name: str, data: Data, setting: GPSetting, masses: list[MassFeatures] | None
 ) -> Member:
-    """Fit on all rows; refit with hyperparameters and masses per fold to judge out of fold."""
+    """Fit on all rows; refit with hyperparameters and masses per fold to predict out of fold."""
     folds, m = int(setting.fold.max()) + 1, len(data.metrics)
     theta = _hyperparameters(data, setting, masses, [0], None)
     parts = theta[:0]
@@ -181,16 +166,24 @@ def _gp_member(
 def _conditioned(
     name: str, data: Data, kernels: tuple[Kernel, ...], fold: Ints, fixed: list[Array]
 ) -> Member:
-    """The GP of all rows, judged by those of the folds, each with its noise beside its kernel's."""
+    """The GP of all rows and those of the folds, each with its noise beside its kernel's."""
     gp = _condition(data, kernels[0], fixed[0])
     out, var, latent = np.zeros_like(data.Y), np.ones_like(data.Y), np.ones_like(data.Y)
     for k, kernel in enumerate(kernels[1:]):
         rows = fold == k
         out[rows], latent[rows], noise = _held_out(data, kernel, fixed[k + 1], rows)
         var[rows] = latent[rows] + noise
-    judged = len(kernels) > 1
+    cross_validated = len(kernels) > 1
     return Member(
-        name, _gp_mean(gp), out, var, latent, gp=gp, judged=judged, kernels=kernels, fold=fold
+        name,
+        _gp_mean(gp),
+        out,
+        var,
+        latent,
+        gp=gp,
+        cross_validated=cross_validated,
+        kernels=kernels,
+        fold=fold,
     )
 
 
@@ -217,8 +210,9 @@ def _hyperparameters(
 ) -> Array:
     """Hyperparameters of all metrics for each problem: 0 sees all rows, k + 1 not fold k."""
     kept = _kept(data)
+    known = setting.fixed + data.extra
     hidden = [UNSEEN * (setting.fold[kept] == g - 1) for g in problems]
-    fixed = np.concatenate([setting.fixed[kept].T + h for h in hidden])
+    fixed = np.concatenate([known[kept].T + h for h in hidden])
     law = None
     if masses is not None:
         s = [np.asarray(masses[g](data.W[kept], data.F[kept])) for g in problems]
@@ -240,7 +234,8 @@ def _kept(data: Data) -> Ints:
 
 
 def _condition(data: Data, kernel: Kernel, fixed: Array) -> GP:
-    return GP.condition(kernel, data.rows, data.Z, fixed, data.offset, data.scale)
+    units = data.offset, data.scale
+    return GP.condition(kernel, data.rows, data.Z, fixed, *units, data.shared)
 
 
 def _gp_mean(gp: GP) -> Mean:
@@ -265,8 +260,11 @@ def _held_out(data: Data, kernel: Kernel, fixed: Array, out: Any) -> tuple[Array
     """Predictions, variances and noise variances of the rows ``out`` from all others."""
     rest = ~out
     W, F, R = (part[rest] for part in data.rows)
-    gp = GP.condition(kernel, (W, F, R), data.Z[rest], fixed[rest], data.offset, data.scale)
+    shared = None if data.shared is None else data.shared[:, rest]
+    units = data.offset, data.scale
+    gp = GP.condition(kernel, (W, F, R), data.Z[rest], fixed[rest], *units, shared)
     x = kernel.embed(*(torch.as_tensor(part[out]) for part in data.rows))
     noise = (kernel.noise.numpy() + fixed[out]) * data.scale**2
     K = gp.cross(x)
-    return gp.mean(K).numpy(), gp.variance(K).numpy(), noise
+    variance = gp.variance(K).numpy() + data.extra[out] * data.scale**2
+    return gp.mean(K).numpy(), variance, noise

@@ -84,7 +84,7 @@ class Replicates:
         mean: ``G x m`` mean losses.
         variance: ``G x m`` sample variances.
         freedom: ``G`` degrees of freedom.
-        effective: Number of independent metrics the m are worth: those of one run share its luck.
+        effective: Number of independent metrics the m are worth: those of one run share its noise.
     """
 
     first: Ints

@@ -77,6 +77,20 @@ def check_weights(layout: Layout, X: Array, domains: Sequence[str]) -> None:
         )
 
 
+def check_groups(groups: Ints | None, n: int) -> Ints | None:
+    """Trunk numbers of n rows, or a SurrogateError."""
+    if groups is None:
+        return None
+    groups = np.asarray(groups)
+    if groups.shape != (n,):
+        raise SurrogateError(
+            f"groups must hold the number of the trunk of each of the {n} rows; got shape "
+            f"{groups.shape}",
+            "give every row a number, one of its own where it shares no trunk",
+        )
+    return groups
+
+
 def canonical_order(W: Array, F: Array, domains: Sequence[str]) -> Ints:
     """Order of the domains by what the rows hold, ties by name.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints, minimise
+from mixopt.surrogate.factorise import inverse
 
 #: Strength with which the stack is held at its default weights: a member's weight moves by one
 #: half only for evidence worth this much of a log likelihood.
@@ -23,6 +24,8 @@ _POOLED_ROWS = 8.0
 _INDEPENDENT_ROWS = 10.0
 #: Prior sd of the log factor on the latent sd, where the noise is known.
 _FACTOR_SD = 0.5
+#: Least factor on the claimed sds: losses that are predicted exactly leave errors of 0.
+_LEAST_FACTOR = 1e-6
 
 
 def fold_masks(groups: Ints, folds: int, seed: int) -> tuple[Array, Ints]:
@@ -80,8 +83,8 @@ def _simplex_quadratic(H: Array, b: Array) -> Array:
     for size in range(1, k + 1):
         for support in combinations(range(k), size):
             at = list(support)
-            inverse = np.linalg.inv(H[np.ix_(at, at)])
-            free, pull = inverse @ b[at], inverse.sum(1)
+            part = inverse(H[np.ix_(at, at)])
+            free, pull = part @ b[at], part.sum(1)
             inside = free + pull * (1.0 - free.sum()) / pull.sum()
             if (inside < 0).any():
                 continue
@@ -124,7 +127,7 @@ def calibrate(residual: Array, variance: Array, level: Array) -> tuple[Array, Ar
     scaled = (ratio * np.exp(-2.0 * trend[:, None] * t)).mean(1)
     n = ratio.shape[1]
     factor = np.sqrt((n * scaled + _POOLED_ROWS * scaled.mean()) / (n + _POOLED_ROWS))
-    return np.asarray(factor), trend
+    return np.maximum(factor, _LEAST_FACTOR), trend
 
 
 def error_correlation(residuals: Array) -> Array:

@@ -22,10 +22,13 @@ from mixopt.space import Layout
 from mixopt.surrogate.ensemble.gp import GP, Embedded
 from mixopt.surrogate.ensemble.kernel import CONSTANT
 from mixopt.surrogate.ensemble.noise import Noise
+from mixopt.surrogate.factorise import factorise
 
 _FREQUENCIES = 256
 #: Levels are cut here, in sds of the seen losses, so that no corner gets an absurd interval.
 _LEVEL_LIMIT = 2.0
+#: Of the posterior (squared nats/token): GPyTorch warns of anything below 1e-10.
+_LEAST_VARIANCE = 1.01e-10
 
 #: ``(W: n x P x d, F: n x P, R: n x r) -> n x m``
 Mean = Callable[[Any, Any, Any], Any]
@@ -172,7 +175,10 @@ class StackModel(Model):
         inflate = self.inflation(mean).transpose(-1, -2)
         cov = self.gp.covariance(x, K) * inflate[..., :, None] * inflate[..., None, :]
         eye = torch.eye(X.shape[-2], dtype=cov.dtype)
-        cov = cov + (1e-9 * self.gp.scale**2)[:, None, None] * eye
+        # Rounding leaves variances below 0 where nothing is uncertain.
+        lift = (-cov.diagonal(dim1=-2, dim2=-1)).clamp_min(0.0)
+        lift = lift + (1e-9 * self.gp.scale**2).clamp_min(_LEAST_VARIANCE)[:, None]
+        cov = cov + torch.diag_embed(lift)
         if isinstance(observation_noise, Tensor):
             cov = cov + observation_noise.transpose(-1, -2)[..., None] * eye
         elif observation_noise:
@@ -193,10 +199,12 @@ def _columns(mean: Mean, which: list[int]) -> Mean:
 def _as_posterior(mean: Tensor, cov: Tensor, R: Tensor) -> GPyTorchPosterior:
     """Means ``batch x m x q``, covariances ``batch x m x q x q`` and correlation ``m x m``."""
     m, q = mean.shape[-2:]
+    # Given by its root, a covariance need not be factorised again to draw from it.
+    own = factorise(cov).root
     if m == 1:
-        return GPyTorchPosterior(MultivariateNormal(mean[..., 0, :], cov[..., 0, :, :]))
-    # Given by its root, the joint covariance need not be factorised again to draw from it.
-    root = torch.einsum("ij,...iab->...aibj", _root(R), torch.linalg.cholesky(cov))
+        joint = RootLinearOperator(own[..., 0, :, :])
+        return GPyTorchPosterior(MultivariateNormal(mean[..., 0, :], joint))
+    root = torch.einsum("ij,...iab->...aibj", _root(R), own)
     joint = RootLinearOperator(root.reshape(*root.shape[:-4], m * q, m * q))
     return GPyTorchPosterior(MultitaskMultivariateNormal(mean.transpose(-1, -2), joint))
 
@@ -221,10 +229,13 @@ class SamplePaths:
         m, n = gp.alpha.shape
         self.waves = [_Waves(rng, part.shape[-1], m, num) for part in parts]
         self.constant = torch.as_tensor(rng.standard_normal((m, 1, num))) * CONSTANT**0.5
-        noise = torch.as_tensor(rng.standard_normal((m, n, num)))
+        noise = torch.as_tensor(rng.standard_normal((m, n, num))) * gp.noise.sqrt()[..., None]
+        if gp.shared is not None:
+            effects = rng.standard_normal((m, gp.shared.shape[-1], num))
+            noise = noise + gp.shared @ torch.as_tensor(effects)
         self.root = _root(model.correlation)
         at_data = torch.stack([self._prior(i, gp.data) for i in range(m)])
-        self.correction = gp.inv @ (at_data + noise * gp.noise.sqrt()[..., None])
+        self.correction = gp.inv @ (at_data + noise)
 
     def _prior(self, metric: int, x: Embedded) -> Tensor:
         """``batch x num`` prior draws of one metric."""

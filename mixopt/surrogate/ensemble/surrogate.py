@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from mixopt.laws import effective_weights, rate_fractions
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
-from mixopt.surrogate.ensemble.data import Data
+from mixopt.surrogate.ensemble.data import Data, Trunks
 from mixopt.surrogate.ensemble.kernel import Prior
 from mixopt.surrogate.ensemble.members import (
     GPSetting,
@@ -31,7 +31,12 @@ from mixopt.surrogate.ensemble.members import (
     with_noise,
 )
 from mixopt.surrogate.ensemble.noise import learn_noise
-from mixopt.surrogate.ensemble.row_checks import canonical_order, check_rows, check_weights
+from mixopt.surrogate.ensemble.row_checks import (
+    canonical_order,
+    check_groups,
+    check_rows,
+    check_weights,
+)
 from mixopt.surrogate.ensemble.stack import (
     calibrate,
     calibrate_beside,
@@ -40,11 +45,16 @@ from mixopt.surrogate.ensemble.stack import (
     stack_weights,
 )
 from mixopt.surrogate.ensemble.stack_model import Inflation, SamplePaths, StackModel
+from mixopt.surrogate.ensemble.trunks import learn_trunks
+from mixopt.surrogate.level import level_draws, with_level
+from mixopt.surrogate.protocol import Prediction, SurrogateRow
 
 #: Weights of the members before the rows speak; a member not named here starts at 0.
 DEFAULT_WEIGHTS = {"shared law": 0.45, "warped GP": 0.2, "law GP": 0.35}
 #: The same where learning rates are searched: laws see none, and would shrink what they do.
 RATE_WEIGHTS = {"warped GP": 0.35, "law GP": 0.65}
+#: Standardised variance added to a covariance from which it is reported: 1e-4 of the losses' sd.
+_WORTH_TELLING = 1e-8
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class SurrogateSettings:
         classes: Latent token classes K of the shared law; None chooses by the number of domains.
         restarts: Starts of the shared law, averaged.
         iterations: L-BFGS steps of the shared law.
-        folds: Folds for judging the members out of fold; 0 takes the default weights and leaves
+        folds: Folds for cross-validating the members; 0 takes the default weights and leaves
             the intervals uncalibrated, for refits that are many and need only the mean.
         laws: Single-metric laws in the stack, by name.
         gp_iterations: L-BFGS steps of the GP's hyperparameters.
@@ -73,19 +83,8 @@ class SurrogateSettings:
     prior: Prior = field(default_factory=Prior)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Predicted losses in nats/token, each ``n x m``.
-
-    Args:
-        mean: Of the loss.
-        sd: Of the latent, noise-free loss.
-        observation_sd: Of one new observation, noise included.
-    """
-
-    mean: Array
-    sd: Array
-    observation_sd: Array
+#: Of fits that are many: replays and cross-validation.
+LITTLE_EFFORT = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
 
 
 @dataclass(frozen=True)
@@ -97,17 +96,31 @@ class Surrogate:
         domains: Names of the d domains.
         model: The BoTorch model behind it.
         noise_sd: ``m`` standard deviations of the observation noise (nats/token).
-        rows: The report's rows.
+        rows: Rows of the report, one per metric.
         out_of_fold: ``n x m`` predictions of the training rows by fits that did not see them; None
-            where the members were not judged.
+            where the members were not cross-validated.
+        repairs: What had to be jittered or replaced for the fit to exist, in sentences.
+        trunks: Effects of the trunks, where several rows share one.
     """
 
     metrics: tuple[str, ...]
     domains: tuple[str, ...]
     model: StackModel
     noise_sd: Array
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[SurrogateRow, ...]
     out_of_fold: Prediction | None = None
+    repairs: tuple[str, ...] = ()
+    trunks: Trunks | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """Meaning of the columns of a row."""
+        return self.model.layout
+
+    @property
+    def level(self) -> Array:
+        """``m x m`` covariance of the mean effect of the trunks; 0 where no rows share one."""
+        return np.zeros((len(self.metrics),) * 2) if self.trunks is None else self.trunks.level
 
     def predict(self, X: Array) -> Prediction:
         """Predict schedules.
@@ -129,7 +142,10 @@ class Surrogate:
             noise = np.sqrt(self.model.noise_var.numpy()) * inflate
             if self.model.noise is not None:
                 noise = np.sqrt(self.model.observation_variance(parts, mean).numpy())
-        return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
+        if self.trunks is None:
+            return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
+        sd = np.sqrt(sd**2 + np.diagonal(self.level))
+        return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + self.trunks.sd**2 + noise**2))
 
     @property
     def correlation(self) -> Array:
@@ -160,24 +176,34 @@ class Surrogate:
             tuple(self.rows[i] for i in which) if self.rows else (),
             seen
             and Prediction(seen.mean[:, which], seen.sd[:, which], seen.observation_sd[:, which]),
+            self.repairs,
+            self.trunks and self.trunks.only(which),
+        )
+
+    def refit(self, X: Array, Y: Array, metrics: Sequence[str], *, seed: int) -> Surrogate:
+        """A fit of little effort to other losses ``n x m``, for replays and cross-validation."""
+        return fit_surrogate(
+            self.layout, X, Y, metrics, self.domains, seed=seed, settings=LITTLE_EFFORT
         )
 
     def posterior(self, X: Tensor, **kwargs: Any) -> Any:
-        """BoTorch posterior over the m metrics at ``batch_shape x q x D``; see the model."""
-        return self.model.posterior(X, **kwargs)
+        """BoTorch posterior over the m metrics at ``batch_shape x q x D``, the level included."""
+        transform = kwargs.pop("posterior_transform", None)
+        found = self.model.posterior(X, **kwargs)
+        found = with_level(found, self.level, kwargs.get("output_indices"))
+        return found if transform is None else transform(found)
 
     def sample_paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
         """``num`` posterior draws as functions ``batch x D -> num x batch x m``."""
-        return SamplePaths(self.model, num, seed)
+        paths = SamplePaths(self.model, num, seed)
+        if self.trunks is None:
+            return paths
+        shift = level_draws(self.level, num, seed)
+        return lambda X: paths(X) + shift
 
-    def report(self) -> list[dict[str, Any]]:
-        """One row per metric: stack weights, out-of-fold figures, and why it fell back if it did.
-
-        ``weights`` are those of the members, ``notes`` what laws say of their own assumptions,
-        ``spearman`` and ``rmse`` (nats/token) are out of fold, ``coverage`` is that of the 95 %
-        intervals out of fold, ``fallback`` is '' or a reason.
-        """
-        return [dict(row) for row in self.rows]
+    def report(self) -> tuple[SurrogateRow, ...]:
+        """One row per metric; none where the members were not cross-validated."""
+        return self.rows
 
 
 def fit_surrogate(
@@ -189,6 +215,7 @@ def fit_surrogate(
     *,
     seed: int = 0,
     Yvar: Array | None = None,
+    groups: Ints | None = None,
     settings: SurrogateSettings | None = None,
 ) -> Surrogate:
     """Learn how the metrics' losses respond to schedules.
@@ -207,6 +234,8 @@ def fit_surrogate(
         domains: d names.
         seed: Of random starts and folds.
         Yvar: ``n x m`` known observation variances (squared nats/token), if any.
+        groups: ``n`` numbers, equal for rows that end one trunk (the same run up to where they
+            part) and so share its run-to-run noise; None where every row is a run of its own.
         settings: Effort and priors.
 
     Raises:
@@ -221,6 +250,9 @@ def fit_surrogate(
         W = effective_weights(layout.repetition, W, F, layout.repetition.trials)
     F = rate_fractions(layout.clock, F)
     data = Data(W[..., order], F, layout.rate_part(X), Y, tuple(metrics), named, seed)
+    trunks = learn_trunks(data, check_groups(groups, len(Y)), settings.prior)
+    if trunks is not None:
+        data = replace(data, Y=Y - trunks.effect, trunks=trunks)
     members = _fit_members(data, _known_noise(Yvar, Y), settings)
     return _assemble(layout, order, data, members, tuple(domains), Yvar)
 
@@ -272,20 +304,20 @@ def _assemble(
     stack = _stacked(data, members)
     noise = _typical_noise(data, members)
     learned = None
-    if given is None and members[-1].judged:
+    if given is None and members[-1].cross_validated:
         learned = learn_noise(data, noise * stack.factor**2, stack.trend)
     if learned is not None:
         relative = learned.relative(stack.predicted, data.W, data.F)
         members = [with_noise(data, member, relative) for member in members]
         stack = _stacked(data, members)
     weights, predicted, factor, trend = stack.weights, stack.predicted, stack.factor, stack.trend
-    last, level, judged = members[-1], stack.level, stack.judged
+    last, level, cross_validated = members[-1], stack.level, stack.cross_validated
     assert last.gp is not None
     assert last.variance is not None
     if learned is not None:
         at = learned.at(predicted, data.W, data.F)
         latent = last.variance if last.latent is None else last.latent
-        if judged:
+        if cross_validated:
             size = factor * np.exp(trend * level)
             grown = calibrate_beside(data.Y - predicted, latent, at, size)
             factor = np.where(data.constant, factor, factor * grown)
@@ -298,14 +330,30 @@ def _assemble(
         noise_sd = np.sqrt(noise) * factor
         sd = np.sqrt(last.variance) * factor * np.exp(trend * level)
         unseen_sd = np.sqrt(np.maximum(sd**2 - noise * size**2, 0.0))
-    R = error_correlation((data.Y - predicted) / sd) if judged else np.eye(len(factor))
+    R = error_correlation((data.Y - predicted) / sd) if cross_validated else np.eye(len(factor))
     means = [k.mean for k in members[:-1]]
     model = StackModel(layout, order, means, weights, last.gp, inflation, noise, R, learned)
-    if not last.judged:
-        return Surrogate(data.metrics, domains, model, noise_sd, ())
+    parts = _repairs(data, members), data.trunks
+    if not last.cross_validated:
+        return Surrogate(data.metrics, domains, model, noise_sd, (), None, *parts)
     rows = [_report_row(data, members, weights, predicted, sd, i) for i in range(len(data.metrics))]
-    unseen = Prediction(predicted, unseen_sd, sd)
-    return Surrogate(data.metrics, domains, model, noise_sd, tuple(rows), unseen)
+    # What was taken off the losses of a trunk comes back: these are predictions of what was seen.
+    seen = predicted if data.trunks is None else predicted + data.trunks.effect
+    unseen = Prediction(seen, unseen_sd, sd)
+    return Surrogate(data.metrics, domains, model, noise_sd, tuple(rows), unseen, *parts)
+
+
+def _repairs(data: Data, members: list[Member]) -> tuple[str, ...]:
+    """Metrics whose covariance had no Cholesky factor as it was."""
+    gps = [member.gp for member in members if member.gp is not None]
+    added = torch.stack([gp.added for gp in gps]).amax(0).numpy()
+    sd = np.sqrt(added) * data.scale
+    return tuple(
+        f"the covariance of the {len(data.Y)} trials on {name} had no Cholesky factor: a variance "
+        f"was added to its diagonal, as if losses had a noise of {sd[i]:.2g} nats/token more"
+        for i, name in enumerate(data.metrics)
+        if added[i] > _WORTH_TELLING
+    )
 
 
 @dataclass(frozen=True)
@@ -318,7 +366,7 @@ class _Stacked:
         level: ``n x m`` standardised, cut.
         factor: ``m`` factors on the claimed sds.
         trend: ``m`` trends of that in the level.
-        judged: Whether there was anything to calibrate by.
+        cross_validated: Whether there was anything to calibrate by.
     """
 
     weights: Array
@@ -326,7 +374,7 @@ class _Stacked:
     level: Array
     factor: Array
     trend: Array
-    judged: bool
+    cross_validated: bool
 
 
 def _stacked(data: Data, members: list[Member]) -> _Stacked:
@@ -337,11 +385,11 @@ def _stacked(data: Data, members: list[Member]) -> _Stacked:
     predicted = np.einsum("km,knm->nm", weights, oof)
     factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
     level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
-    judged = len(members) > 1 and last.judged
-    if judged:
+    cross_validated = len(members) > 1 and last.cross_validated
+    if cross_validated:
         factor, trend = calibrate(data.Y - predicted, last.variance, level)
         factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
-    return _Stacked(weights, predicted, level, factor, trend, judged)
+    return _Stacked(weights, predicted, level, factor, trend, cross_validated)
 
 
 def _typical_noise(data: Data, members: list[Member]) -> Array:
@@ -365,7 +413,7 @@ def _weights(data: Data, members: list[Member], oof: Array) -> Array:
             alone
             if len(members) == 1 or data.constant[i]
             else stack_weights(oof[:, :, i], data.Y[:, i], default)
-            if members[-1].judged
+            if members[-1].cross_validated
             else default
             for i in range(len(data.metrics))
         ],
@@ -375,18 +423,18 @@ def _weights(data: Data, members: list[Member], oof: Array) -> Array:
 
 def _report_row(
     data: Data, members: list[Member], weights: Array, predicted: Array, sd: Array, i: int
-) -> dict[str, Any]:
+) -> SurrogateRow:
     y, p = data.Y[:, i], predicted[:, i]
     ranked = len(y) > 2 and np.ptp(y) > 0 and np.ptp(p) > 0
-    return {
-        "metric": data.metrics[i],
-        "weights": {m.name: float(w) for m, w in zip(members, weights[:, i], strict=True)},
-        "spearman": float(spearmanr(y, p)[0]) if ranked else float("nan"),
-        "rmse": float(np.sqrt(((y - p) ** 2).mean())),
-        "coverage": float((np.abs(y - p) <= 1.96 * sd[:, i]).mean()),
-        "fallback": _fallback(data, members, weights, i),
-        "notes": {m.name: m.notes[i] for m in members if m.notes and m.notes[i]},
-    }
+    return SurrogateRow(
+        metric=data.metrics[i],
+        weights={m.name: float(w) for m, w in zip(members, weights[:, i], strict=True)},
+        spearman=float(spearmanr(y, p)[0]) if ranked else None,
+        rmse=float(np.sqrt(((y - p) ** 2).mean())),
+        coverage=float((np.abs(y - p) <= 1.96 * sd[:, i]).mean()),
+        fallback=_fallback(data, members, weights, i),
+        notes=tuple(f"{m.name}: {m.notes[i]}" for m in members if m.notes and m.notes[i]),
+    )
 
 
 def _fallback(data: Data, members: list[Member], weights: Array, i: int) -> str:

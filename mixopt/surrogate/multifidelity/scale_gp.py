@@ -8,7 +8,7 @@ rho = 1 + kappa u + kappa' v. A loss is
                + rho f0(x) + u f1(x) + v f2(x)            smooth in the mixture
                + rho r0(x) + u r1(x) + v r2(x)            a mixture's own
                + step(D) + cell(N, D)                     what all runs of a fidelity share
-               + run(x, N) + order(x, D) + noise.         luck
+               + run(x, N) + order(x, D) + noise.         one run's own
 
 Runs of one fidelity share their errors (step, cell): a fit that takes them as independent is far
 too sure of its exponents. How mixtures depart from the law says nothing of its exponents, hence u
@@ -30,11 +30,12 @@ from torch import Tensor
 from mixopt.errors import SurrogateError
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints, minimise
+from mixopt.surrogate.factorise import factorise
 
 #: Parts of the loss whose standard deviations are learned, in the order of the hyperparameters.
 TERMS = ("f0", "f1", "f2", "r0", "r1", "r2", "run", "order", "step", "cell", "noise")
 #: What is no property of the mixture and fidelity, but of one training run.
-_LUCK = ("run", "order", "noise")
+_RUN_NOISE = ("run", "order", "noise")
 _JITTER = 1e-5
 #: Exponent of the scales u and v of the mixtures' departures.
 _REFERENCE = 0.16
@@ -168,15 +169,15 @@ class ScaleGP:
 
     @property
     def run_sd(self) -> Array:
-        """``m`` standard deviations of one run's luck (nats/token)."""
-        parts = [torch.exp(2 * self.theta[:, 5 + TERMS.index(name)]) for name in _LUCK]
+        """``m`` standard deviations of the run-to-run noise (nats/token)."""
+        parts = [torch.exp(2 * self.theta[:, 5 + TERMS.index(name)]) for name in _RUN_NOISE]
         return np.asarray(self.unit * torch.stack(parts).sum(0).sqrt().numpy())
 
     def moments(self, sums: Sums, *, leave_own: bool = False) -> tuple[Array, Array]:
         """Mean ``q x m`` and covariance ``m x q x q`` of weighted sums of expected losses.
 
         Args:
-            sums: Rows, all of the same number q, and their weights; luck of single runs is left
+            sums: Rows, all of the same number q, and their weights; run-to-run noise is left
                 out of them.
             leave_own: Whether sum i is to be predicted without the measured row i (q = n); of the
                 covariance only the diagonal is then adjusted.
@@ -194,8 +195,8 @@ class ScaleGP:
                 value = log_weight + _log_posterior(theta, L, white, self.prior)
                 if score and not bool((value > score[0] - _NEGLIGIBLE).any()):
                     continue
-                K = _summed([(w, covariance(theta, p, level, luck=False)) for w, p in cross])
-                P = _summed([(w, covariance(theta, p, level, luck=False)) for w, p in own])
+                K = _summed([(w, covariance(theta, p, level, run_noise=False)) for w, p in cross])
+                P = _summed([(w, covariance(theta, p, level, run_noise=False)) for w, p in own])
                 half = torch.linalg.solve_triangular(L, K.transpose(1, 2), upper=False)
                 law = _summed([(w, _law_mean(theta, p, level)) for w, p in cross])
                 mean = law + (half.transpose(1, 2) @ white)[..., 0]
@@ -275,14 +276,14 @@ def _summed(parts: list[tuple[float, Tensor]]) -> Tensor:
     return total
 
 
-def covariance(theta: Tensor, pair: _Pair, level: Tensor, *, luck: bool) -> Tensor:
+def covariance(theta: Tensor, pair: _Pair, level: Tensor, *, run_noise: bool) -> Tensor:
     """``m x q x k`` prior covariance, standardised; see the head of the module.
 
     Args:
         theta: ``m x p`` hyperparameters.
         pair: The two sets of rows.
         level: ``m`` standard deviations of the law's amplitudes.
-        luck: Whether to add what belongs to single runs (noise of a row with itself apart).
+        run_noise: Whether to add what belongs to single runs (noise of a row with itself apart).
     """
     a, b = _law_scales(theta, pair)
     u, v = ([torch.exp(-_REFERENCE * s)[None] - 1 for s in w] for w in (pair.size, pair.length))
@@ -296,7 +297,7 @@ def covariance(theta: Tensor, pair: _Pair, level: Tensor, *, luck: bool) -> Tens
     own = pair.mix * (var["r0"] * spread + var["r1"] * uu + var["r2"] * vv)
     shared = sum(var[name] * pair.same[name] for name in ("step", "cell"))
     total: Tensor = (level**2)[:, None, None] * law + smooth + own + shared
-    if luck:
+    if run_noise:
         total = total + sum(var[name] * pair.same[name] for name in ("run", "order"))
     return total
 
@@ -316,13 +317,20 @@ def _law_mean(theta: Tensor, pair: _Pair, level: Tensor) -> Tensor:
 
 def _whitened(theta: Tensor, pair: _Pair, Z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """Cholesky factor of the data's covariance, and the whitened data."""
+    L = factorise(_observed(theta, pair, Z, level)).root
+    return L, _white(theta, pair, Z, level, L)
+
+
+def _observed(theta: Tensor, pair: _Pair, Z: Tensor, level: Tensor) -> Tensor:
+    """``m x n x n`` covariance of the data, run-to-run noise included."""
     noise = torch.exp(2 * theta[:, -1, None]) + _JITTER
-    K = covariance(theta, pair, level, luck=True) + torch.diag_embed(noise.expand(Z.shape))
-    L, info = torch.linalg.cholesky_ex(K)
-    # A trial step too far out: an infinite value sends the line search back.
-    L = torch.where((info > 0)[:, None, None], torch.full_like(L, torch.nan), L)
+    return covariance(theta, pair, level, run_noise=True) + torch.diag_embed(noise.expand(Z.shape))
+
+
+def _white(theta: Tensor, pair: _Pair, Z: Tensor, level: Tensor, L: Tensor) -> Tensor:
     rest = (Z - _law_mean(theta, pair, level))[..., None]
-    return L, torch.linalg.solve_triangular(L, rest, upper=False)
+    white: Tensor = torch.linalg.solve_triangular(L, rest, upper=False)
+    return white
 
 
 def _log_posterior(theta: Tensor, L: Tensor, white: Tensor, prior: ScalePrior) -> Tensor:
@@ -373,7 +381,11 @@ def fit_scale_gp(
 
     def objective(theta: Array, which: Ints) -> tuple[Array, Array]:
         t = torch.tensor(theta, requires_grad=True)
-        value = -_log_posterior(t, *_whitened(t, pair, Z[which], level[which]), prior)
+        L, info = torch.linalg.cholesky_ex(_observed(t, pair, Z[which], level[which]))
+        # A trial step too far out: a value that is no number sends the line search back.
+        L = torch.where((info > 0)[:, None, None], torch.full_like(L, torch.nan), L)
+        white = _white(t, pair, Z[which], level[which], L)
+        value = -_log_posterior(t, L, white, prior)
         value.sum().backward()  # type: ignore[no-untyped-call]
         assert t.grad is not None
         return value.detach().numpy(), t.grad.numpy()

@@ -1,10 +1,10 @@
 """One surrogate from trials of any size and length, speaking of the target alone.
 
-Every observation is carried to the target: a Gaussian process over mixture, size and length
+Every observation is extrapolated to the target: a Gaussian process over mixture, size and length
 (``scale_gp.py``) says by how much the loss of its mixture will change on the way,
-without having seen the observation itself, and how surely. The carried losses, with that much more
-variance each, train the usual surrogate; what all of them share, the level of the target, widens
-every prediction alike and says nothing about which mixture is best.
+without having seen the observation itself, and how surely. The extrapolated losses, with that much
+more variance each, train the usual surrogate; what all of them share, the level of the target,
+widens every prediction alike and says nothing about which mixture is best.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -24,12 +23,8 @@ from mixopt.laws._lbfgs import Ints
 from mixopt.space import Fidelity, Layout
 from mixopt.surrogate.ensemble.gp import features
 from mixopt.surrogate.ensemble.row_checks import check_rows
-from mixopt.surrogate.ensemble.surrogate import (
-    Prediction,
-    Surrogate,
-    SurrogateSettings,
-    fit_surrogate,
-)
+from mixopt.surrogate.ensemble.surrogate import Surrogate, SurrogateSettings, fit_surrogate
+from mixopt.surrogate.level import level_draws, with_level
 from mixopt.surrogate.multifidelity.scale_gp import (
     FidelityRows,
     ScaleGP,
@@ -37,8 +32,9 @@ from mixopt.surrogate.multifidelity.scale_gp import (
     fidelity_groups,
     fit_scale_gp,
 )
+from mixopt.surrogate.protocol import Prediction, SurrogateRow
 
-#: Correlation over metrics of the target's level: one law's error and one step's luck move them
+#: Correlation over metrics of the target's level: one law's error and one step's noise move them
 #: together, as far as the back-tests on RedPajama go (.14 to .44).
 _LEVEL_CORRELATION = 0.5
 _SAME = 1e-6
@@ -49,9 +45,9 @@ class Agreement:
     """How far the ranking of mixtures at one fidelity holds at another.
 
     Args:
-        low: The cheaper fidelity.
-        high: The dearer one.
-        mixtures: Run at both.
+        low: The fidelity of fewer FLOPs.
+        high: The fidelity of more FLOPs.
+        mixtures: Number of mixtures run at both.
         spearman: Rank correlation over them, mean over metrics.
     """
 
@@ -66,21 +62,21 @@ class ScaleSurrogate:
     """A surrogate of the losses at a target; make one with :func:`fit_scale_surrogate`.
 
     Args:
-        base: Of the carried losses; knows nothing of the target's level being uncertain.
+        base: Surrogate of the extrapolated losses; it takes the target's level as known.
         target: The fidelity it speaks of.
-        carried: ``n x m`` observations carried to the target (nats/token).
-        carried_var: ``n x m`` variances of the carrying (squared nats/token), the part apart that
-            all rows share.
-        level: ``m x m`` covariance of the part that all rows share.
+        extrapolated: ``n x m`` observations extrapolated to the target (nats/token).
+        extrapolated_var: ``n x m`` variances of the extrapolation (squared nats/token), without
+            the part that all rows share.
+        target_level: ``m x m`` covariance of the part that all rows share.
         agreement: Rank agreement between the fidelities.
         gp: The process over fidelities.
     """
 
     base: Surrogate
     target: Fidelity
-    carried: Array
-    carried_var: Array
-    level: Array
+    extrapolated: Array
+    extrapolated_var: Array
+    target_level: Array
     agreement: tuple[Agreement, ...]
     gp: ScaleGP
 
@@ -97,7 +93,7 @@ class ScaleSurrogate:
     @property
     def layout(self) -> Layout:
         """Meaning of the columns of a row."""
-        return self.base.model.layout
+        return self.base.layout
 
     @property
     def noise_sd(self) -> Array:
@@ -111,41 +107,43 @@ class ScaleSurrogate:
 
     @property
     def out_of_fold(self) -> Prediction | None:
-        """Predictions of the carried losses by fits that did not see them; level left out."""
+        """Predictions of the extrapolated losses by fits without them; level left out."""
         return self.base.out_of_fold
+
+    @property
+    def level(self) -> Array:
+        """``m x m`` covariance of what moves all predictions alike (squared nats/token)."""
+        return self.target_level + self.base.level
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """What had to be jittered or replaced for the fit to exist, in sentences."""
+        return self.base.repairs
 
     def predict(self, X: Array) -> Prediction:
         """Predict schedules ``n x D`` at the target; the level's uncertainty is in the sd."""
         got = self.base.predict(X)
-        level = np.diagonal(self.level)
+        level = np.diagonal(self.target_level)
         return Prediction(
             got.mean, np.sqrt(got.sd**2 + level), np.sqrt(got.observation_sd**2 + level)
         )
 
     def posterior(self, X: Tensor, **kwargs: Any) -> Any:
         """BoTorch posterior at ``batch_shape x q x D``, the level's uncertainty included."""
-        # BoTorch takes seconds to import; who asks for a posterior has it.
-        from botorch.posteriors.gpytorch import GPyTorchPosterior
-        from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNormal
-
         transform = kwargs.pop("posterior_transform", None)
-        found = self.base.posterior(X, **kwargs).distribution
-        which = kwargs.get("output_indices") or list(range(len(self.level)))
-        level = torch.as_tensor(self.level[np.ix_(which, which)])
-        q = X.shape[-2]
-        cov = found.covariance_matrix + torch.kron(torch.ones(q, q, dtype=level.dtype), level)
-        many = isinstance(found, MultitaskMultivariateNormal)
-        kind = MultitaskMultivariateNormal if many else MultivariateNormal
-        posterior = GPyTorchPosterior(kind(found.mean, cov))
+        found = self.base.posterior(X, **kwargs)
+        posterior = with_level(found, self.target_level, kwargs.get("output_indices"))
         return posterior if transform is None else transform(posterior)
 
     def sample_paths(self, num: int, seed: int) -> Callable[[Tensor], Tensor]:
         """Posterior draws as functions ``batch x D -> num x batch x m``, each at its own level."""
         paths = self.base.sample_paths(num, seed)
-        rng = np.random.default_rng([seed, 1])
-        root = np.linalg.cholesky(self.level + 1e-15 * np.eye(len(self.level)))
-        shift = torch.as_tensor(rng.standard_normal((num, 1, len(root))) @ root.T)
+        shift = level_draws(self.target_level, num, seed)
         return lambda X: paths(X) + shift
+
+    def refit(self, X: Array, Y: Array, metrics: Sequence[str], *, seed: int) -> Surrogate:
+        """A fit of little effort to other losses ``n x m`` at the target."""
+        return self.base.refit(X, Y, metrics, seed=seed)
 
     def only(self, metrics: Sequence[str]) -> ScaleSurrogate:
         """The surrogate of some of its metrics, in the order given."""
@@ -154,9 +152,9 @@ class ScaleSurrogate:
         return replace(
             self,
             base=base,
-            carried=self.carried[:, which],
-            carried_var=self.carried_var[:, which],
-            level=self.level[np.ix_(which, which)],
+            extrapolated=self.extrapolated[:, which],
+            extrapolated_var=self.extrapolated_var[:, which],
+            target_level=self.target_level[np.ix_(which, which)],
             gp=self.gp.only(which),
         )
 
@@ -187,20 +185,22 @@ class ScaleSurrogate:
             np.full((q + 1) + q * len(fidelities), -1),
         )
         _, cov = self.gp.moments([(1.0, rows)])
-        luck = self.gp.run_sd[:, None] ** 2
+        noise = self.gp.run_sd[:, None] ** 2
         out = np.empty((q, len(fidelities)))
         at, seen = np.arange(q), q + 1
         for k in range(len(fidelities)):
             run = seen + k * q + at
-            told = (cov[:, at, run] - cov[:, q, run]) ** 2 / (cov[:, run, run] + luck)
+            told = (cov[:, at, run] - cov[:, q, run]) ** 2 / (cov[:, run, run] + noise)
             out[:, k] = weights**2 @ told
         return out
 
-    def report(self) -> list[dict[str, Any]]:
-        """The base's rows; ``level_sd`` (nats/token) is that of the target's level."""
+    def report(self) -> tuple[SurrogateRow, ...]:
+        """The base's rows with the standard deviation of the level."""
         sd = np.sqrt(np.diagonal(self.level))
-        rows = zip(self.base.report(), sd, strict=False)
-        return [{**row, "level_sd": float(s)} for row, s in rows]
+        return tuple(
+            row.model_copy(update={"level_sd": float(s)})
+            for row, s in zip(self.base.report(), sd, strict=False)
+        )
 
 
 def fit_scale_surrogate(
@@ -215,6 +215,7 @@ def fit_scale_surrogate(
     target: Fidelity,
     seed: int = 0,
     runs: Ints | None = None,
+    groups: Ints | None = None,
     settings: SurrogateSettings | None = None,
     prior: ScalePrior | None = None,
 ) -> ScaleSurrogate:
@@ -235,6 +236,7 @@ def fit_scale_surrogate(
         seed: Of random starts and folds.
         runs: ``n`` numbers of training runs, equal for rungs of one run; None where every row is a
             run of its own.
+        groups: ``n`` numbers, equal for rows that end one trunk.
         settings: Effort and priors of the surrogate.
         prior: Priors of the process over fidelities.
 
@@ -246,12 +248,20 @@ def fit_scale_surrogate(
     rows = _rows(layout, X, parameters, tokens, runs)
     goal = float(target.parameters), float(target.tokens)
     gp = fit_scale_gp(rows, Y, goal, prior=prior)
-    carried, variance, level = _carried(gp, rows, Y, goal)
+    extrapolated, variance, level = _extrapolated(gp, rows, Y, goal)
     base = fit_surrogate(
-        layout, X, carried, metrics, domains, seed=seed, Yvar=variance, settings=settings
+        layout,
+        X,
+        extrapolated,
+        metrics,
+        domains,
+        seed=seed,
+        Yvar=variance,
+        groups=groups,
+        settings=settings,
     )
     agreement = fidelity_agreement(X, rows.N, rows.D, Y)
-    return ScaleSurrogate(base, target, carried, variance, level, agreement, gp)
+    return ScaleSurrogate(base, target, extrapolated, variance, level, agreement, gp)
 
 
 def _rows(
@@ -273,7 +283,7 @@ def schedule_features(layout: Layout, X: Array) -> Array:
     return np.asarray(features(W, F, layout.rate_part(X)))
 
 
-def _carried(
+def _extrapolated(
     gp: ScaleGP, rows: FidelityRows, Y: Array, goal: tuple[float, float]
 ) -> tuple[Array, Array, Array]:
     """Losses at the target, their own variances ``n x m``, and the level's ``m x m`` covariance."""

@@ -1,0 +1,190 @@
+"""One snapshot of a study: read once per operation, passed on, never changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mixopt.space import Fidelity, Kind, Objective, Observation, Schedule, SearchSpace, Split, Trial
+from mixopt.study.budget import Spent
+from mixopt.study.config import StudyConfig, StudySettings
+from mixopt.study.storage import State, TrialRecord
+from mixopt.study.storage.rows import unknown_trial
+
+Values = dict[str, float]
+
+#: Kinds of trials that compare schedules; the search does not learn from them.
+CHECKS = (Kind.confirmation, Kind.comparison)
+
+
+@dataclass(frozen=True)
+class StudyState:
+    """What a study knows at one moment.
+
+    Args:
+        name: Of the study.
+        config: What its results depend on.
+        settings: What may change between runs.
+        records: Every trial, in the order in which they were proposed.
+        last: Per trial and split, each metric after the most tokens.
+        events: The study's log, oldest first.
+    """
+
+    name: str
+    config: StudyConfig
+    settings: StudySettings
+    records: tuple[TrialRecord, ...]
+    last: Mapping[tuple[str, Split], Values]
+    events: tuple[Mapping[str, Any], ...]
+
+    @property
+    def space(self) -> SearchSpace:
+        """What can be chosen."""
+        return self.config.space
+
+    @property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        return self.config.objective
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """Of the trials; the highest where they differ."""
+        return self.config.fidelity
+
+    @property
+    def seed(self) -> int:
+        """The seed that every random draw derives from."""
+        return self.config.seed
+
+    @cached_property
+    def by_id(self) -> dict[str, TrialRecord]:
+        """Every trial by its id."""
+        return {r.trial.id: r for r in self.records}
+
+    def record_of(self, trial: str) -> TrialRecord:
+        """One trial with its state.
+
+        Raises:
+            StudyError: If the study has none of that id.
+        """
+        if trial not in self.by_id:
+            raise unknown_trial(trial)
+        return self.by_id[trial]
+
+    @cached_property
+    def search(self) -> tuple[TrialRecord, ...]:
+        """The trials that the search proposed."""
+        return tuple(r for r in self.records if r.search)
+
+    @cached_property
+    def open_search(self) -> tuple[TrialRecord, ...]:
+        """Those of them that are not over yet."""
+        return tuple(r for r in self.search if r.open)
+
+    @cached_property
+    def spent(self) -> Spent:
+        """What the search has spent; trials in flight and failed ones count."""
+        return Spent.of([r.trial for r in self.search])
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds the search has proposed; the number of the next one."""
+        return max((r.trial.round for r in self.search), default=-1) + 1
+
+    @cached_property
+    def finals(self) -> dict[str, Values]:
+        """Per finished trial, each metric at its end on the trial's own split."""
+        return {
+            r.trial.id: dict(self.last.get((r.trial.id, r.trial.split), {}))
+            for r in self.records
+            if r.state == State.finished
+        }
+
+    def value_of(self, record: TrialRecord) -> float | None:
+        """The objective of a trial at its last rung; None while it has none."""
+        values = self.last.get((record.trial.id, record.trial.split), {})
+        if any(name not in values for name in self.objective.weights):
+            return None
+        return self.objective.value(values)
+
+    @cached_property
+    def learned_from(self) -> tuple[Trial, ...]:
+        """The finished trials of the search and those attached, in order.
+
+        In a study of one fidelity a run of another fidelity is not one of them: its losses are
+        not those of the study's size.
+        """
+        return tuple(
+            r.trial
+            for r in self.records
+            if r.trial.id in self.finals and r.trial.kind not in CHECKS and self._comparable(r)
+        )
+
+    @cached_property
+    def left_out(self) -> tuple[str, ...]:
+        """Sentences on the trials that the surrogate does not learn from."""
+        mine = [r for r in self.records if r.trial.kind not in CHECKS]
+        early = sum(r.state == State.ended_early for r in mine)
+        other = sum(r.state == State.finished and not self._comparable(r) for r in mine)
+        said = []
+        if early:
+            said.append(
+                f"{early} of {len(mine)} trials ended before their last token and are left out: a "
+                "loss below a trial's tokens is not its final loss."
+            )
+        if other:
+            said.append(
+                f"{other} of {len(mine)} trials have another fidelity than the study's one and are "
+                "left out."
+            )
+        return tuple(said)
+
+    def _comparable(self, record: TrialRecord) -> bool:
+        return bool(self.config.fidelities) or record.trial.fidelity == self.fidelity
+
+    def events_of(self, kind: str) -> list[Mapping[str, Any]]:
+        """The events of one kind, oldest first."""
+        return [e for e in self.events if e["kind"] == kind]
+
+    @property
+    def decisions(self) -> list[Mapping[str, Any]]:
+        """The stored decisions of the stopping rule, oldest first."""
+        return self.events_of("decision")
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the search last stopped; None if it never did."""
+        stops = self.events_of("stop")
+        return str(stops[-1]["reason"]) if stops else None
+
+    def trunk_groups(self, ids: Iterable[str]) -> list[int]:
+        """Per trial, the number of its trunk: equal where trials branch off one run.
+
+        A trunk is trained with one seed on one base mixture at one fidelity. In a space of one
+        phase, and for runs from elsewhere, every trial is a trunk of its own.
+        """
+        numbers: dict[object, int] = {}
+        return [numbers.setdefault(self._trunk(self.by_id[i].trial), len(numbers)) for i in ids]
+
+    def _trunk(self, trial: Trial) -> object:
+        if len(self.space.phases) == 1 or trial.kind == Kind.attached:
+            return trial.id
+        return trial.seed, trunk_key(trial.schedule), trial.fidelity
+
+
+def trunk_key(schedule: Schedule) -> str:
+    """The base mixture of a schedule, as text that is equal for equal mixtures."""
+    base = schedule.base
+    return json.dumps({name: round(w, 9) for name, w in sorted(base.items()) if w > 0})
+
+
+def by_trial(observations: Iterable[Observation]) -> dict[str, list[Observation]]:
+    """Observations grouped by trial."""
+    groups: dict[str, list[Observation]] = {}
+    for o in observations:
+        groups.setdefault(o.trial, []).append(o)
+    return groups

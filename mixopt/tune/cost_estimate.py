@@ -1,0 +1,103 @@
+"""What a study would cost at most, counted and timed before anything is run."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mixopt.proxy import architecture, tokens_per_second, tokens_with_sharing
+from mixopt.space import SearchSpace, Trial
+from mixopt.tune.job import Job, natural_of
+from mixopt.tune.study_file import ProxyChoice, StudyFile
+from mixopt.tune.trunk_order import trunks_first
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """What a study would cost at most.
+
+    Attributes:
+        trials: Search trials.
+        confirmations: Confirmation runs.
+        tokens: Of all of them.
+        flops: Of all of them.
+        first_round: Tokens of the first round.
+        first_round_shared: Those it really trains, as endings branch from shared trunks.
+        first_round_flops: FLOPs of the first round without sharing.
+        first_round_flops_shared: Those it really takes.
+        slots: Trials at a time on this machine.
+        seconds: Estimated wall time without sharing; None for a trainer of unknown speed.
+        advice: What is known against schedules of the space, or to know about them.
+    """
+
+    trials: int
+    confirmations: int
+    tokens: int
+    flops: float
+    first_round: int
+    first_round_shared: int
+    first_round_flops: float
+    first_round_flops_shared: float
+    slots: int
+    seconds: float | None
+    advice: tuple[str, ...] = ()
+
+
+def estimate_cost(job: Job) -> CostEstimate:
+    """Count the trials, tokens and FLOPs of a study, and time a few steps of the proxy.
+
+    Nothing is written. Tokens come from the corpus where it is built; where they are not known
+    yet, the first round is that of an objective in which ``natural`` is uniform.
+    """
+    file, corpus = job.file, job.built_corpus()
+    tokens = {} if corpus is None else {n: corpus.count(n, "train") for n in corpus.domains}
+    study = job.draft(tokens)
+    first = study.ask()
+    top, trials = file.highest, file.budget.most_trials(file.cheapest)
+    checks = 4 * file.confirm_seeds
+    # Where trials differ, the totals cap what as many of the largest would cost.
+    most = min(trials * top.tokens, file.budget.tokens or sys.maxsize) + checks * top.tokens
+    flops = min(trials * top.flops, file.budget.flops or math.inf) + checks * top.flops
+    slots = max(int((os.cpu_count() or 1) // max(file.resources_per_trial.get("cpu", 1), 1)), 1)
+    each = _seconds_per_trial(file)
+    trained = _trained(file, first)
+    return CostEstimate(
+        trials=trials,
+        confirmations=checks,
+        tokens=most,
+        flops=flops,
+        first_round=sum(t.fidelity.tokens for t in first),
+        first_round_shared=sum(n for n, _ in trained),
+        first_round_flops=sum(t.fidelity.flops for t in first),
+        first_round_flops_shared=sum(6.0 * t.fidelity.parameters * n for n, t in trained),
+        slots=slots,
+        seconds=None if each is None else each * flops / top.flops / slots,
+        advice=(*_assumed(file, study.space), *job.advice(study.space)),
+    )
+
+
+def _assumed(file: StudyFile, space: SearchSpace) -> tuple[str, ...]:
+    if "natural" not in file.objective.weights or natural_of(space) is not None:
+        return ()
+    return ("the corpus is not built yet: the first round is counted with `natural` as uniform",)
+
+
+def _trained(file: StudyFile, trials: Sequence[Trial]) -> list[tuple[int, Trial]]:
+    """Tokens that each trial really trains; only the proxy keeps trunks."""
+    if not isinstance(file.trainer, ProxyChoice):
+        return [(t.fidelity.tokens, t) for t in trials]
+    ordered = list(trunks_first(trials))
+    return list(zip(tokens_with_sharing(ordered, file.trainer.settings), ordered, strict=True))
+
+
+def _seconds_per_trial(file: StudyFile) -> float | None:
+    if not isinstance(file.trainer, ProxyChoice):
+        return None
+    vocabulary = 2048
+    if file.corpus is not None and file.corpus.tokenizer.train is not None:
+        vocabulary = file.corpus.tokenizer.train.vocab_size
+    shape = architecture(file.highest.parameters)
+    return file.highest.tokens / tokens_per_second(shape, file.trainer.settings, vocabulary)

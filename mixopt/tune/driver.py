@@ -1,0 +1,206 @@
+"""The driver of a run: it leases trials, hands them to Ray's workers and keeps what they report."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixopt.errors import MixoptError, StudyError
+from mixopt.space import Observation, Trainer, Trial
+from mixopt.study import Study
+from mixopt.study.cost import COST, Counting
+from mixopt.study.search_end import require_progress
+from mixopt.study.storage import this_worker
+from mixopt.tune.progress import Progress
+from mixopt.tune.run_summary import Clock
+from mixopt.tune.trunk_order import Trunk, runnable, trunk_of, trunks_first
+
+# A lease of a driver that is gone, on a host that cannot see its process, ends after so long.
+LEASE_SECONDS = 120.0
+# Between looks at trials that another process runs.
+POLL_SECONDS = 1.0
+
+
+@dataclass
+class Driver:
+    """One call's trials: waiting, running and over.
+
+    Attributes:
+        study: The study whose trials are run; its leases are this process's.
+        trainer: The trainer of all of them.
+        resources: Needs of a trial, as Ray counts them.
+        out: Folder of the run.
+        progress: The display of the trials.
+        clock: Seconds per part.
+        spans: Start and end of each trial that ended, by ``time.time``.
+        error: What ended the run; None while nothing did.
+    """
+
+    study: Study
+    trainer: Trainer
+    resources: Mapping[str, float]
+    out: Path
+    progress: Progress
+    clock: Clock
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    error: MixoptError | None = None
+    _batch: frozenset[str] = frozenset()
+    _ready: Trial | None = None
+    _waiting: list[Trial] = field(default_factory=list)
+    _running: dict[str, tuple[Trial, float]] = field(default_factory=dict)
+    _trained: set[Trunk] = field(default_factory=set)
+    _told: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles whatever it is given for a restore that never happens; a storage cannot be.
+        return {}
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the trials' output."""
+        return self.out / "logs"
+
+    @contextmanager
+    def leasing(self) -> Iterator[None]:
+        """Keep the leases of the running trials as long as the block lasts."""
+        done = [r for r in self.study.records() if not r.open]
+        self._trained = {trunk_of(r.trial) for r in done}
+        over = threading.Event()
+        beat = threading.Thread(target=self._heartbeats, args=(over,), daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beat.join()
+            for trial in list(self._running):
+                with suppress(MixoptError):
+                    self.study.release(trial)
+
+    def _heartbeats(self, over: threading.Event) -> None:
+        while not over.wait(LEASE_SECONDS / 4):
+            for trial in list(self._running):
+                # A lease that is lost shows when the trial's results are refused.
+                with suppress(MixoptError):
+                    self.study.heartbeat(trial, LEASE_SECONDS)
+
+    # Handing out
+
+    def next_batch(self, trials: Sequence[Trial]) -> None:
+        """Hand out these trials from now on."""
+        self._batch = frozenset(t.id for t in trials)
+
+    def wait_for_work(self) -> bool:
+        """Lease a first trial of the batch; False where every trial of it is over.
+
+        While other processes run all that is left, this one waits.
+        """
+        while still := self._open():
+            self._waiting = trunks_first(still)
+            self._ready = self._lease()
+            if self._ready is not None:
+                return True
+            if not self._told:
+                self._told = True
+                self.progress.say(
+                    f"{len(still)} trials are run by other processes: waiting for them"
+                )
+            time.sleep(POLL_SECONDS)
+        return False
+
+    def next_trial(self) -> Trial | None:
+        """A trial to run now, leased; None where there is none, or one had better wait."""
+        trial, self._ready = self._ready or self._lease(), None
+        return trial
+
+    @property
+    def idle(self) -> bool:
+        """Whether no trial runs here."""
+        return not self._running
+
+    def _open(self) -> list[Trial]:
+        return [r.trial for r in self.study.records() if r.open and r.trial.id in self._batch]
+
+    def _lease(self) -> Trial | None:
+        waiting = self._waiting
+        if isinstance(self.trainer, Counting):
+            running = [trial for trial, _ in self._running.values()]
+            waiting = runnable(waiting, running, self._trained)
+        for trial in waiting:
+            self._waiting = [t for t in self._waiting if t.id != trial.id]
+            if self.study.lease([trial], lease_seconds=LEASE_SECONDS):
+                self._running[trial.id] = (trial, time.time())
+                return trial
+        return None
+
+    # Keeping
+
+    def started(self, trial: str) -> None:
+        """A worker has taken a trial."""
+        if trial in self._running:
+            known, _ = self._running[trial]
+            self._running[trial] = (known, time.time())
+            self.progress.started(known)
+
+    def reached(self, trial: str, rows: Sequence[Observation]) -> None:
+        """A trial has reached rungs."""
+        if trial in self._running and rows:
+            self._keep(trial, lambda: self.study.record(trial, rows))
+
+    def ended(self, trial: str, reason: str, cost: Mapping[str, Any] | None) -> None:
+        """A trial has ended; the reason is empty unless it failed."""
+        if trial in self._running:
+            self._keep(trial, lambda: self._end(trial, reason, cost))
+            self._over(trial)
+
+    def died(self, trial: str, reason: str) -> None:
+        """A trial's worker has died; it waits again, or has failed."""
+        if trial in self._running:
+            self.progress.died(self._running[trial][0])
+            self._keep(trial, lambda: self.study.crashed(trial, reason))
+            self._over(trial)
+
+    def _end(self, trial: str, reason: str, cost: Mapping[str, Any] | None) -> None:
+        if not reason:
+            try:
+                self.study.finish(trial)
+            except MixoptError as error:
+                reason = error.message
+        if reason:
+            self.study.fail(trial, reason)
+        elif cost is not None:
+            self.study.add_event(COST, cost)
+        known, _ = self._running[trial]
+        self._trained.add(trunk_of(known))
+
+    def _over(self, trial: str) -> None:
+        if trial not in self._running:
+            return
+        known, started = self._running.pop(trial)
+        self.spans[trial] = (started, time.time())
+        state = self.study.state()
+        record = state.record_of(trial)
+        if record.open:
+            self._waiting.append(known)
+            return
+        self.progress.ended(record, state.value_of(record))
+        try:
+            require_progress(state)
+        except StudyError as error:
+            self.error = error
+
+    def _keep(self, trial: str, write: Callable[[], object]) -> None:
+        """Write under the trial's lease; whoever has it now gives the trial's results."""
+        try:
+            write()
+        except MixoptError as error:
+            lost = self._running.pop(trial)[0]
+            self.progress.say(f"{lost.id}: its results are dropped: {error.message}")
+            record = self.study.record_of(trial)
+            if record.open and record.worker == this_worker():
+                self.error = error
