@@ -16,7 +16,7 @@ from mixopt.space import Observation
 from mixopt.study.storage import State, Storage, this_worker
 
 WORKERS = 16
-KILLS = 60
+KILLS = 40
 STUDY = 1
 RUNGS = (250_000, 500_000, 1_000_000)
 POLL = 0.05
@@ -67,6 +67,8 @@ def spawn(url, out):
 
 def main(url, seed):
     draw = random.Random(seed)
+    # What every worker needs is loaded once, the driver of the database included.
+    Storage(url).close()
     lines, out = os.pipe()
     alive = {spawn(url, out) for _ in range(WORKERS)}
     kills, wait = 0, 0
