@@ -113,9 +113,9 @@ def dynamic_schedules(
     """
     if len(losses) < 3 or most < 1 or smoothness < 0 or worth < 0:
         raise StudyError(
-            f"dynamic schedules need a law and two that cross-validate it, one phase at least, and numbers that "
-            f"are not negative; got {len(losses)} laws, {most} phases, smoothness {smoothness:g} "
-            f"and worth {worth:g}",
+            "dynamic schedules need a law and two that cross-validate it, one phase at least, and "
+            f"numbers that are not negative; got {len(losses)} laws, {most} phases, smoothness "
+            f"{smoothness:g} and worth {worth:g}",
             "these are laws fitted without some of the trials",
         )
     rng = np.random.default_rng(seed)

@@ -227,6 +227,6 @@ def _notes(state: StudyState, surrogate: ScaleSurrogate, top: Fidelity, runs: in
     if worst is not None and worst.spearman < 0.7:
         said.append(
             f"the ranking at {named(worst.low)} agrees little with that at {named(worst.high)} "
-            f"(Spearman {worst.spearman:.2f} over {worst.mixtures} schedules): trust the high-fidelity runs"
+            f"(Spearman {worst.spearman:.2f} over {worst.mixtures} schedules): trust larger runs"
         )
     return said
