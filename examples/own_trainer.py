@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mixopt import CommandTrainer, Objective, SearchSpace, Study, TrialBudget
+from mixopt import CommandTrainer, Fidelity, Objective, SearchSpace, Study, TrialBudget
 
 TRAINER = """
 import json, math, sys
@@ -32,7 +32,15 @@ with tempfile.TemporaryDirectory() as folder:
     script = Path(folder) / "train.py"
     script.write_text(TRAINER)
     trainer = CommandTrainer(f"{sys.executable} {script} {{schedule}} {{out}}")
-    study = Study("own-trainer", space, objective, storage=None, budget=TrialBudget(trials=14))
+    study = Study(
+        "own-trainer",
+        space,
+        objective,
+        # The last line of metrics must be of this many tokens: a run that stops before has no end.
+        fidelity=Fidelity(parameters=1_000_000, tokens=1_000_000),
+        storage=None,
+        budget=TrialBudget(trials=14),
+    )
     best = study.optimize(trainer)
 
 print("base", best.schedule.base, "ending", best.schedule.ending, best.schedule.upsample_fraction)

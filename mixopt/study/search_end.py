@@ -48,11 +48,12 @@ def failures_in_a_row(state: StudyState) -> list[TrialRecord]:
 
 
 def require_progress(state: StudyState) -> None:
-    """Stop a study whose every trial fails: the next ones would too.
+    """Stop a study whose every trial fails or ends early: the next ones would too.
 
     Raises:
-        StudyError: If some trials of the search failed and none has finished yet.
+        StudyError: If some trials of the search did and none has finished yet.
     """
+    _require_ends(state)
     failed = failures_in_a_row(state)
     over = [r for r in state.search if not r.open]
     if state.learned_from or len(failed) < len(over) or len(failed) < FIRST_FAILURES:
@@ -61,6 +62,20 @@ def require_progress(state: StudyState) -> None:
         f"the first {len(failed)} trials failed and none has finished; the first, "
         f"{failed[0].trial.id}: {failed[0].reason}",
         "mend the trainer, then let them run again: mixopt run --retry-failed, or study.requeue()",
+    )
+
+
+def _require_ends(state: StudyState) -> None:
+    over = [r for r in state.search if not r.open]
+    early = [r.trial for r in over if r.state == State.ended_early]
+    if state.learned_from or len(early) < len(over) or len(early) < FIRST_FAILURES:
+        return
+    raise StudyError(
+        f"the first {len(early)} trials, {early[0].id} among them, all ended before their "
+        f"{early[0].fidelity.tokens:,} tokens, and a loss below a trial's tokens is not its final "
+        "loss",
+        "give the study the fidelity that the trainer trains, or report the last rung's `tokens` "
+        "as they are",
     )
 
 

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any, TextIO, cast
 
 from mixopt.errors import StudyError
@@ -54,7 +55,9 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         try:
             yield
         finally:
-            ray.shutdown()
+            # Ray flushes what it has kept back of its workers' deaths, in this thread.
+            with redirect_stdout(StringIO()):
+                ray.shutdown()
 
 
 class _WithoutRay:

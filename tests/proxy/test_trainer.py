@@ -67,8 +67,10 @@ def test_the_split_is_the_one_asked_for(corpus, settings):
     trainer = ProxyTrainer(corpus, settings)
     seen = []
     trainer.run(make_trial(EVEN, split="confirmation"), seen.extend)
-    assert {o.split.value for o in seen} == {"confirmation"}
-    assert [o.value for o in seen] != [v for _, _, v in run(trainer, make_trial(EVEN))]
+    own = [o.value for o in seen if o.split == "confirmation"]
+    other = [v for _, _, v in run(trainer, make_trial(EVEN))]
+    assert len(own) == len(other)
+    assert own != other
 
 
 def test_the_summary_counts_tokens_parameters_and_epochs(corpus, settings):
@@ -133,9 +135,9 @@ def test_a_confirmation_run_is_measured_on_the_searchs_text_too(corpus, settings
     ProxyTrainer(corpus, settings).run(trial, rows.extend)
     own = {(o.tokens, o.metric) for o in rows if o.split == "confirmation"}
     other = {o.metric: o.value for o in rows if o.split == "validation"}
-    assert {tokens for tokens, _ in own} == {800, 1600, 2400, 3200}
     assert {o.tokens for o in rows if o.split == "validation"} == {3200}
     # The run itself is that of a trial of the search with this seed.
     search = []
     ProxyTrainer(corpus, settings).run(make_trial({"up": 1.0}), search.extend)
+    assert own == {(o.tokens, o.metric) for o in search}
     assert other == {o.metric: o.value for o in search if o.tokens == 3200}
