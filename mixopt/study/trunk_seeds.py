@@ -1,9 +1,10 @@
 """Seeds of trials that branch off a shared trunk.
 
 Endings of one trunk share its run-to-run noise: they are cheap, and their differences are exact,
-but no interval of an absolute loss can contain what a single trunk hides. So trials that share a
-base mixture are spread over two or three trunk seeds, as far as the trunks cost no more than the
-endings.
+but no interval of an absolute loss can contain what a single trunk hides. So where the space fixes
+the base mixture, trials are spread over two or three trunk seeds, as far as the trunks cost no more
+than the endings. Where the base is free, trunks differ in their mixtures, each with a seed of its
+own, and an ending that was chosen because its trunk is trained already must find it.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def trunk_seeds(state: StudyState, placed: Sequence[tuple[Schedule, Fidelity]]) 
         base, ending = trunk_key(schedule), _ending(schedule)
         blocks = used.setdefault((base, fidelity), [[] for _ in range(MOST)])
         worth = trunks_worth([e for block in blocks for e in block] + [ending])
-        block = min(range(worth), key=lambda b: (len(blocks[b]), b)) if ending > 0 else 0
+        spread = ending > 0 and state.space.phases[0].fixed is not None
+        block = min(range(worth), key=lambda b: (len(blocks[b]), b)) if spread else 0
         if ending > 0:
             blocks[block].append(ending)
         yield trunk_seed(state.seed, base, block)

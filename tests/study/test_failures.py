@@ -113,3 +113,29 @@ def test_a_run_rounded_down_to_whole_steps_is_whole(make):
     trial = study.ask(1)[0]
     study.tell(trial.id, {"loss": 2.0}, tokens=int(0.99 * trial.fidelity.tokens))
     assert study.record_of(trial.id).state == State.finished
+
+
+def test_runs_that_all_end_early_stop_after_a_few_with_their_reason(make):
+    study = make()
+    whole = study.fidelity.tokens
+
+    def stops_halfway(_schedule, fidelity, _seed):
+        return {"tokens": fidelity.tokens // 2, "loss": 2.0, "other": 1.0}
+
+    with pytest.raises(StudyError, match=f"the first 3 trials, r00-t00 .* before their {whole:,}"):
+        study.optimize(stops_halfway)
+    ended = [r for r in study.records() if r.state == State.ended_early]
+    assert len(ended) == 3
+
+
+def test_runs_that_end_early_between_whole_ones_do_not_stop_the_study(make, train):
+    study = make()
+    calls = iter(range(100))
+
+    def every_other(schedule, fidelity, seed):
+        share = 2 if next(calls) % 2 else 1
+        return {"tokens": fidelity.tokens // share, **train(schedule, fidelity, seed)}
+
+    found = study.optimize(every_other)
+    assert any("ended before their last token" in note for note in found.notes)
+    assert study.stop_reason == "the budget of 10 trials is spent"

@@ -87,3 +87,11 @@ def test_a_baseline_held_through_every_phase_is_inside(study, caplog):
     study.ask()
     assert unreachable_baseline(study.space) is None
     assert "outside of the space" not in caplog.text
+
+
+def test_endings_of_a_free_base_find_the_trunk_they_were_chosen_for():
+    phases = ({"name": "base"}, {"name": "ending", "fraction": [0.1, 0.2]})
+    space = SearchSpace(domains=("web", "code"), baseline=BASE, phases=phases)
+    study = Study("s", space, {"loss": 1.0}, storage=None, initial=16)
+    seeds = {(trunk_key(t.schedule), t.seed) for t in study.ask()}
+    assert len({base for base, _ in seeds}) == len(seeds)
