@@ -21,7 +21,8 @@ def unreachable_baseline(space: SearchSpace) -> str | None:
         broken = min(found, key=lambda limits: sum(amount for _, amount in limits))
     if not broken:
         return None
-    limits = ", ".join(f"{label} (by {amount:.3g})" for label, amount in broken[:3])
+    worst = dict(sorted(broken, key=lambda limit: limit[1]))
+    limits = ", ".join(f"{label} (by {worst[label]:.3g})" for label in list(worst)[-3:])
     return (
         f"The baseline lies outside of the space, which breaks {limits}: no proposed schedule can "
         "be the baseline, and the best of them may be worse than it."
