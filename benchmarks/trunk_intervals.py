@@ -69,16 +69,16 @@ def one_study(number: int, corpus: Path, trials: int, tokens: int) -> dict[str, 
         )
         found = study.optimize(trainer, confirm=True)
     runs = next(c for c in found.confirmations if c.label == "recommendation")
-    confirmed = list(runs.search_values.values())
-    return {
-        "study": number,
-        "predicted": found.predicted.mean,
-        "low": found.predicted.low,
-        "high": found.predicted.high,
-        "confirmed": confirmed,
-        "mean": float(np.mean(confirmed)),
-        "inside": found.predicted.low <= np.mean(confirmed) <= found.predicted.high,
+    fresh = float(np.mean(list(runs.search_values.values())))
+    predicted = found.predicted
+    row = {
+        "low": predicted.low,
+        "predicted": predicted.mean,
+        "high": predicted.high,
+        "fresh": fresh,
     }
+    inside = bool(predicted.low <= fresh <= predicted.high)
+    return {"study": number, **{k: round(v, 3) for k, v in row.items()}, "inside": inside}
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def main() -> None:
             rows.append(row)
             print(
                 f"study {row['study']:2d}: predicted {row['predicted']:.3f} "
-                f"[{row['low']:.3f}, {row['high']:.3f}], confirmed {row['mean']:.3f} "
+                f"[{row['low']:.3f}, {row['high']:.3f}], confirmed {row['fresh']:.3f} "
                 f"{'inside' if row['inside'] else 'OUTSIDE'}",
                 flush=True,
             )
