@@ -353,8 +353,6 @@ def require_better(recommendation: Recommendation, strict: bool) -> None:
     Raises:
         SystemExit: If ``strict`` and the interval of the gain is not wholly below the baseline.
     """
-    from mixopt.study.results.estimates import answer_of
-
-    if strict and not answer_of(recommendation).gain.better:
+    if strict and not recommendation.better_than_baseline:
         say("not shown to be better than the baseline (--strict)")
         raise SystemExit(NOT_BETTER)

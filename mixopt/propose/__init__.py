@@ -20,7 +20,6 @@ from mixopt.propose.recommendation import (
     Recommendation,
     TradeOffPoint,
 )
-from mixopt.propose.remap import remap_schedule
 from mixopt.propose.stopping import StopDecision, expected_improvement, should_stop
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "matched_schedule",
     "propose_batch",
     "recommend",
-    "remap_schedule",
     "schedule_distance",
     "should_stop",
 ]

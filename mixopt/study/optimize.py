@@ -48,9 +48,6 @@ class Running(Protocol):
     def lease(self, trials: Sequence[Trial]) -> dict[str, Lease]:
         """The leases of those of the trials that it holds or can take."""
 
-    def waiting_for(self) -> list[TrialRecord]:
-        """The trials of the search that other processes run."""
-
     def record(
         self, trial: str, values: Sequence[Observation], *, lease: Lease | None = None
     ) -> None:

@@ -254,3 +254,9 @@ class StudyView:
         """The recommendation with those confirmation runs of it that are finished so far."""
         found = confirmed(state or self.state(), recommendation)
         return recommendation.model_copy(update={"confirmations": tuple(found)})
+
+    def confirmations(self, recommendation: Recommendation) -> pd.DataFrame:
+        """One row per confirmed schedule, with its paired difference from the baseline."""
+        from mixopt.study.results.frames import confirmations_frame
+
+        return confirmations_frame(self.with_confirmations(recommendation).confirmations)

@@ -59,22 +59,6 @@ class SurrogateRow(Frozen):
         """Name of the member of greatest weight, '' where none is known."""
         return max(self.weights, key=self.weights.__getitem__, default="")
 
-    def sentence(self) -> str:
-        """The row in words, for a reader who knows what a surrogate is for."""
-        parts = []
-        if self.leading:
-            parts.append(f"led by the {self.leading} ({self.weights[self.leading]:.0%})")
-        if self.spearman is not None:
-            parts.append(f"ranks trials it has not seen with a correlation of {self.spearman:.2f}")
-        if self.rmse is not None:
-            parts.append(f"is off by {self.rmse:.2g} nats/token there")
-        if self.coverage is not None:
-            parts.append(f"{self.coverage:.0%} of them lie in its 95 % intervals")
-        if self.level_sd > 0:
-            parts.append(f"the level of all predictions is known to ±{1.96 * self.level_sd:.2g}")
-        said = ", ".join(parts) or "not cross-validated"
-        return f"{self.metric}: " + "; ".join([said, *filter(None, [self.fallback]), *self.notes])
-
 
 class SurrogateModel(Protocol):
     """A fitted surrogate of all metrics, of one fidelity or several."""

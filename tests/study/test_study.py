@@ -7,7 +7,6 @@ import pytest
 from mixopt.errors import SpaceError, StudyError, TrialError
 from mixopt.space import Observation, PhaseSpace, SearchSpace, Split, geometry_of
 from mixopt.study import State, Study, TrialBudget
-from mixopt.study.results.frames import confirmations_frame
 from mixopt.study.storage.workers import this_host
 
 #: A process of this host that has ended: no process has this number.
@@ -346,7 +345,7 @@ def test_confirmation_uses_common_fresh_seeds_and_its_own_split(make, train):
     assert len(by_label["baseline"]) == 3
     assert not searched & set(by_label["baseline"])
     assert [c.label for c in recommendation.confirmations] == ["recommendation", "baseline"]
-    frame = confirmations_frame(recommendation.confirmations).set_index("label")
+    frame = study.confirmations(recommendation).set_index("label")
     gap = frame.loc["recommendation"]
     assert gap.difference < -2 * gap.difference_se
     # Noise with the same seed is the same noise: it cancels in the difference alone.

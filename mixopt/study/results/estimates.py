@@ -95,11 +95,6 @@ class ObjectiveEstimate(Frozen):
         """Whether the whole interval of a difference lies below the baseline."""
         return self.high is not None and self.high < 0
 
-    @property
-    def worse(self) -> bool:
-        """Whether the whole interval of a difference lies above the baseline."""
-        return self.low is not None and self.low > 0
-
 
 class EstimateRow(Frozen):
     """One schedule's objective, as a difference from the baseline and as it is.
