@@ -80,7 +80,10 @@ def test_a_searched_peak_is_trained_with_and_endings_share_their_trunk(corpus, s
             assert run_trial(study, trainer, trial)
             trials.append(trial)
     ended = [t.schedule.phases[1].learning_rate for t in trials if len(t.schedule.phases) > 1]
-    assert len({rule.peak for rule in ended}) == len(ended) >= 8
+    assert len(ended) >= 8
+    # Several may go to an end of the range; inside it no two are alike.
+    inside = [rule.peak for rule in ended if 1e-3 < rule.peak < 3e-2]
+    assert len(set(inside)) == len(inside) >= 5
     assert {rule.warmup for rule in ended} <= {0, 0.1}
     # What differs between two endings is after their trunk, which is trained once.
     assert trained_tokens(study.state()).trained == sum(tokens_with_sharing(trials, settings))
