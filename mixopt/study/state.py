@@ -164,14 +164,16 @@ class StudyState:
     def trunk_groups(self, ids: Iterable[str]) -> list[int]:
         """Per trial, the number of its trunk: equal where trials branch off one run.
 
-        A trunk is trained with one seed on one base mixture at one fidelity. In a space of one
-        phase, and for runs from elsewhere, every trial is a trunk of its own.
+        A trunk is trained with one seed on one base mixture at one fidelity. Where the space does
+        not fix the base mixture, each has a single trunk, and what a trunk does cannot be told from
+        what its mixture does: every trial counts as a trunk of its own, as do runs from elsewhere.
         """
         numbers: dict[object, int] = {}
         return [numbers.setdefault(self._trunk(self.by_id[i].trial), len(numbers)) for i in ids]
 
     def _trunk(self, trial: Trial) -> object:
-        if len(self.space.phases) == 1 or trial.kind == Kind.attached:
+        one = len(self.space.phases) == 1 or self.space.phases[0].fixed is None
+        if one or trial.kind == Kind.attached:
             return trial.id
         return trial.seed, trunk_key(trial.schedule), trial.fidelity
 

@@ -95,3 +95,11 @@ def test_endings_of_a_free_base_find_the_trunk_they_were_chosen_for():
     study = Study("s", space, {"loss": 1.0}, storage=None, initial=16)
     seeds = {(trunk_key(t.schedule), t.seed) for t in study.ask()}
     assert len({base for base, _ in seeds}) == len(seeds)
+
+
+def test_trunks_of_free_bases_are_not_told_from_their_mixtures():
+    phases = ({"name": "base"}, {"name": "ending", "fraction": [0.1, 0.2]})
+    space = SearchSpace(domains=("web", "code"), baseline=BASE, phases=phases)
+    study = Study("s", space, {"loss": 1.0}, storage=None, initial=16)
+    groups = study.state().trunk_groups([t.id for t in study.ask()])
+    assert groups == list(range(16))
