@@ -101,5 +101,5 @@ def test_trunks_of_free_bases_are_not_told_from_their_mixtures():
     phases = ({"name": "base"}, {"name": "ending", "fraction": [0.1, 0.2]})
     space = SearchSpace(domains=("web", "code"), baseline=BASE, phases=phases)
     study = Study("s", space, {"loss": 1.0}, storage=None, initial=16)
-    groups = study.state().trunk_groups([t.id for t in study.ask()])
-    assert groups == list(range(16))
+    ids = [t.id for t in study.ask()]
+    assert study.state().trunk_groups(ids) == list(range(16))
