@@ -56,6 +56,7 @@ def run(
     storage: Storage = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     retry_failed: Annotated[bool, Parameter(negative="")] = False,
+    address: str | None = None,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -67,6 +68,7 @@ def run(
         storage: Database URL (default SQLite in the folder).
         dry_run: Print trials, tokens, FLOPs and the estimated time, and stop.
         retry_failed: Run failed trials again first, with the same weights and seeds.
+        address: Of the Ray to use: `auto` for the one that runs, `local`, or HOST:PORT.
         strict: Exit with code 3 unless the recommendation is shown to be better.
         json: Print the recommendation as JSON.
     """
@@ -77,7 +79,7 @@ def run(
     if dry_run:
         _estimate(job, json)
         return
-    done = run_job(job, say=say, retry_failed=retry_failed)
+    done = run_job(job, say=say, retry_failed=retry_failed, address=address)
     # Printed before anything else that can fail.
     present(job.study, done.recommendation, json)
     say(f"stopped: {done.stop_reason}")
