@@ -134,11 +134,9 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
 
 @contextmanager
 def _session(driver: Driver, address: str | None) -> Iterator[None]:
-    session = ray_session(address)
+    session = ray_session(address, driver.progress.say)
     with driver.clock.part("ray"):
-        joined = session.__enter__()
-    if joined:
-        driver.progress.say(joined)
+        session.__enter__()
     try:
         yield
     finally:

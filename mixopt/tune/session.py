@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any, TextIO, cast
@@ -34,15 +34,15 @@ LOCAL = "local"
 
 
 @contextmanager
-def ray_session(address: str | None = None) -> Iterator[str]:
+def ray_session(
+    address: str | None = None, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Use the running Ray, or start one for as long as the block lasts.
 
     Args:
         address: ``auto`` for the Ray that runs on this machine or cluster, ``local`` for one of its
             own, or host and port; None for the one that ``RAY_ADDRESS`` names, else one of its own.
-
-    Yields:
-        What was joined, in one line; empty where Ray was started.
+        say: Told which Ray was joined.
 
     Raises:
         StudyError: If Ray does not start, or the cluster cannot be reached.
@@ -54,13 +54,15 @@ def ray_session(address: str | None = None) -> Iterator[str]:
     # A trial's reason is stored and shown by us, in one line instead of a traceback.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if ray.is_initialized():
-        yield ""
+        yield
         return
     wanted = address or ("auto" if os.environ.get("RAY_ADDRESS") else LOCAL)
     with redirect_stdout(cast("TextIO", _WithoutRay(sys.stdout))):
         _start(wanted)
         try:
-            yield "" if wanted == LOCAL else _joined()
+            if say is not None and wanted != LOCAL:
+                say(_joined())
+            yield
         finally:
             # Ray flushes what it has kept back of its workers' deaths, in this thread.
             with redirect_stdout(StringIO()):
