@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
@@ -23,8 +25,6 @@ from mixopt.space import Objective, SearchSpace
 from mixopt.study.results.estimates import answer_of
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from mixopt.analysis.token_worth import TokenWorth
     from mixopt.propose import Recommendation
     from mixopt.tune.cost_estimate import CostEstimate
@@ -72,12 +72,8 @@ def recommendation_table(
     return Group(*shown)
 
 
-def estimate_table(estimate: CostEstimate) -> RenderableType:
-    """What a run would cost at most: trials, tokens, FLOPs, time.
-
-    Args:
-        estimate: What was counted; the time is None where it is unknown.
-    """
+def estimate_table(estimate: CostEstimate) -> Table:
+    """What a run would cost at most: trials, tokens, FLOPs, time."""
     rows = (
         ("search trials", str(estimate.trials)),
         ("confirmation runs", str(estimate.confirmations)),
@@ -90,17 +86,11 @@ def estimate_table(estimate: CostEstimate) -> RenderableType:
         ("trials at a time", str(estimate.slots)),
         ("estimated time", fmt.duration(estimate.seconds)),
     )
-    return render(Table("At most", ("what", "how much"), rows))
+    return Table("At most", ("what", "how much"), rows)
 
 
-def as_json(value: BaseModel) -> str:
-    """A recommendation, or any such value, as JSON; not-a-number and infinities become null."""
-    return json.dumps(fmt.plain(value.model_dump()), indent=2, ensure_ascii=False, default=_default)
-
-
-def _default(x: Any) -> Any:
-    if hasattr(x, "model_dump"):
-        return fmt.plain(x.model_dump())
-    if hasattr(x, "items"):
-        return {str(k): fmt.plain(v) for k, v in x.items()}
-    return x.item() if hasattr(x, "item") else str(x)
+def as_json(found: Any) -> str:
+    """A model, a dataclass or plain values as JSON; not-a-number and infinities become null."""
+    known = found.model_dump() if isinstance(found, BaseModel) else found
+    known = asdict(known) if is_dataclass(known) and not isinstance(known, type) else known
+    return json.dumps(fmt.plain(known), indent=2, ensure_ascii=False, default=str)

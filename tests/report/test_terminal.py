@@ -161,11 +161,11 @@ def test_a_plan():
         slots=2,
         seconds=254.0,
     )
-    text = shown(estimate_table(plan))
+    text = shown(render(estimate_table(plan)))
     assert line(text, "training tokens")[-1] == "14.4M"
     assert line(text, "estimated time")[-4:] == ["4", "min", "14", "s"]
     plan.seconds = None
-    assert line(shown(estimate_table(plan)), "estimated time")[-1] == "–"
+    assert line(shown(render(estimate_table(plan))), "estimated time")[-1] == "–"
 
 
 @pytest.mark.parametrize(
