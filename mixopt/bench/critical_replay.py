@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.bench.tables import BenchError, BenchTable, load_table
+from mixopt.bench.tables import BenchError, BenchTable, load_table, require_one_of
 from mixopt.laws.share_law import CriticalShare, critical_share, share_noise
 
 Array = NDArray[np.float64]
@@ -34,7 +34,7 @@ def critical(
         seed: Of the bootstrap.
 
     Returns:
-        ``critical_share`` with ``low`` and ``high`` (and both as ``interval``), ``base_loss`` and
+        ``critical_share`` with ``low`` and ``high``, ``base_loss`` and
         the law's ``c, k, b`` (nats/token), the runs' ``shares`` and ``losses``, their
         ``noise_sd``, and ``horizon``: the same share at every length in the table.
 
@@ -44,12 +44,7 @@ def critical(
     """
     table = load_table(table) if isinstance(table, str) else table
     base, column = _columns(table, old)
-    if step not in column:
-        steps = list(column)
-        raise BenchError(
-            f"the step must be one of the table's {steps[0]} to {steps[-1]}; got {step}",
-            f"choose among {', '.join(map(str, steps))}",
-        )
+    require_one_of(str(step), map(str, column), "the step")
     noise = share_noise([v[0] for v in column.values()], [v[1] for v in column.values()])
     found = {
         s: critical_share(*runs, base, noise=noise, level=level, seed=seed)
@@ -60,7 +55,6 @@ def critical(
         "table": table.name,
         "step": step,
         **_row(answer),
-        "interval": [answer.low, answer.high],
         "level": level,
         "base_loss": base,
         "law": {"c": answer.law.c, "k": answer.law.k, "b": answer.law.b},
@@ -73,11 +67,7 @@ def critical(
 
 def _columns(table: BenchTable, old: str) -> tuple[float, dict[int, tuple[Array, Array]]]:
     """The base checkpoint's loss, and per step the old shares and losses of the runs."""
-    if old not in table.domains:
-        raise BenchError(
-            f"the old source must be one of {', '.join(table.domains)}; got {old!r}",
-            "name it with old=",
-        )
+    require_one_of(old, table.domains, "the old source")
     loss, base = table.overall(), np.isnan(table.X).all(1)
     if base.sum() != 1:
         raise BenchError(
