@@ -126,7 +126,7 @@ def _expectation(data: ReportData) -> Iterator[Section | None]:
 
 def _choices(data: ReportData) -> Iterator[Section | None]:
     rec = data.recommendation
-    intro = "The best schedule at each length of the last phase, as predicted."
+    intro = "The best schedule at each length of the last phase, with its 95 % interval."
     yield _drawn("trade-off", "Upsample fraction", intro, figures.trade_off, data)
     intro = "The metrics that change most along the same schedules, against the baseline."
     draw = figures.trade_off_metrics
