@@ -50,10 +50,9 @@ def corpus_build(spec: str, /, *, out: Path) -> None:
         out: Folder to make.
     """
     from mixopt.corpus import CorpusSpec, build_corpus
-    from mixopt.space.library import corpus_spec_path
+    from mixopt.space.library import find_corpus_spec
 
-    path = Path(spec) if Path(spec).is_file() else corpus_spec_path(spec)
-    corpus = build_corpus(CorpusSpec.from_yaml(path), out, progress=say)
+    corpus = build_corpus(CorpusSpec.from_yaml(find_corpus_spec(spec)), out, progress=say)
     for domain in corpus.domains:
         print(f"{domain}\t{corpus.count(domain, 'train')} training tokens")
 
@@ -66,10 +65,9 @@ def space_check(space: str, /, *, json: Json = False) -> None:
         space: YAML file, or the name of a shipped space.
     """
     from mixopt.space import SearchSpace, geometry_of
-    from mixopt.space.library import search_space_path
+    from mixopt.space.library import find_search_space
 
-    path = Path(space) if Path(space).is_file() else search_space_path(space)
-    checked = geometry_of(SearchSpace.from_yaml(path)).summary()
+    checked = geometry_of(SearchSpace.from_yaml(find_search_space(space))).summary()
     emit(checked, json, "\n".join(_checked(checked)))
 
 
