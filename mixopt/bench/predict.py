@@ -94,8 +94,10 @@ def predict(
                 if progress is not None:
                     progress(f"{name} n={n} {repeat + 1}/{repeats} {seconds:.1f} s")
     groups = pd.concat(scores).groupby(["surrogate", "train", "metric"], sort=False)
-    table = groups.mean().assign(repeats=repeats, spearman_se=groups["spearman"].sem())
-    return table.reset_index().astype(object).replace(np.nan, None).to_dict("records")
+    means = groups.mean().assign(repeats=repeats, spearman_se=groups["spearman"].sem())
+    known: Any = means.reset_index().astype(object).replace(np.nan, None)
+    rows: list[Row] = known.to_dict("records")
+    return rows
 
 
 def _split(table: BenchTable, seed: int) -> tuple[Ints, Ints]:

@@ -82,8 +82,8 @@ def estimates(
     ends = [*(e.high for e in found), *(e.low for e in found[::-1])]
     area = line([*x, *x[::-1]], ends, colour)
     area |= {"fill": "toself", "fillcolor": BANDS[colour], "line": {"width": 0}}
-    style = {"mode": "lines+markers", "marker": {"size": 9, "symbol": symbol}, "hoverinfo": "all"}
-    return [area, line(x, [e.mean for e in found], colour, **style, **more)]
+    curve = line(x, [e.mean for e in found], colour, mode="lines+markers", hoverinfo="all", **more)
+    return [area, curve | {"marker": {"size": 9, "symbol": symbol}}]
 
 
 def bars(names: Sequence[str], values: Sequence[float], colour: str, **more: Any) -> Trace:
