@@ -21,7 +21,6 @@ _PREDICT = (
 )
 _SEARCH = ("method", "objective", "trials_to_top1", "reached", "regret_final", "seconds")
 _EXTRAPOLATE = ("method", "size", "step", "mae", "bias", "spearman", "coverage95")
-_CRITICAL = ("step", "critical_share", "low", "high")
 
 
 def predict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -38,16 +37,6 @@ def search_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 def extrapolate_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """The extrapolation replay."""
     return _table("Predicting beyond what was trained (nats/token)", _EXTRAPOLATE, rows)
-
-
-def critical_table(answer: Mapping[str, Any]) -> Table:
-    """The critical share asked for, and over the lengths of training."""
-    share, low, high = (answer[key] for key in ("critical_share", "low", "high"))
-    title = (
-        f"Critical share at step {answer['step']}: {share:.3f} "
-        f"({answer['level']:.0%} interval {low:.3f} to {high:.3f})"
-    )
-    return _table(title, _CRITICAL, answer["horizon"])
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -165,23 +165,19 @@ def critical(
         raise MixoptError(
             "mixopt critical reads one thing: a study, a --table or --runs", "give one of them"
         )
+    from mixopt.analysis.critical_share import critical_of, read_runs
+    from mixopt.report.effects import critical_table
+
     if table is not None:
         from mixopt.bench import critical as from_table
-        from mixopt.bench.show import critical_table
 
-        answer = from_table(table, step=step, level=level)
-        emit(answer, at.json, critical_table(answer))
-        return
-    if runs is not None:
-        from mixopt.analysis.critical_share import critical_of, read_runs
-
+        found = from_table(table, step=step, level=level)
+    elif runs is not None:
         found = critical_of(*read_runs(runs, base_loss), level=level)
     else:
         assert study is not None, "one of the three is given"
         found = _critical(at.study(study), old, tokens, undecayed, level)
-    from mixopt.report.effects import critical_table as table_of
-
-    emit(found, at.json, table_of(found))
+    emit(found, at.json, critical_table(found))
 
 
 def _critical(

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +7,12 @@ from mixopt.bench import BenchError, critical, load_table
 
 
 def test_the_critical_share_of_the_continual_runs(data):
-    answer = critical(load_table("continual", data))
-    assert 0.28 < answer["critical_share"] < 0.295
-    assert answer["low"] < answer["critical_share"] < answer["high"]
-    by_step = {row["step"]: row["critical_share"] for row in answer["horizon"]}
-    assert by_step[2000] == pytest.approx(0.345, abs=0.01)
-    assert by_step[8000] == pytest.approx(0.29, abs=0.01)
-    assert json.loads(json.dumps(answer)) == answer
+    table = load_table("continual", data)
+    found = critical(table)
+    assert 0.28 < found.critical_share < 0.295
+    assert found.low < found.critical_share < found.high
+    assert critical(table, step=2000).critical_share == pytest.approx(0.345, abs=0.01)
+    assert critical(table, step=8000).critical_share == pytest.approx(0.29, abs=0.01)
 
 
 def test_only_the_old_sets_count(data):

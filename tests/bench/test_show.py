@@ -1,7 +1,5 @@
 from mixopt.bench import predict, search
-from mixopt.bench.show import critical_table, extrapolate_table, predict_table, search_table
-
-HORIZON = [{"step": 1000, "critical_share": 0.3, "low": 0.2, "high": 0.4}]
+from mixopt.bench.show import extrapolate_table, predict_table, search_table
 
 
 def text(table):
@@ -13,10 +11,6 @@ def test_tables_hold_their_rows(law_table):
     assert [row[:3] for row in predict_table(rows).rows] == [("mixing-laws", "16", "mean")]
     rows = search(law_table(test=0), budget=8, batch=4, repeats=1, methods=["random"])
     assert "random" in text(search_table(rows))
-    answer = {"step": 1000, "critical_share": 0.3, "low": 0.2, "high": 0.4, "level": 0.95}
-    shown = text(critical_table(answer | {"horizon": HORIZON}))
-    assert "0.300" in shown
-    assert "0.200 to 0.400" in shown
 
 
 def test_a_missing_number_is_a_dash():
