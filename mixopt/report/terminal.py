@@ -18,10 +18,9 @@ from mixopt.report.components import Table
 from mixopt.report.recommendation_tables import (
     confirmation_table,
     guardrail_table,
-    metric_table,
     mixture_table,
 )
-from mixopt.space import Objective, SearchSpace
+from mixopt.space import SearchSpace
 from mixopt.study.results.estimates import answer_of
 
 if TYPE_CHECKING:
@@ -46,30 +45,28 @@ def render(table: Table) -> RichTable:
 
 
 def recommendation_table(
-    rec: Recommendation,
-    space: SearchSpace,
-    objective: Objective | None = None,
-    worth: TokenWorth | None = None,
+    rec: Recommendation, space: SearchSpace, worth: TokenWorth | None = None
 ) -> RenderableType:
     """The gain first, then what to train on and what to expect of it.
 
     Args:
         rec: The recommendation.
         space: What was searched; gives baseline and caps.
-        objective: Adds the table of metrics.
         worth: Adds what the gain is worth in tokens.
     """
     answer = answer_of(rec)
-    parts: list[Table | None] = [answer_table(answer), mixture_table(rec, space)]
-    parts.append(confirmation_table(answer))
-    if objective is not None:
-        parts.append(metric_table(rec, objective.weights))
-    parts.append(guardrail_table(rec))
-    shown: list[RenderableType] = [Text(rec.verdict, style="bold")]
-    shown += [Text(line) for line in (worth_sentences(worth) if worth else ())]
-    shown += [render(part) for part in parts if part is not None]
-    shown += [Text(f"note: {note}") for note in rec.notes]
-    return Group(*shown)
+    tables = (
+        answer_table(answer),
+        mixture_table(rec, space),
+        confirmation_table(answer),
+        guardrail_table(rec),
+    )
+    return Group(
+        Text(rec.verdict, style="bold"),
+        *(Text(line) for line in (worth_sentences(worth) if worth else ())),
+        *(render(table) for table in tables if table is not None),
+        *(Text(f"note: {note}") for note in rec.notes),
+    )
 
 
 def estimate_table(estimate: CostEstimate) -> Table:
