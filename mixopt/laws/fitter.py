@@ -16,7 +16,7 @@ import numpy as np
 from mixopt.laws._arrays import Array, namespace
 from mixopt.laws._lbfgs import Ints, minimise
 from mixopt.laws.mixing import Law
-from mixopt.laws.phases import effective_mixture, effective_mixture_slope
+from mixopt.laws.phases import effective_mixture
 from mixopt.laws.units import Units
 
 NOISE_SHARE = 0.05
@@ -84,7 +84,7 @@ class _Objective:
         d = self.law.slopes(core, R)
         grad = (g[:, None] @ d.theta)[:, 0]
         if many:
-            dR = effective_mixture_slope(theta[:, -1], self.W, self.F)
+            dR = effective_mixture(theta[:, -1], self.W, self.F, slope=True)
             dkappa = np.einsum("bn,bnd,bnd->b", g, d.R, dR)
             grad = np.concatenate([grad, dkappa[:, None]], axis=1)
         dev = (theta - self.mean[metric]) / self.sd[metric]
