@@ -95,9 +95,9 @@ def predict(
                     progress(f"{name} n={n} {repeat + 1}/{repeats} {seconds:.1f} s")
     groups = pd.concat(scores).groupby(["surrogate", "train", "metric"], sort=False)
     means = groups.mean().assign(repeats=repeats, spearman_se=groups["spearman"].sem())
-    known: Any = means.reset_index().astype(object).replace(np.nan, None)
-    rows: list[Row] = known.to_dict("records")
-    return rows
+    plain: Any = means.reset_index().astype(object).replace(np.nan, None)
+    found_rows: list[Row] = plain.to_dict("records")
+    return found_rows
 
 
 def _split(table: BenchTable, seed: int) -> tuple[Ints, Ints]:
