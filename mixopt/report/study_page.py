@@ -28,18 +28,7 @@ FILE_NAME = "report.html"
 
 
 def write_report(data: ReportData, out: str | Path) -> Path:
-    """Write the report as one HTML file that works offline.
-
-    Args:
-        data: What to show.
-        out: The file (``*.html``), or a folder for ``report.html``; folders are made.
-
-    Returns:
-        The file written.
-
-    Raises:
-        StudyError: If it cannot be written.
-    """
+    """Write the report as one HTML file that works offline, as ``write_page`` does."""
     return write_page(report_page(data), out, FILE_NAME)
 
 

@@ -125,13 +125,5 @@ def trade_off_page(found: TradeOff) -> Page:
 
 
 def write_trade_off(found: TradeOff, out: str | Path) -> Path:
-    """Write the trade-off as one HTML file that works offline; returns it.
-
-    Args:
-        found: What to show.
-        out: The file (``*.html``), or a folder for ``tradeoff.html``; folders are made.
-
-    Raises:
-        StudyError: If it cannot be written.
-    """
+    """Write the trade-off as one HTML file that works offline, as ``write_page`` does."""
     return write_page(trade_off_page(found), out, FILE_NAME)
