@@ -1,7 +1,7 @@
 """Parametric laws as pure functions with analytic derivatives, and one robust fitter."""
 
-from mixopt.laws.fitter import LawFit, fit_law
-from mixopt.laws.mixing import LAWS, M4, EffectiveData, Law
+from mixopt.laws.fitter import fit_law
+from mixopt.laws.mixing import LAWS
 from mixopt.laws.phases import effective_mixture, position_weights, rate_fractions
 from mixopt.laws.repetition import effective_weights, worth_per_token
 from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, mass_features, shared_value
@@ -9,10 +9,6 @@ from mixopt.laws.units import Units
 
 __all__ = [
     "LAWS",
-    "M4",
-    "EffectiveData",
-    "Law",
-    "LawFit",
     "SharedFit",
     "SharedShape",
     "Units",
