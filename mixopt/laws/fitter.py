@@ -39,7 +39,6 @@ class LawFit:
         law: The form.
         units: The metrics' units.
         theta: ``m x p`` parameters; with several phases kappa is the last column.
-        value: ``m`` objectives at the end.
         phases: P.
         notes: Per metric, which of the law's assumptions fail on these rows ('' if none).
     """
@@ -47,7 +46,6 @@ class LawFit:
     law: Law
     units: Units
     theta: Any
-    value: Array
     phases: int
     notes: tuple[str, ...]
 
@@ -142,13 +140,10 @@ def fit_law(
     end = minimise(
         _Objective(law, W, F, Z, metric, mask, prior), start, iterations=iterations, tol=1e-5
     )
-    value = end.value.reshape(G, m, restarts)
-    theta = end.theta.reshape(G, m, restarts, -1)
-    best = value.argmin(-1)
-    rows, cols = np.arange(G)[:, None], np.arange(m)
-    theta, value = theta[rows, cols, best], value[rows, cols, best]
+    best = end.value.reshape(G, m, restarts).argmin(-1)
+    theta = end.theta.reshape(G, m, restarts, -1)[np.arange(G)[:, None], np.arange(m), best]
     notes = _notes(law, W, F, own, prior, theta[0])
-    return [LawFit(law, units, theta[g], value[g], W.shape[1], notes) for g in range(G)]
+    return [LawFit(law, units, theta[g], W.shape[1], notes) for g in range(G)]
 
 
 def _notes(
