@@ -129,7 +129,7 @@ def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> Array:
             f"{weights[row].min():g}",
             "give shares of training tokens",
         )
-    return weights / sums[:, None]
+    return np.asarray(weights / sums[:, None])
 
 
 def _short(names: list[str]) -> tuple[str, ...]:

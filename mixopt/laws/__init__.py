@@ -1,6 +1,6 @@
 """Parametric laws as pure functions with analytic derivatives, and one robust fitter."""
 
-from mixopt.laws.fitter import fit_law
+from mixopt.laws.fitter import LawFit, fit_law
 from mixopt.laws.mixing import LAWS
 from mixopt.laws.phases import effective_mixture, position_weights, rate_fractions
 from mixopt.laws.repetition import effective_weights, worth_per_token
@@ -9,6 +9,7 @@ from mixopt.laws.units import Units
 
 __all__ = [
     "LAWS",
+    "LawFit",
     "SharedFit",
     "SharedShape",
     "Units",
