@@ -41,7 +41,7 @@ class ProxyPack:
 
     def __init__(self, models: Sequence[Proxy]) -> None:
         self._base = _Hidden(models[0])
-        self._stacked, _ = stack_module_state([_Hidden(m) for m in models])  # type: ignore[arg-type]
+        self._stacked, _ = stack_module_state([_Hidden(m) for m in models])
         self.size = len(models)
 
     @property
