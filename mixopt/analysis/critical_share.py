@@ -283,8 +283,10 @@ def read_runs(path: str | Path, base_loss: float | None = None) -> tuple[Array, 
             f"{path} has no column base, and no base loss was given",
             "give --base-loss, the old loss of the checkpoint that training continued from",
         )
-    base = table["base"] if "base" in columns else base_loss
+    if "base" not in columns:
+        table["base"] = base_loss
     try:
-        return table["share"].to_numpy(float), (table["loss"] - base).to_numpy(float)
+        share, loss, base = (table[c].to_numpy(float) for c in ("share", "loss", "base"))
+        return share, np.asarray(loss - base)
     except (TypeError, ValueError) as error:
         raise StudyError(f"{path} must hold numbers: {error}", "leave failed runs out") from None
