@@ -188,6 +188,7 @@ class Job:
             patience=file.patience,
             replicates=file.replicates,
             most_failures=file.most_failures,
+            seed_blocks=file.seed_blocks,
             context=facts if fingerprint is None else {**facts, "corpus": fingerprint},
         )
 
