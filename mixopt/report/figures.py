@@ -88,7 +88,7 @@ def _panels(panels: dict[str, list[_Gap]]) -> Figure:
         frame[f"yaxis{end}"] = rows_axis(domain=[max(bottom, 0.0), top], anchor=f"x{end}")
         top = bottom - 1.6 / sum(sizes)
         where = {"xaxis": f"x{end}", "yaxis": f"y{end}"}
-        traces += [interval_row(*gap, **where) for gap in rows]
+        traces += [interval_row(*gap) | where for gap in rows]
     frame["margin"] = {"l": 10, "r": 16, "t": 8, "b": 8}
     return {"data": traces, "layout": frame}
 
