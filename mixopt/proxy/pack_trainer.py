@@ -84,7 +84,7 @@ class PackTrainer:
             )
         start = time.monotonic()
         with cpu_threads(self.settings.threads), memory_errors(trials[0]):
-            work = _PackRun([TrialRun(t, self._corpus, self.settings, None) for t in trials])
+            work = _PackRun([TrialRun(t, self._corpus, self.settings) for t in trials])
             work.train(report)
         seconds = (time.monotonic() - start) / len(trials)
         self.runs = {r.trial.id: r.counts(reused=0, seconds=seconds) for r in work.alive}

@@ -34,7 +34,8 @@ class ProxySettings(Frozen):
         branch_points: Shares of the training tokens at which a checkpoint is kept besides the
             ones where phases meet.
         device: ``auto`` takes CUDA where there is one.
-        dtype: ``auto`` takes bfloat16 autocast on CUDA and float32 on CPU.
+        dtype: Of the matrix products. ``auto`` takes bfloat16 on CUDA, and on a CPU on which a
+            probe of the proxy's own steps shows it to be faster with the same losses.
         threads: CPU threads per trial; small proxies are slower on two than on one.
     """
 
@@ -78,9 +79,3 @@ class ProxySettings(Frozen):
                 "set device: auto, or give the trial a GPU in resources_per_trial",
             )
         return torch.device("cuda" if available and self.device != "cpu" else "cpu")
-
-    def resolved_dtype(self, device: torch.device) -> torch.dtype:
-        """The type matrix products are done in."""
-        if self.dtype == "auto":
-            return torch.bfloat16 if device.type == "cuda" else torch.float32
-        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32

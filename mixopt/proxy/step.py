@@ -1,10 +1,9 @@
-"""One step of training, and how fast steps are."""
+"""One step of training."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -93,26 +92,3 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def tokens_per_second(
-    shape: ProxyShape, settings: ProxySettings, vocab_size: int, *, steps: int = 10
-) -> float:
-    """Training tokens per second here and now: the median of some steps, evaluation apart."""
-    device = settings.resolved_device()
-    dtype = settings.resolved_dtype(device)
-    model = Proxy(shape, vocab_size, settings.context, seed=0).to(device)
-    optimizer = adamw(model, settings)
-    generator = torch.Generator().manual_seed(0)
-    size = (settings.batch, settings.context + 1)
-    ids = torch.randint(vocab_size, size, generator=generator).to(device)
-    seconds = []
-    with cpu_threads(settings.threads):
-        # The first steps allocate and are slower than all others.
-        for _ in range(steps + 3):
-            start = time.perf_counter()
-            # Reading the loss waits for a GPU.
-            train_step(model, optimizer, ids, settings.learning_rate, settings.clip, dtype).item()
-            seconds.append(time.perf_counter() - start)
-    typical = sorted(seconds[3:])[steps // 2]
-    return settings.batch * settings.context / typical

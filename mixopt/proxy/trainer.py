@@ -20,6 +20,7 @@ from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
 from mixopt.proxy.evaluate import evaluation_windows, measure
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import architecture
+from mixopt.proxy.speed import Products, products_dtype
 from mixopt.proxy.step import adamw, autocast, cpu_threads, train_step
 from mixopt.proxy.step_plan import StepPlan, plan_steps
 from mixopt.proxy.transformer import Proxy
@@ -77,6 +78,7 @@ class ProxyTrainer:
         settings: How to train.
         checkpoints: Folder in which trunks are kept and looked for; None to train each trial from
             the start.
+        on_cpu: What `faster_on_cpu` found for all trials of a study; None to try it out here.
 
     Attributes:
         last_run: The cost of the last finished run; None before the first.
@@ -87,8 +89,9 @@ class ProxyTrainer:
         corpus: Path | str | TokenSource,
         settings: ProxySettings | None = None,
         checkpoints: Path | None = None,
+        on_cpu: Products | None = None,
     ) -> None:
-        self._corpus = corpus
+        self._corpus, self._on_cpu = corpus, on_cpu
         self.settings = settings or ProxySettings()
         self._store = CheckpointStore(Path(checkpoints)) if checkpoints is not None else None
         self.last_run: RunCounts | None = None
@@ -103,7 +106,7 @@ class ProxyTrainer:
         """
         start = time.monotonic()
         with cpu_threads(self.settings.threads), memory_errors(trial):
-            run = TrialRun(trial, self._open(), self.settings, self._store)
+            run = TrialRun(trial, self._open(), self.settings, self._store, self._on_cpu)
             reused = run.step
             for tokens, values in run.measured:
                 report(observations_of(trial, tokens, values, trial.split))
@@ -141,14 +144,15 @@ class TrialRun:
         trial: Trial,
         corpus: TokenSource,
         settings: ProxySettings,
-        store: CheckpointStore | None,
+        store: CheckpointStore | None = None,
+        on_cpu: Products | None = None,
     ) -> None:
         self.settings, self.store, self.trial = settings, store, trial
         self.device = settings.resolved_device()
         self.plan: StepPlan = plan_steps(trial, settings)
         self.vocab_size = corpus.vocab_size
-        self.dtype = settings.resolved_dtype(self.device)
         shape = architecture(trial.fidelity.parameters)
+        self.dtype = products_dtype(shape, settings, corpus.vocab_size, self.device, on_cpu)
         text = {name: corpus.tokens(name, "train") for name in corpus.domains}
         # Of all domains alike, whatever the mixture: it must favour none.
         bias = unigram_bias(text.values(), corpus.vocab_size)
