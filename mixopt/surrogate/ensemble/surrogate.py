@@ -83,10 +83,6 @@ class SurrogateSettings:
     prior: Prior = field(default_factory=Prior)
 
 
-#: Of fits that are many: replays and cross-validation.
-LITTLE_EFFORT = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
-
-
 @dataclass(frozen=True)
 class Surrogate:
     """A fitted surrogate of all metrics; make one with :func:`fit_surrogate`.
@@ -178,12 +174,6 @@ class Surrogate:
             and Prediction(seen.mean[:, which], seen.sd[:, which], seen.observation_sd[:, which]),
             self.repairs,
             self.trunks and self.trunks.only(which),
-        )
-
-    def refit(self, X: Array, Y: Array, metrics: Sequence[str], *, seed: int) -> Surrogate:
-        """A fit of little effort to other losses ``n x m``, for replays and cross-validation."""
-        return fit_surrogate(
-            self.layout, X, Y, metrics, self.domains, seed=seed, settings=LITTLE_EFFORT
         )
 
     def posterior(self, X: Tensor, **kwargs: Any) -> Any:
