@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +12,8 @@ from typing import Any
 from mixopt.errors import MixoptError, StudyError
 from mixopt.space import Observation, Trainer, Trial
 from mixopt.study import Study
-from mixopt.study.cost import COST, Counting
+from mixopt.study.cost import Counting
+from mixopt.study.heartbeat import beating
 from mixopt.study.search_end import require_progress
 from mixopt.study.storage import this_worker
 from mixopt.tune.progress import Progress
@@ -70,24 +70,19 @@ class Driver:
         """Keep the leases of the running trials as long as the block lasts."""
         done = [r for r in self.study.records() if not r.open]
         self._trained = {trunk_of(r.trial) for r in done}
-        over = threading.Event()
-        beat = threading.Thread(target=self._heartbeats, args=(over,), daemon=True)
-        beat.start()
         try:
-            yield
+            with beating(self._heartbeat, LEASE_SECONDS):
+                yield
         finally:
-            over.set()
-            beat.join()
             for trial in list(self._running):
                 with suppress(MixoptError):
                     self.study.release(trial)
 
-    def _heartbeats(self, over: threading.Event) -> None:
-        while not over.wait(LEASE_SECONDS / 4):
-            for trial in list(self._running):
-                # A lease that is lost shows when the trial's results are refused.
-                with suppress(MixoptError):
-                    self.study.heartbeat(trial, LEASE_SECONDS)
+    def _heartbeat(self) -> None:
+        for trial in list(self._running):
+            # A lease that is lost shows when the trial's results are refused.
+            with suppress(MixoptError):
+                self.study.heartbeat(trial, LEASE_SECONDS)
 
     # Handing out
 
@@ -166,15 +161,7 @@ class Driver:
             self._over(trial)
 
     def _end(self, trial: str, reason: str, cost: Mapping[str, Any] | None) -> None:
-        if not reason:
-            try:
-                self.study.finish(trial)
-            except MixoptError as error:
-                reason = error.message
-        if reason:
-            self.study.fail(trial, reason)
-        elif cost is not None:
-            self.study.add_event(COST, cost)
+        self.study.conclude(trial, reason, cost)
         known, _ = self._running[trial]
         self._trained.add(trunk_of(known))
 

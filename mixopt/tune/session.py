@@ -76,35 +76,33 @@ class _WithoutRay:
 
 
 def _start(address: str | None) -> None:
-    """Start or join Ray; one that starts beside another may have to try again."""
+    """Start or join Ray; a start of one's own is tried again.
+
+    Two that start at once race for the link to the latest session, and a busy machine may run out
+    of the time that Ray gives its own processes.
+    """
     import ray
 
-    for last in (False, False, True):
+    joined = address or ("auto" if os.environ.get("RAY_ADDRESS") else None)
+    for last in (True,) if joined else (False, False, True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 ray.init(
-                    address=address or ("auto" if os.environ.get("RAY_ADDRESS") else "local"),
+                    address=joined or "local",
                     include_dashboard=False if address is None else None,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                 )
-            except OSError as error:
-                # Two Rays that start at once race for the link to the latest session.
-                if last or not isinstance(error, FileNotFoundError | FileExistsError):
-                    raise _refused(error) from error
-                ray.shutdown()
             except Exception as error:
-                raise _refused(error) from error
+                if last:
+                    raise StudyError(
+                        f"Ray did not start: {error}",
+                        "check the address, or free memory and file handles on this machine",
+                    ) from error
+                ray.shutdown()
             else:
                 return
-
-
-def _refused(error: Exception) -> StudyError:
-    return StudyError(
-        f"Ray did not start: {error}",
-        "check the address, or free memory and file handles on this machine",
-    )
 
 
 def count_slots(resources: Mapping[str, float]) -> int:
