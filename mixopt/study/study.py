@@ -176,16 +176,25 @@ class Study(StudyView):
         held = [r.trial for r in self.records() if r.search and self._holds(r)]
         taken = self._take(who, lease_seconds, n)
         if not taken and not self.state().open_search:
-            self._propose_round(batch or n, who)
+            self.propose(batch or n, worker=who)
             taken = self._take(who, lease_seconds, n)
         return taken if n is not None else [*held, *taken]
 
-    def propose(self) -> None:
+    def propose(self, size: int | None = None, *, worker: str | None = None) -> None:
         """Store the next round where no trial of the search is open; ``ask`` takes its trials.
 
         Nothing is stored where the search is over, or another process proposes just now.
+
+        Args:
+            size: Of a round after the first; None for the study's batch.
+            worker: Who proposes; None for this process.
         """
-        self._propose_round(None, this_worker())
+        who = worker or this_worker()
+        with self.store.propose_lock(self.id, worker=who, seconds=PROPOSING_SECONDS) as mine:
+            # Another process may have proposed before the lock was free.
+            state = self.state()
+            if mine and not state.open_search:
+                self._propose(state, size)
 
     def _holds(self, record: TrialRecord) -> bool:
         """Whether the trial is open and runs under a lease of this object."""
@@ -226,15 +235,6 @@ class Study(StudyView):
     def waiting_for(self) -> list[TrialRecord]:
         """The trials of the search that other processes run; a round goes on when they end."""
         return [r for r in self.state().open_search if not self._holds(r)]
-
-    def _propose_round(self, size: int | None, worker: str) -> None:
-        """Propose the next round, unless another process does so just now."""
-        lock = self.store.propose_lock(self.id, worker=worker, seconds=PROPOSING_SECONDS)
-        with lock as mine:
-            # Another process may have proposed before the lock was free.
-            state = self.state()
-            if mine and not state.open_search:
-                self._propose(state, size)
 
     def _propose(self, state: StudyState, n: int | None) -> None:
         """Store the next round, and the decision that it still pays where one was made."""

@@ -138,6 +138,8 @@ def parse_split(parts: Sequence[str]) -> dict[str, dict[str, float]]:
         pieces = [piece.rpartition(":") for piece in became.split(",")]
         shares = {name or share: share if name else "1" for name, _, share in pieces}
         try:
+            if not old or "" in shares:
+                raise ValueError("a name is empty")
             split[old] = dict(Mixture({n: float(s) for n, s in shares.items()}))
         except (ValueError, MixoptError) as error:
             reason = error.message if isinstance(error, MixoptError) else str(error)
@@ -146,9 +148,4 @@ def parse_split(parts: Sequence[str]) -> dict[str, dict[str, float]]:
                 f"({reason})",
                 "write --split web=science:0.3,news:0.7",
             ) from None
-        if not old or "" in shares:
-            raise StudyError(
-                f"--split takes OLD=NEW:SHARE,NEW:SHARE; got {part!r}",
-                "write --split web=science:0.3,news:0.7",
-            )
     return split

@@ -116,18 +116,19 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
     # Ray waits for its own processes; the first round is proposed meanwhile.
     with ThreadPoolExecutor(1) as beside:
         first = beside.submit(next, batches, None)
-        with driver.clock.around(ray_session(address), "ray"), driver.leasing():
+        with driver.clock.around(ray_session(address), "ray"):
             from mixopt.tune.tuning import tune_trials
 
             slots = count_slots(driver.resources)
             with driver.clock.part("proposals"):
                 batch = first.result()
-            while batch is not None:
-                driver.next_batch(batch)
-                while driver.wait_for_work():
-                    with driver.clock.part("rounds"):
-                        tune_trials(driver, slots)
-                batch = next(batches, None)
+            with driver.leasing():
+                while batch is not None:
+                    driver.next_batch(batch)
+                    while driver.wait_for_work():
+                        with driver.clock.part("rounds"):
+                            tune_trials(driver, slots)
+                    batch = next(batches, None)
     return slots
 
 
