@@ -76,14 +76,6 @@ def test_endings_outside_the_swept_range_are_noted(fraction, noted):
     assert sum("5 to 30 %" in m for m in messages(advise(schedule), "note")) == noted
 
 
-def test_a_small_budget_wants_a_longer_warmup():
-    short = REWARM.model_copy(update={"warmup": 0.005})
-    schedule = continued({"pile": 0.5, "german": 0.5}, short)
-    found = advise(schedule, pretrained_on=OLD, pretrained_tokens=10**9, tokens=10**7)
-    assert any("longer warm-up were better" in m for m in messages(found))
-    assert not any("longer warm-up were better" in m for m in messages(advise(schedule)))
-
-
 def test_a_peak_that_only_the_last_phase_names_is_the_runs_own():
     run = LearningRate(warmup=0.05)
     ending = LearningRate(peak=0.01, decay=1.0)
