@@ -279,7 +279,7 @@ def advise_space(space: SearchSpace) -> tuple[Advice, ...]:
     for schedule in schedules:
         for advice in advise(schedule):
             found.setdefault((advice.level, advice.phase, advice.kind), []).append(advice)
-    return _warnings_first(
+    counted = (
         some[0].model_copy(
             update={
                 "message": f"{some[0].message}; true of {len(some)} of {len(schedules)} schedules "
@@ -288,6 +288,26 @@ def advise_space(space: SearchSpace) -> tuple[Advice, ...]:
         )
         for some in found.values()
     )
+    return _warnings_first([*_confounded(space), *counted])
+
+
+def _confounded(space: SearchSpace) -> Iterator[Advice]:
+    """Where phases bring their own rules, another fraction is another learning rate too."""
+    own = [phase.name for phase in space.phases if phase.learning_rate is not None]
+    chosen = [phase.name for phase in space.phases if len(phase.levels() or ()) > 1]
+    if own and chosen:
+        yield Advice(
+            level="warning",
+            phase=chosen[0],
+            message=(
+                f"the fraction of {', '.join(chosen)} is searched while {', '.join(own)} has a "
+                "learning-rate rule of its own: schedules of different fractions differ in their "
+                "learning rate too, and the search cannot tell the two apart; one rule for the "
+                "whole run, or a single fraction, keeps them apart"
+            ),
+            kind="confounded",
+            source="by construction",
+        )
 
 
 def _typical(space: SearchSpace) -> Iterator[Schedule]:

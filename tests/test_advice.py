@@ -170,6 +170,16 @@ def test_a_short_phase_wants_a_lower_peak_and_a_longer_warmup(peak, warmup, warn
     assert sum("lower peak and a longer warm-up" in m for m in found) == warned
 
 
+def test_a_searched_fraction_beside_a_rule_of_a_phase_is_warned_of():
+    phases = ({"name": "base"}, {"name": "ending", "fraction": [0.1, 0.3], "learning_rate": AGAIN})
+    space = SearchSpace(domains=("pile", "new"), phases=phases, baseline="uniform")
+    said = "the fraction of ending is searched while ending has a learning-rate rule of its own"
+    assert any(said in m for m in messages(advise_space(space)))
+    once = ({"name": "base"}, {"name": "ending", "fraction": 0.3, "learning_rate": AGAIN})
+    alone = SearchSpace(domains=("pile", "new"), phases=once, baseline="uniform")
+    assert not any("is searched while" in m for m in messages(advise_space(alone)))
+
+
 def test_log_warnings_are_shown_and_notes_are_not(caplog, monkeypatch):
     # The command line turns the log off for the rest of its process.
     monkeypatch.setattr(logging.getLogger("mixopt.advice"), "disabled", False)

@@ -125,6 +125,7 @@ class StudyFile(Frozen):
             decides.
         retries: How often a trial is run again after its worker died.
         most_failures: Failed trials in a row after which the search ends with what it has.
+        seed_blocks: Seeds that the trials are spread over.
         exports: Formats written at the end.
         sequence_length: Tokens per sequence of the trainer that loads them; None for the proxy's.
     """
@@ -146,6 +147,7 @@ class StudyFile(Frozen):
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     retries: Annotated[int, Field(ge=0)] = 1
     most_failures: Annotated[int, Field(gt=0)] = 8
+    seed_blocks: Annotated[int, Field(gt=0)] = 3
     exports: tuple[str, ...] = ("schedule", "megatron", "huggingface")
     sequence_length: Annotated[int, Field(gt=0)] | None = None
 
