@@ -143,5 +143,6 @@ def test_two_drivers_of_one_study_share_it_and_train_nothing_twice(tmp_path):
     assert printed[0] == printed[1] != ""
     records = make_study(tmp_path).records()
     assert all(r.state == State.finished for r in records)
-    assert starts(tmp_path) == dict.fromkeys((r.trial.seed for r in records), 1)
+    # Trials may share a seed, so each seed was started as often as there are trials of it.
+    assert starts(tmp_path) == Counter(r.trial.seed for r in records)
     assert "Traceback" not in said
