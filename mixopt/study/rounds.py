@@ -68,8 +68,10 @@ def next_size(state: StudyState, n: int | None) -> tuple[Kind, int]:
     if (not state.search and missing > 0) or known < LEAST:
         kind, wanted = Kind.initial, max(missing, LEAST - known)
     budget = state.settings.budget
-    paid_for = budget.affordable(state.spent, wanted, state.config.cheapest) if budget else wanted
-    return kind, paid_for
+    if budget is None:
+        return kind, wanted
+    most = budget.affordable(state.spent, wanted, state.config.cheapest, state.settings.flops)
+    return kind, most
 
 
 def initial_runs(state: StudyState, size: int) -> list[Placed]:
@@ -150,6 +152,7 @@ def _place_proposed(
         surrogate,
         schedules,
         state.config.fidelities,
+        cost=lambda _schedule, fidelity: state.settings.flops(fidelity),
         left=float(left),
     )
     return _paid(state, list(zip(schedules, sizes, strict=False)), step_down=True)
@@ -163,14 +166,15 @@ def _paid(state: StudyState, placed: Sequence[Placed], step_down: bool = False) 
         placed: The runs wanted.
         step_down: Whether a run that cannot be paid for is made at a cheaper fidelity.
     """
-    budget, spent, kept = state.settings.budget, state.spent, []
+    budget, flops = state.settings.budget, state.settings.flops
+    spent, kept = state.spent, []
     if budget is None:
         return list(placed)
     for schedule, size in placed:
         below = [f for f in state.config.fidelities[::-1] if f.flops < size.flops and step_down]
-        paid = next((f for f in (size, *below) if budget.affordable(spent, 1, f)), None)
+        paid = next((f for f in (size, *below) if budget.affordable(spent, 1, f, flops)), None)
         if paid is not None:
-            spent = spent.plus(paid)
+            spent = spent.plus(paid, flops)
             kept.append((schedule, paid))
     return kept
 
