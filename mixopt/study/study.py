@@ -75,6 +75,8 @@ class Study(StudyView):
         most_failures: Failed trials in a row after which the search ends with what it has.
         seed_blocks: Seeds that the trials are spread over; those of one seed share initial weights
             and order of data.
+        flops_per_token: By parameters, the FLOPs that a token of training takes, where a trainer
+            counts them; 6 per parameter for sizes not named.
         context: Further facts that results depend on (a corpus' fingerprint, trainer settings).
 
     Raises:
@@ -100,6 +102,7 @@ class Study(StudyView):
         replicates: int | Literal["auto"] = 0,
         most_failures: int = 8,
         seed_blocks: int = 3,
+        flops_per_token: Mapping[int, float] | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(objective, Objective):
@@ -123,6 +126,7 @@ class Study(StudyView):
             replicates=replicates,
             most_failures=most_failures,
             seed_blocks=seed_blocks,
+            flops_per_token=dict(flops_per_token or {}),
         )
         store = Storage(storage)
         row = store.study(name)
