@@ -70,7 +70,7 @@ class TrialBudget(Frozen):
         if not self._totals:
             raise StudyError(
                 "a budget needs at least one of trials, tokens, flops and rounds; none is given",
-                "leave the budget out for a study that stops by expected improvement alone",
+                "leave the budget out for a study that stops by expected regret alone",
             )
         return self
 

@@ -97,7 +97,7 @@ class StudySettings(Frozen):
         batch: Trials per round after the initial design.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
-        patience: Rounds in a row that must say so before the search stops by expected improvement.
+        patience: Rounds in a row that must say so before the search stops by expected regret.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
         most_failures: Failed trials in a row after which the search ends with what it has.

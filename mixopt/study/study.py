@@ -72,12 +72,12 @@ class Study(StudyView):
         fidelities: Several, for trials that differ; the highest serves confirmation runs.
         storage: URL, path to a SQLite file, or None for a study that is not kept.
         seed: Every random draw derives from it.
-        budget: Totals at which the search stops; None to stop by expected improvement alone.
+        budget: Totals at which the search stops; None to stop by expected regret alone.
         initial: Trials of the initial design; None for the number of domains plus two.
         batch: Trials per round after that.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
-        patience: Rounds in a row that must say so before the search stops by expected improvement.
+        patience: Rounds in a row that must say so before the search stops by expected regret.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
         most_failures: Failed trials in a row after which the search ends with what it has.

@@ -50,7 +50,7 @@ def run_rounds(
         resources_per_trial: As Ray counts them; None for one CPU.
         confirm: Whether to run the confirmation trials.
         progress: Shows trials as they start and end; None to show nothing.
-        address: Of a Ray cluster; None for a local one.
+        address: Of the Ray to use, as `ray_session` takes it.
         found: Told of the recommendation before its confirmation runs.
 
     Raises:
@@ -116,7 +116,7 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
     # Ray waits for its own processes; the first round is proposed meanwhile.
     with ThreadPoolExecutor(1) as beside:
         first = beside.submit(next, batches, None)
-        with driver.clock.around(ray_session(address), "ray"):
+        with driver.clock.around(ray_session(address, driver.progress.say), "ray"):
             from mixopt.tune.tuning import tune_trials
 
             slots = count_slots(driver.resources)
