@@ -11,9 +11,9 @@ from mixopt.errors import StudyError, TrialError
 from mixopt.space import Fidelity, Kind, Mixture, Schedule, SearchSpace, Trial
 from mixopt.study import CallableTrainer, State, Study, TrialBudget
 from mixopt.tune import Progress, run_rounds
+from mixopt.tune.driver import runnable, trunk_of, trunks_first
 from mixopt.tune.run_summary import covered
 from mixopt.tune.session import ray_session
-from mixopt.tune.trunk_order import runnable, trunk_of, trunks_first
 
 NAMES = ("web", "code", "books")
 

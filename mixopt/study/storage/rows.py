@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from mixopt.errors import StudyError
-from mixopt.space import Kind, Observation, Split, Trial
+from mixopt.space import Kind, Trial
+from mixopt.study.storage import clock
 from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
@@ -33,6 +34,9 @@ class State(StrEnum):
     ended_early = "ended_early"
     failed = "failed"
 
+
+#: What the end of a lease leaves in the row of a trial; the name of its worker is kept.
+NO_LEASE = {"token": None, "expires": None}
 
 # States of trials that have results and take no others.
 ENDED = (State.finished, State.ended_early)
@@ -110,6 +114,12 @@ def lock_trial(c: Connection, study: int, trial: str) -> Row[Any]:
     return row
 
 
+def close_trial(c: Connection, row: Row[Any], state: State, reason: str = "") -> None:
+    """End a trial in a state; its lease ends with it."""
+    end = {"state": state.value, "ended": clock.now(c), "reason": reason, **NO_LEASE}
+    c.execute(update(trials).where(is_trial(row.study_id, row.id)).values(end))
+
+
 def unknown_trial(trial: str) -> StudyError:
     """The error for an id that the study has not."""
     return StudyError(
@@ -150,15 +160,4 @@ def record_of(row: Row[Any]) -> TrialRecord:
         ended=row.ended,
         worker=row.worker,
         expires=row.expires,
-    )
-
-
-def observation_of(row: Row[Any]) -> Observation:
-    """The value of a row of the table of observations."""
-    return Observation(
-        trial=row.trial,
-        tokens=row.tokens,
-        metric=row.metric,
-        value=row.value,
-        split=Split(row.split),
     )
