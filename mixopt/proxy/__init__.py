@@ -4,7 +4,7 @@ from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
 from mixopt.proxy.pack_trainer import PackTrainer, packs
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape, architecture, flops
-from mixopt.proxy.speed import faster_on_cpu, tokens_per_second
+from mixopt.proxy.speed import Products, faster_on_cpu, tokens_per_second
 from mixopt.proxy.step_plan import StepPlan, plan_steps, tokens_with_sharing
 from mixopt.proxy.trainer import ProxyTrainer, RunCounts, TokenSource
 from mixopt.proxy.transformer import Proxy
@@ -12,6 +12,7 @@ from mixopt.proxy.transformer import Proxy
 __all__ = [
     "CheckpointStore",
     "PackTrainer",
+    "Products",
     "Proxy",
     "ProxySettings",
     "ProxyShape",

@@ -76,8 +76,8 @@ class ProxyTrainer:
     Args:
         corpus: The folder of a built corpus, or one already open.
         settings: How to train.
-        checkpoints: Folder in which trunks are kept and looked for; None to train each trial from
-            the start.
+        checkpoints: Folder or URI in which trunks are kept and looked for (`CheckpointStore`); None
+            to train each trial from the start.
         on_cpu: What `faster_on_cpu` found for all trials of a study; None to try it out here.
 
     Attributes:
@@ -88,12 +88,12 @@ class ProxyTrainer:
         self,
         corpus: Path | str | TokenSource,
         settings: ProxySettings | None = None,
-        checkpoints: Path | None = None,
+        checkpoints: str | Path | None = None,
         on_cpu: Products | None = None,
     ) -> None:
         self._corpus, self._on_cpu = corpus, on_cpu
         self.settings = settings or ProxySettings()
-        self._store = CheckpointStore(Path(checkpoints)) if checkpoints is not None else None
+        self._store = CheckpointStore(checkpoints) if checkpoints is not None else None
         self.last_run: RunCounts | None = None
 
     def run(self, trial: Trial, report: Report) -> None:
@@ -106,7 +106,7 @@ class ProxyTrainer:
         """
         start = time.monotonic()
         with cpu_threads(self.settings.threads), memory_errors(trial):
-            run = TrialRun(trial, self._open(), self.settings, self._store, self._on_cpu)
+            run = TrialRun(trial, self.corpus(), self.settings, self._store, self._on_cpu)
             reused = run.step
             for tokens, values in run.measured:
                 report(observations_of(trial, tokens, values, trial.split))
@@ -120,7 +120,13 @@ class ProxyTrainer:
                 report(observations_of(trial, run.measured[-1][0], values, Split.validation))
         self.last_run = run.counts(reused=reused, seconds=time.monotonic() - start)
 
-    def _open(self) -> TokenSource:
+    def reading(self, corpus: TokenSource) -> ProxyTrainer:
+        """The same trainer with its tokens from elsewhere."""
+        checkpoints = None if self._store is None else self._store.place
+        return ProxyTrainer(corpus, self.settings, checkpoints, self._on_cpu)
+
+    def corpus(self) -> TokenSource:
+        """The corpus, opened where that was not done yet."""
         if isinstance(self._corpus, (str, Path)):
             self._corpus = Corpus.open(self._corpus)
         return self._corpus

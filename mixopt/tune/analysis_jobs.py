@@ -42,7 +42,7 @@ def run_comparison(
     runs = plan_runs(study.state(), schedules, seeds=seeds)
     run_trials(
         study,
-        job.trainer(),
+        job.trainer_of(study),
         study.add_trials(runs, retry_failed=True),
         out=job.out,
         resources_per_trial=job.file.resources_per_trial,

@@ -12,7 +12,7 @@ from pathlib import Path
 from mixopt.advice import advise_space
 from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import CorpusError, StudyError
-from mixopt.proxy import ProxyTrainer, architecture, flops
+from mixopt.proxy import Products, ProxyTrainer, architecture, faster_on_cpu, flops
 from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
 from mixopt.study import (
     CallableTrainer,
@@ -26,6 +26,8 @@ from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.config import require_same
 from mixopt.tune.study_file import CallableChoice, CommandChoice, ProxyChoice, StudyFile
 
+# Event that keeps in which type proxies multiply on CPU: trials that are compared must have one.
+PRODUCTS = "products"
 Say = Callable[[str], None]
 
 
@@ -216,15 +218,37 @@ class Job:
 
     # Running
 
-    def trainer(self) -> Trainer:
+    @property
+    def _trunks(self) -> str | Path:
+        """Where trials leave their trunks for one another."""
+        place = self.file.storage_path
+        return self.out / "checkpoints" if place is None else f"{place}/{self.file.name}/trunks"
+
+    def trainer_of(self, study: Study) -> Trainer:
+        """The trainer of a study's trials, with what is decided once for all of them."""
+        choice, vocabulary = self.file.trainer, self.vocabulary()
+        if not isinstance(choice, ProxyChoice) or choice.settings.dtype != "auto":
+            return self.trainer()
+        made = study.state().events_of(PRODUCTS)
+        if not made and vocabulary is not None:
+            shape = architecture(self.file.highest.parameters)
+            found = faster_on_cpu(shape, choice.settings, vocabulary)
+            study.add_event(PRODUCTS, {"on_cpu": found})
+            return self.trainer(found)
+        return self.trainer(made[0]["on_cpu"] if made else None)
+
+    def trainer(self, on_cpu: Products | None = None) -> Trainer:
         """What runs the trials.
+
+        Args:
+            on_cpu: Type of a proxy's products on CPU, where its settings leave it open.
 
         Raises:
             StudyError: If a callable cannot be imported.
         """
         choice = self.file.trainer
         if isinstance(choice, ProxyChoice):
-            return ProxyTrainer(self.corpus_dir, choice.settings, self.out / "checkpoints")
+            return ProxyTrainer(self.corpus_dir, choice.settings, self._trunks, on_cpu)
         if isinstance(choice, CommandChoice):
             return CommandTrainer(choice.command, timeout=choice.timeout, logs=self.logs)
         return CallableTrainer(_import(choice))

@@ -47,7 +47,7 @@ def run_job(
         say(f"to run again: {', '.join(study.requeue()) or 'nothing failed'}")
     done = run_rounds(
         study,
-        job.trainer(),
+        job.trainer_of(study),
         out=job.out,
         resources_per_trial=job.file.resources_per_trial,
         confirm=job.file.confirm_seeds > 0,

@@ -45,8 +45,8 @@ def run_rounds(
     Args:
         study: Its storage must be a file or a server.
         trainer: Picklable; runs the trials.
-        out: Folder of the trials' logs, and of Ray's own files below ``ray``; on a cluster it must
-            be shared.
+        out: Folder of Ray's own files, below ``ray``, and of the trials' logs, which each node
+            keeps under this path; nodes need not share it.
         resources_per_trial: As Ray counts them; None for one CPU.
         confirm: Whether to run the confirmation trials.
         progress: Shows trials as they start and end; None to show nothing.
@@ -117,9 +117,11 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
     with ThreadPoolExecutor(1) as beside:
         first = beside.submit(next, batches, None)
         with driver.clock.around(ray_session(address, driver.progress.say), "ray"):
+            from mixopt.tune.trainable import Work
             from mixopt.tune.tuning import tune_trials
 
             slots = count_slots(driver.resources)
+            work = Work.of(driver.trainer, driver.logs)
             with driver.clock.part("proposals"):
                 batch = first.result()
             with driver.leasing():
@@ -127,7 +129,7 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
                     driver.next_batch(batch)
                     while driver.wait_for_work():
                         with driver.clock.part("rounds"):
-                            tune_trials(driver, slots)
+                            tune_trials(driver, slots, work)
                     batch = next(batches, None)
     return slots
 

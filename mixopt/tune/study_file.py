@@ -121,6 +121,8 @@ class StudyFile(Frozen):
         resources_per_trial: As Ray counts them.
         address: Of the Ray to use: ``auto`` (the one that runs), ``local`` (one of its own) or host
             and port; None for what ``RAY_ADDRESS`` names, else one of its own.
+        storage_path: Folder or URI (``s3://``, ``gs://``) in which nodes find one another's trunks;
+            None for the run's folder, which serves one node.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         patience: Rounds in a row that must see no worthwhile gain before the search stops.
         replicates: Trials of each round that repeat the leading schedule; ``auto`` where noise
@@ -145,6 +147,7 @@ class StudyFile(Frozen):
     seed: Annotated[int, Field(ge=0)] = 0
     resources_per_trial: dict[str, float] = {"cpu": 1}
     address: Annotated[str, Field(pattern=r"^(auto|local|[^:\s]+:\d+)$")] | None = None
+    storage_path: str | None = None
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0

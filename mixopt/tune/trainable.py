@@ -17,6 +17,7 @@ from mixopt.errors import StudyError
 from mixopt.space import Observation, Trainer, Trial
 from mixopt.study.cost import run_cost
 from mixopt.study.trainers import require_finite, run_trainer
+from mixopt.tune.stored_tokens import ReadingTokens, StoredTokens, store_tokens
 
 # Keys of a config: the trial's id, and the whole of it as JSON.
 TRIAL, SPEC = "trial", "spec"
@@ -32,16 +33,18 @@ class Work:
     Attributes:
         path: Where the driver finds its modules: workers know the script's folder only.
         trainer: Runs the trials; pickled, to be loaded once the path is known.
-        logs: Folder of the trials' output, on storage that every worker sees.
+        logs: Folder of the trials' output, on the node that runs them.
+        tokens: In place of the trainer's corpus; None where it reads none, or one too large.
     """
 
     path: tuple[str, ...]
     trainer: bytes
     logs: Path
+    tokens: StoredTokens | None
 
     @classmethod
     def of(cls, trainer: Trainer, logs: Path) -> Work:
-        """Work with a trainer.
+        """Work with a trainer; its corpus goes into the object store where that has room.
 
         Raises:
             StudyError: If the trainer cannot be pickled.
@@ -53,12 +56,15 @@ class Work:
                 f"the trainer cannot be sent to Ray's workers: {error}",
                 "open files, locks and connections in its run method, not when it is made",
             ) from error
-        return cls(tuple(sys.path), packed, logs)
+        return cls(tuple(sys.path), packed, logs, store_tokens(trainer))
 
     def load(self) -> Trainer:
         """The trainer, in a worker."""
         sys.path.extend(p for p in self.path if p not in sys.path)
-        return cast("Trainer", cloudpickle.loads(self.trainer))
+        trainer = cast("Trainer", cloudpickle.loads(self.trainer))
+        if self.tokens is None:
+            return trainer
+        return cast("ReadingTokens", trainer).reading(self.tokens)
 
 
 class TrialWorker(tune.Trainable):

@@ -20,17 +20,17 @@ from mixopt.tune.driver import Driver
 from mixopt.tune.trainable import COST, REASON, ROWS, SPEC, TRIAL, TrialWorker, Work
 
 
-def tune_trials(driver: Driver, slots: int) -> None:
+def tune_trials(driver: Driver, slots: int, work: Work) -> None:
     """Run the driver's trials on Ray until it has none that it may run, or ends with an error.
 
     Args:
         driver: Hands out the trials and keeps what they report.
         slots: Trials at a time.
+        work: What workers are sent.
 
     Raises:
-        MixoptError: If the study cannot go on, or the trainer cannot be sent to workers.
+        MixoptError: If the study cannot go on.
     """
-    work = Work.of(driver.trainer, driver.logs)
     trainable = tune.with_parameters(TrialWorker, work=work)
     tuner = tune.Tuner(
         tune.with_resources(trainable, dict(driver.resources)),

@@ -5,15 +5,25 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
-from mixopt.study import State, Study
+from mixopt.space import Fidelity, SearchSpace
+from mixopt.study import CallableTrainer, State, Study, TrialBudget
+from mixopt.tune import run_rounds
+from mixopt.tune.session import ray_session
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 PATIENCE = 300
+NAMES = ("web", "code", "books")
+RAY = str(Path(sys.executable).with_name("ray"))
+MIXOPT = [sys.executable, "-m", "mixopt", "run", "study.yaml"]
 
 STUDY = """name: simple
 space:
@@ -36,6 +46,50 @@ phases = json.load(open(sys.argv[1]))["schedule"]["phases"]
 code = sum(p["fraction"] * p["mixture"].get("code", 0) for p in phases)
 print(json.dumps({"web": 2 + code ** 2, "code": 2 + (1 - code) ** 2}))
 """
+PROXIES = """name: proxies
+space: {domains: [up, down], baseline: uniform}
+corpus:
+  name: letters
+  context: 16
+  tokenizer: {train: {vocab_size: 300}}
+  split: {validation: 0.2, confirmation: 0.2}
+  near_duplicates: null
+  domains:
+    up: {sources: [{glob: "up/*.txt"}]}
+    down: {sources: [{glob: "down/*.txt"}]}
+objective: {weights: {up: 0.5, down: 0.5}}
+fidelity: {parameters: 3000, tokens: 3200}
+trainer: {kind: proxy, settings: {context: 16, batch: 4, evaluation_tokens: 256}}
+budget: {trials: 4}
+initial: 4
+confirm_seeds: 0
+"""
+
+
+def named(schedule, seed):
+    return f"{seed} {schedule.exposure().to_array(NAMES).round(12).tolist()}"
+
+
+class Slow:
+    """A trial of some seconds; each start is a line in a log."""
+
+    def __init__(self, log, seconds):
+        self.log, self.seconds = str(log), seconds
+
+    def __call__(self, schedule, _fidelity, seed):
+        with open(self.log, "a") as file:
+            file.write(named(schedule, seed) + "\n")
+        time.sleep(self.seconds)
+        gap = schedule.exposure().to_array(NAMES) - [0.6, 0.3, 0.1]
+        return {"loss": 2 + float(gap @ gap)}
+
+
+def wait_for(what, reason):
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        if time.monotonic() > deadline:
+            pytest.fail(reason)
+        time.sleep(0.1)
 
 
 def free_port():
@@ -45,39 +99,113 @@ def free_port():
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A study with a trainer beside it."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    (folder / "study.yaml").write_text(STUDY.replace("PYTHON", sys.executable))
-    (folder / "train.py").write_text(TRAIN)
-    return folder
+def head():
+    """A head that runs no trials; a job server on a free port."""
+    port = free_port()
+    given = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": port}
+    cluster = Cluster(initialize_head=True, head_node_args=given)
+    cluster.server = f"http://127.0.0.1:{port}"
+    yield cluster
+    cluster.shutdown()
 
 
-def test_a_job_submitted_to_a_job_server_runs_a_study(folder, tmp_path):
-    port, out = free_port(), tmp_path / "out"
-    head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": port}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        server = f"http://127.0.0.1:{port}"
-        ray_command = str(Path(sys.executable).with_name("ray"))
-        submit = [ray_command, "job", "submit", "--address", server, "--working-dir", "."]
-        mixopt = [sys.executable, "-m", "mixopt", "run", "study.yaml"]
-        done = subprocess.run(
-            [*submit, "--", *mixopt, "--address", "auto", "--out", str(out)],
-            cwd=folder,
-            env={**os.environ, "RAY_ADDRESS": ""},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-    finally:
-        cluster.shutdown()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 nodes with 2 CPUs" in done.stdout
-    assert "succeeded" in done.stdout
+def run(command, folder, **more):
+    """What a command printed; its end must be a success."""
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "RAY_ADDRESS": "", **more}, capture_output=True,
+        text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_job_submitted_to_a_job_server_runs_a_study(head, tmp_path):
+    head.add_node(num_cpus=2)
+    here, out = tmp_path / "here", tmp_path / "out"
+    here.mkdir()
+    (here / "study.yaml").write_text(STUDY.replace("PYTHON", sys.executable))
+    (here / "train.py").write_text(TRAIN)
+    submit = [RAY, "job", "submit", "--address", head.server, "--working-dir", "."]
+    said = ["No available agent"]
+
+    def submitted():
+        # The server is up before the process that starts jobs.
+        code, text = run([*submit, "--", *MIXOPT, "--address", "auto", "--out", str(out)], here)
+        said.append(text)
+        return code == 0 or said[0] not in text
+
+    wait_for(submitted, "the job server took no job")
+    assert "succeeded" in said[-1], said[-1]
+    assert "2 nodes with 2 CPUs" in said[-1]
     records = Study.open(out / "study.db").records()
     assert [r.state for r in records] == [State.finished] * 6
     assert json.loads((out / "recommendation.json").read_text())["schedule"]
     assert (out / "report.html").is_file()
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0,
+    reason="folders cannot be hidden from a process here",
+)
+def test_two_nodes_that_share_no_folder(head, tmp_path):
+    """The node that trains sees an empty folder where the driver keeps corpus, study and trunks."""
+    for domain, words in {"up": "abcdefgh", "down": "zyxwvuts"}.items():
+        (tmp_path / domain).mkdir()
+        for i in range(40):
+            text = " ".join(words[j:] + str(i * j) for j in range(8))
+            (tmp_path / domain / f"{i}.txt").write_text(text * 4)
+    (tmp_path / "study.yaml").write_text(PROXIES)
+    start = f"{RAY} start --address={head.address} --num-cpus=2 --block"
+    hide = f"mount -t tmpfs none {tmp_path} && exec {start}"
+    node = subprocess.Popen(
+        ["unshare", "-m", "bash", "-c", hide], cwd="/", stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        code, said = run([*MIXOPT, "--address", head.address, "--out", "runs/first"], tmp_path)
+    finally:
+        node.terminate()
+        node.wait()
+    assert code == 0, said
+    records = Study.open(tmp_path / "runs" / "first" / "study.db").records()
+    assert [(r.state, r.reason) for r in records] == [(State.finished, "")] * 4
+    assert (tmp_path / "runs" / "first" / "report.html").is_file()
+    # What workers wrote lies on their node.
+    assert not (tmp_path / "runs" / "first" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("gently", [False, True], ids=["killed", "told to end"])
+def test_a_node_that_goes_away_in_the_middle_of_trials(head, tmp_path, gently):
+    nodes = [head.add_node(num_cpus=1) for _ in range(2)]
+    log = tmp_path / "log"
+    log.touch()
+    study = Study(
+        "nodes",
+        SearchSpace(domains=NAMES, baseline="uniform"),
+        {"loss": 1.0},
+        fidelity=Fidelity(parameters=1000, tokens=1000),
+        storage=tmp_path / "study.db",
+        budget=TrialBudget(trials=6),
+        initial=6,
+        confirm_seeds=0,
+        retries=2,
+    )
+
+    def starts():
+        return log.read_text().splitlines()
+
+    def take_away():
+        wait_for(lambda: len(starts()) >= 2, "no two trials were started")
+        head.remove_node(nodes[0], allow_graceful=gently)
+
+    with ray_session(head.address):
+        thief = threading.Thread(target=take_away)
+        thief.start()
+        run_rounds(study, CallableTrainer(Slow(log, seconds=2.0)), out=tmp_path)
+        thief.join()
+        assert ray.cluster_resources()["CPU"] == 1
+    records = study.records()
+    assert [r.state for r in records] == [State.finished] * 6
+    # The trial of the lost node ran again, with its own weights and seed; no other did.
+    counts = Counter(starts())
+    assert set(counts) == {named(r.trial.schedule, r.trial.seed) for r in records}
+    assert sorted(counts.values()) == [1, 1, 1, 1, 1, 2]
