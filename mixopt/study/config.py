@@ -18,6 +18,9 @@ from mixopt.study.budget import TrialBudget
 # RegMix (Liu et al., arXiv 2407.01492): 1M-parameter proxies on 1B tokens.
 DEFAULT_FIDELITY = Fidelity(parameters=1_000_000, tokens=1_000_000_000)
 
+#: Trials per round after the initial design, where a study does not say.
+ROUND = 8
+
 
 class StudyConfig(Frozen):
     """What every result of a study depends on; fixed when it is created.
@@ -94,7 +97,8 @@ class StudySettings(Frozen):
 
     Attributes:
         budget: Totals at which the search stops.
-        batch: Trials per round after the initial design.
+        batch: Trials per round after the initial design, or ``rolling``: a trial is proposed as
+            soon as one ends, with those in flight as pending.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
         patience: Rounds in a row that must say so before the search stops by expected regret.
@@ -107,7 +111,7 @@ class StudySettings(Frozen):
     """
 
     budget: TrialBudget | None = None
-    batch: Annotated[int, Field(gt=0)] = 8
+    batch: Annotated[int, Field(gt=0)] | Literal["rolling"] = ROUND
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     retries: Annotated[int, Field(ge=0)] = 1
     patience: Annotated[int, Field(ge=1)] = 1
@@ -115,6 +119,11 @@ class StudySettings(Frozen):
     most_failures: Annotated[int, Field(gt=0)] = 8
     seed_blocks: Annotated[int, Field(gt=0)] = 3
     flops_per_token: dict[int, Annotated[float, Field(gt=0)]] = {}
+
+    @property
+    def round_size(self) -> int:
+        """Trials per round; where proposals roll, per decision whether more of them pay."""
+        return ROUND if self.batch == "rolling" else self.batch
 
     def flops(self, fidelity: Fidelity) -> float:
         """Training FLOPs of a run."""

@@ -64,7 +64,7 @@ def next_size(state: StudyState, n: int | None) -> tuple[Kind, int]:
     """
     known = len(state.learned_from)
     missing = state.config.initial - known
-    kind, wanted = Kind.proposed, n or state.settings.batch
+    kind, wanted = Kind.proposed, n or state.settings.round_size
     if (not state.search and missing > 0) or known < LEAST:
         kind, wanted = Kind.initial, max(missing, LEAST - known)
     budget = state.settings.budget
@@ -127,7 +127,7 @@ def proposed_runs(
         surrogate,
         evidence,
         size,
-        pending=[r.trial.schedule for r in state.search if r.state == State.failed],
+        pending=[r.trial.schedule for r in state.search if r.open or r.state == State.failed],
         seed=_round_seed(state),
         replicates="auto" if replicates == "auto" else min(replicates, size),
         sharing=trunk_sharing(state),

@@ -25,6 +25,7 @@ from mixopt.study.budget import TrialBudget
 from mixopt.study.comparisons import open_runs
 from mixopt.study.config import (
     DEFAULT_FIDELITY,
+    ROUND,
     StudyConfig,
     StudySettings,
     default_initial,
@@ -33,9 +34,9 @@ from mixopt.study.config import (
 )
 from mixopt.study.cost import COST
 from mixopt.study.results.recording import Told, attachment, end_of, told_rows
-from mixopt.study.rounds import next_round
+from mixopt.study.rounds import LEAST, next_round
 from mixopt.study.run_trial import run_trial
-from mixopt.study.search_end import require_progress, stored_decision
+from mixopt.study.search_end import no_gain, require_progress, spent_reason, stored_decision
 from mixopt.study.state import StudyState
 from mixopt.study.storage import Lease, State, Storage, TrialRecord, this_worker
 from mixopt.study.trainers import CallableTrainer
@@ -74,7 +75,7 @@ class Study(StudyView):
         seed: Every random draw derives from it.
         budget: Totals at which the search stops; None to stop by expected regret alone.
         initial: Trials of the initial design; None for the number of domains plus two.
-        batch: Trials per round after that.
+        batch: Trials per round after that, or ``rolling`` (see ``propose_beside``).
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
         patience: Rounds in a row that must say so before the search stops by expected regret.
@@ -103,7 +104,7 @@ class Study(StudyView):
         seed: int = 0,
         budget: TrialBudget | None = None,
         initial: int | None = None,
-        batch: int = 8,
+        batch: int | Literal["rolling"] = ROUND,
         confirm_seeds: int = 3,
         retries: int = 1,
         patience: int = 1,
@@ -204,6 +205,34 @@ class Study(StudyView):
             if mine and not state.open_search:
                 self._propose(state, size)
 
+    def propose_beside(self, *, worker: str | None = None) -> list[Trial]:
+        """Store one more trial while others run, which its proposal takes as pending.
+
+        Whether more trials pay is decided each time that a round's number of them has finished
+        since the last decision.
+
+        Args:
+            worker: Who proposes; None for this process.
+
+        Returns:
+            The trial, leased by nobody; none where too few have finished to learn from, the budget
+            is spent, more trials do not pay, or another process proposes just now.
+        """
+        who = worker or this_worker()
+        with self.store.propose_lock(self.id, worker=who, seconds=PROPOSING_SECONDS) as mine:
+            state = self.state()
+            if not mine or len(state.learned_from) < LEAST or self._rolled_out(state):
+                return []
+            return self._propose(state, 1)
+
+    def _rolled_out(self, state: StudyState) -> bool:
+        """Whether the search has come to its end, though trials run."""
+        if spent_reason(state) is not None:
+            return True
+        last = state.decisions[-1]["trials"] if state.decisions else 0
+        due = len(state.learned_from) - last >= state.settings.round_size
+        return due and no_gain(state, self._decide(state)) is not None
+
     def _holds(self, record: TrialRecord) -> bool:
         """Whether the trial is open and runs under a lease of this object."""
         lease = self._leases.get(record.trial.id)
@@ -244,11 +273,11 @@ class Study(StudyView):
         """The trials of the search that other processes run; a round goes on when they end."""
         return [r for r in self.state().open_search if not self._holds(r)]
 
-    def _propose(self, state: StudyState, n: int | None) -> None:
+    def _propose(self, state: StudyState, n: int | None) -> list[Trial]:
         """Store the next round, and the decision that it still pays where one was made."""
         trials = next_round(state, n, lambda: self.learned(state=state))
         if not trials:
-            return
+            return []
         if trials[0].kind == Kind.initial:
             log_warnings(self.advice())
             outside = unreachable_baseline(self.space)
@@ -256,6 +285,7 @@ class Study(StudyView):
                 logging.getLogger("mixopt.study").warning(outside)
         self._keep_decision(state)
         self.store.add_trials(self.id, trials)
+        return trials
 
     # Tell
 
@@ -482,7 +512,7 @@ class Study(StudyView):
         runner: Trainer = trainer if hasattr(trainer, "run") else CallableTrainer(trainer)
         require_progress(self.state())
         while self.close_search() is None:
-            trials = self.ask(1, batch=self.settings.batch)
+            trials = self.ask(1, batch=self.settings.round_size)
             for trial in trials:
                 self._run_one(runner, trial, progress)
                 require_progress(self.state())

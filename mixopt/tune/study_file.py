@@ -116,7 +116,8 @@ class StudyFile(Frozen):
         trainer: The proxy, a command, or a callable.
         budget: Totals after which the study stops.
         initial: Trials of the first round; None for the number of domains plus two.
-        batch: Trials of every later round.
+        batch: Trials of every later round, or ``rolling``: the next trial is proposed as soon as a
+            slot is free, with those in flight as pending.
         seed: Every random draw comes from it.
         resources_per_trial: As Ray counts them.
         address: Of the Ray to use: ``auto`` (the one that runs), ``local`` (one of its own) or host
@@ -143,7 +144,7 @@ class StudyFile(Frozen):
     trainer: TrainerChoice = ProxyChoice()
     budget: TrialBudget
     initial: Annotated[int, Field(ge=2)] | None = None
-    batch: Annotated[int, Field(ge=1)] = 8
+    batch: Annotated[int, Field(ge=1)] | Literal["rolling"] = 8
     seed: Annotated[int, Field(ge=0)] = 0
     resources_per_trial: dict[str, float] = {"cpu": 1}
     address: Annotated[str, Field(pattern=r"^(auto|local|[^:\s]+:\d+)$")] | None = None
