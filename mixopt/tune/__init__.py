@@ -9,15 +9,22 @@ from mixopt.tune.run_summary import RunSummary
 from mixopt.tune.runner import run_rounds, run_trials
 
 if TYPE_CHECKING:
-    from mixopt.tune.searcher import MixoptSearcher
+    from mixopt.tune.mixture_search import MixtureSearch, schedule_of
 
-__all__ = ["MixoptSearcher", "Progress", "RunSummary", "run_rounds", "run_trials"]
+__all__ = [
+    "MixtureSearch",
+    "Progress",
+    "RunSummary",
+    "run_rounds",
+    "run_trials",
+    "schedule_of",
+]
 
 
 def __getattr__(name: str) -> Any:
     # A subclass of Ray's searcher cannot be made without importing Ray.
-    if name == "MixoptSearcher":
-        from mixopt.tune.searcher import MixoptSearcher
+    if name in ("MixtureSearch", "schedule_of"):
+        from mixopt.tune import mixture_search
 
-        return MixoptSearcher
+        return getattr(mixture_search, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +26,15 @@ LEASE_SECONDS = 120.0
 # Between looks at trials that another process runs.
 POLL_SECONDS = 1.0
 
+# A slot that is idle gets the next proposal when a trial runs so many times the median time ...
+LATE = 2.0
+# ... of so many trials, and so many seconds at least.
+FEWEST_TIMES = 3
+LEAST_LATE_SECONDS = 30.0
+
 Trunk = tuple[int, Mixture, str]
+# Begins to propose trials beside those that run; there may come none.
+Ahead = Callable[[], "Future[Sequence[Trial]]"]
 
 
 @dataclass
@@ -33,29 +43,37 @@ class Driver:
 
     Attributes:
         study: The study whose trials are run; its leases are this process's.
-        trainer: The trainer of all of them.
+        trainer: The trainer of all of them; None where a Tuner of the user's own has one.
         resources: Needs of a trial, as Ray counts them.
         out: Folder of the run.
         progress: The display of the trials.
         clock: Seconds per part.
+        rounds: Whether whole rounds come from ``ahead`` too.
         spans: Start and end of each trial that ended, by ``time.time``.
         error: What ended the run; None while nothing did.
+        ahead: Proposes trials beside those that run, in a thread of its own; None where a batch is
+            all that is run.
     """
 
     study: Study
-    trainer: Trainer
-    resources: Mapping[str, float]
-    out: Path
-    progress: Progress
-    clock: Clock
+    trainer: Trainer | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    out: Path = Path()
+    progress: Progress = field(default_factory=Progress.silent)
+    clock: Clock = field(default_factory=lambda: Clock(time.time()))
+    rounds: bool = False
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     error: MixoptError | None = None
+    ahead: Ahead | None = None
     _batch: frozenset[str] = frozenset()
     _ready: Trial | None = None
     _waiting: list[Trial] = field(default_factory=list)
     _running: dict[str, tuple[Trial, float]] = field(default_factory=dict)
     _trained: set[Trunk] = field(default_factory=set)
     _told: bool = False
+    _asked: Future[Sequence[Trial]] | None = None
+    _asked_at: int = 0
+    _answered: int = -1
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles whatever it is given for a restore that never happens; a storage cannot be.
@@ -112,12 +130,47 @@ class Driver:
     def next_trial(self) -> Trial | None:
         """A trial to run now, leased; None where there is none, or one had better wait."""
         trial, self._ready = self._ready or self._lease(), None
-        return trial
+        return trial or self._from_ahead()
 
     @property
     def idle(self) -> bool:
-        """Whether no trial runs here."""
-        return not self._running
+        """Whether no trial runs here, and none is being proposed."""
+        return not self._running and not self._wants_more()
+
+    def _wants_more(self) -> bool:
+        """Whether a free slot had better get a new trial than wait for those that run."""
+        if self.ahead is None or self._answered == len(self.spans):
+            return False
+        rolling = self.study.settings.batch == "rolling"
+        begins = self.rounds and not (self._running and self._batch)
+        return self._asked is not None or rolling or begins or self._late()
+
+    def _late(self) -> bool:
+        """Whether a trial has run far longer than those of this call did."""
+        if len(self.spans) < FEWEST_TIMES or not self._running:
+            return False
+        typical = statistics.median(end - start for start, end in self.spans.values())
+        oldest = time.time() - min(started for _, started in self._running.values())
+        return oldest > max(LATE * typical, LEAST_LATE_SECONDS)
+
+    def _from_ahead(self) -> Trial | None:
+        """A trial proposed beside the others; where none comes, none is asked for until one ends.
+
+        Raises:
+            MixoptError: If the study cannot propose.
+        """
+        if not self._wants_more() or self.ahead is None:
+            return None
+        if self._asked is None:
+            self._asked, self._asked_at = self.ahead(), len(self.spans)
+        if not self._asked.done():
+            return None
+        found, self._asked = self._asked.result(), None
+        if not found:
+            self._answered = self._asked_at
+        self._batch |= {t.id for t in found}
+        self._waiting += found
+        return self._lease()
 
     def _open(self) -> list[Trial]:
         return [r.trial for r in self.study.records() if r.open and r.trial.id in self._batch]
@@ -133,6 +186,17 @@ class Driver:
                 self._running[trial.id] = (trial, time.time())
                 return trial
         return None
+
+    def has(self, trial: str) -> bool:
+        """Whether a trial runs or waits here."""
+        return trial in self._running or any(t.id == trial for t in self._waiting)
+
+    def take(self, trial: Trial) -> bool:
+        """Count a trial that Tune has started as running here, if it can be leased."""
+        if not self.study.lease([trial], lease_seconds=LEASE_SECONDS):
+            return False
+        self._running[trial.id] = (trial, time.time())
+        return True
 
     # Keeping
 
@@ -192,6 +256,20 @@ class Driver:
             record = self.study.record_of(trial)
             if record.open and record.worker == this_worker():
                 self.error = error
+
+
+def require_stored(study: Study) -> Study:
+    """The study, whose trials several processes and threads are to see.
+
+    Raises:
+        StudyError: If it is in memory.
+    """
+    if study.store.in_memory:
+        raise StudyError(
+            f"the study {study.name!r} is in memory, where its trials end with this process",
+            'give it a storage: Study(..., storage="study.db")',
+        )
+    return study
 
 
 def trunk_of(trial: Trial) -> Trunk:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixopt.errors import StudyError
 from mixopt.space import Trainer, Trial
 from mixopt.study import CommandTrainer, Study
 from mixopt.study.search_end import require_progress
-from mixopt.tune.driver import POLL_SECONDS, Driver
+from mixopt.tune.driver import POLL_SECONDS, Driver, require_stored
 from mixopt.tune.progress import Progress
 from mixopt.tune.run_summary import Clock, RunSummary, summarise
 from mixopt.tune.session import count_slots, ray_session
@@ -61,8 +60,9 @@ def run_rounds(
     with driver.progress:
         done, slots = _finished(driver, confirm), 1
         if done is None:
-            rounds = _Rounds(driver, confirm, found)
-            slots = _run(driver, rounds.batches(), address)
+            with ThreadPoolExecutor(1) as beside:
+                rounds = _Rounds(driver, confirm, found, beside)
+                slots = _run(driver, trainer, rounds.batches(), address)
             done = rounds.recommendation()
         return summarise(study.state(), done, driver.clock, driver.spans, slots)
 
@@ -87,7 +87,7 @@ def run_trials(
     if trials:
         driver = _driver(study, trainer, out, resources_per_trial, progress)
         with driver.progress:
-            _run(driver, iter([trials]), address)
+            _run(driver, trainer, iter([trials]), address)
 
 
 def _driver(
@@ -97,11 +97,7 @@ def _driver(
     resources: Mapping[str, float] | None,
     progress: Progress | None,
 ) -> Driver:
-    if study.store.in_memory:
-        raise StudyError(
-            f"the study {study.name!r} is in memory, where its trials end with this process",
-            'give it a storage: Study(..., storage="study.db")',
-        )
+    require_stored(study)
     folder = Path(out).resolve()
     if isinstance(trainer, CommandTrainer) and trainer.logs is None:
         trainer = replace(trainer, logs=folder / "logs")
@@ -111,7 +107,7 @@ def _driver(
     return Driver(study, trainer, dict(resources or {"cpu": 1}), folder, shown, Clock(time.time()))
 
 
-def _run(driver: Driver, batches: Batches, address: str | None) -> int:
+def _run(driver: Driver, trainer: Trainer, batches: Batches, address: str | None) -> int:
     """Run all batches; returns the number of slots."""
     # Ray waits for its own processes; the first round is proposed meanwhile.
     with ThreadPoolExecutor(1) as beside:
@@ -121,7 +117,7 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
             from mixopt.tune.tuning import tune_trials
 
             slots = count_slots(driver.resources)
-            work = Work.of(driver.trainer, driver.logs)
+            work = Work.of(trainer, driver.logs)
             with driver.clock.part("proposals"):
                 batch = first.result()
             with driver.leasing():
@@ -150,20 +146,24 @@ def _finished(driver: Driver, confirm: bool) -> Recommendation | None:
 class _Rounds:
     """The batches of a whole run: the rounds of the search, then the confirmation runs."""
 
-    def __init__(self, driver: Driver, confirm: bool, found: Found | None) -> None:
-        self._study, self._clock = driver.study, driver.clock
-        self._confirm, self._found = confirm, found
+    def __init__(
+        self, driver: Driver, confirm: bool, found: Found | None, beside: Executor
+    ) -> None:
+        self._driver, self._study, self._clock = driver, driver.study, driver.clock
+        self._confirm, self._found, self._beside = confirm, found, beside
         self._recommendation: Recommendation | None = None
 
     def batches(self) -> Batches:
         """Each is drawn when the trials of the one before it are over."""
         study = self._study
         require_progress(study.state())
+        self._driver.ahead = lambda: self._beside.submit(study.propose_beside)
         while (batch := self._next_round()) is not None:
             if not batch:
                 # Another process is proposing the round.
                 time.sleep(POLL_SECONDS)
             yield batch
+        self._driver.ahead = None
         with self._clock.part("proposals"):
             self._recommendation = study.recommend()
         if self._found is not None:

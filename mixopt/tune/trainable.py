@@ -17,13 +17,11 @@ from mixopt.errors import StudyError
 from mixopt.space import Observation, Trainer, Trial
 from mixopt.study.cost import run_cost
 from mixopt.study.trainers import require_finite, run_trainer
+from mixopt.tune.mixture_search import ROWS, trial_of
 from mixopt.tune.stored_tokens import ReadingTokens, StoredTokens, store_tokens
 
-# Keys of a config: the trial's id, and the whole of it as JSON.
-TRIAL, SPEC = "trial", "spec"
-# Keys of a result: the observations since the last one as JSON, and with the end its reason (empty
-# for a trial that finished) and its cost.
-ROWS, REASON, COST = "rows", "reason", "cost"
+# Keys of the last result: its reason (empty for a trial that finished) and its cost.
+REASON, COST = "reason", "cost"
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class TrialWorker(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial without a new process."""
-        self._trial = Trial.model_validate_json(new_config[SPEC])
+        self._trial = trial_of(new_config)
         self._attempt: _Attempt | None = None
         return True
 

@@ -12,12 +12,11 @@ from typing import Any
 
 from ray import cloudpickle, tune
 from ray.tune import Callback, Stopper
-from ray.tune.search import Searcher
 
-from mixopt.errors import MixoptError
 from mixopt.space import Observation
 from mixopt.tune.driver import Driver
-from mixopt.tune.trainable import COST, REASON, ROWS, SPEC, TRIAL, TrialWorker, Work
+from mixopt.tune.mixture_search import ROWS, TRIAL, MixtureSearch
+from mixopt.tune.trainable import COST, REASON, TrialWorker, Work
 
 
 def tune_trials(driver: Driver, slots: int, work: Work) -> None:
@@ -35,7 +34,7 @@ def tune_trials(driver: Driver, slots: int, work: Work) -> None:
     tuner = tune.Tuner(
         tune.with_resources(trainable, dict(driver.resources)),
         tune_config=tune.TuneConfig(
-            search_alg=_Leasing(driver),
+            search_alg=MixtureSearch.over(driver),
             num_samples=-1,
             max_concurrent_trials=slots,
             reuse_actors=True,
@@ -54,37 +53,6 @@ def tune_trials(driver: Driver, slots: int, work: Work) -> None:
     tuner.fit()
     if driver.error is not None:
         raise driver.error
-
-
-class _Leasing(Searcher):
-    """Gives Tune a leased trial per free slot."""
-
-    def __init__(self, driver: Driver) -> None:
-        super().__init__(metric=TRIAL, mode="min")
-        self._driver = driver
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial; None while the last ones of a round run."""
-        try:
-            trial = None if self._driver.error else self._driver.next_trial()
-        except MixoptError as error:
-            # Raised here it would reach the user as an error of Tune.
-            self._driver.error = error
-            trial = None
-        if trial is None:
-            return Searcher.FINISHED if self._driver.idle else None  # type: ignore[return-value]
-        return {TRIAL: trial.id, SPEC: trial.model_dump_json()}
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Nothing to do: the recorder hears of ends with their trial."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the study's storage has it."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: trials that were open are leased again."""
 
 
 class _Recorder(Callback):

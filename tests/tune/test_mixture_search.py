@@ -1,3 +1,9 @@
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
@@ -6,7 +12,7 @@ from ray.tune.search import Searcher
 from mixopt.errors import MixoptError
 from mixopt.space import SearchSpace
 from mixopt.study import Study, TrialBudget
-from mixopt.tune import MixoptSearcher
+from mixopt.tune import MixtureSearch, schedule_of
 from mixopt.tune.session import ray_session
 
 
@@ -23,9 +29,17 @@ def study(tmp_path):
     )
 
 
+def suggested(searcher, name):
+    """What is suggested once the proposals made beside are there."""
+    deadline = time.monotonic() + 60
+    while (found := searcher.suggest(name)) is None:
+        assert time.monotonic() < deadline
+    return found
+
+
 def test_a_round_is_handed_out_once_and_told_back(study):
-    searcher = MixoptSearcher(study)
-    configs = {name: searcher.suggest(name) for name in "abcd"}
+    searcher = MixtureSearch(study)
+    configs = {name: suggested(searcher, name) for name in "abcd"}
     assert [c["trial"] for c in configs.values()] == [f"r00-t{i:02d}" for i in range(4)]
     assert searcher.suggest("e") is None
     searcher.on_trial_complete("a", result={"loss": 2.5, "extra": 1})
@@ -37,14 +51,15 @@ def test_a_round_is_handed_out_once_and_told_back(study):
     assert states["r00-t00"] == ("finished", "")
     assert states["r00-t01"] == ("failed", "Tune reported an error")
     assert states["r00-t02"] == ("failed", "it reported nothing")
-    assert "must be finite" in states["r00-t03"][1]
-    assert searcher.suggest("e") == Searcher.FINISHED
+    assert "is not finite: nan" in states["r00-t03"][1]
+    assert suggested(searcher, "e") == Searcher.FINISHED
+    assert schedule_of(configs["a"]) == study.records()[0].trial.schedule
 
 
 def test_a_trial_that_is_stopped_below_its_tokens_has_ended_early(study):
-    searcher = MixoptSearcher(study)
+    searcher = MixtureSearch(study)
     for name in "abc":
-        searcher.suggest(name)
+        suggested(searcher, name)
     size = study.fidelity.tokens
     for name, last in (("a", size), ("b", size // 2)):
         searcher.on_trial_result(name, {"loss": 3.0, "tokens": size // 4})
@@ -62,28 +77,74 @@ def test_a_trial_that_is_stopped_below_its_tokens_has_ended_early(study):
 
 
 def test_a_param_space_beside_the_study_is_refused(study):
-    searcher = MixoptSearcher(study)
+    searcher = MixtureSearch(study)
     with pytest.raises(MixoptError, match=r"param_space of its own: \['lr'\]"):
         searcher.set_search_properties("loss", "min", {"lr": 0.1})
     assert not searcher.set_search_properties("loss", "max", {})
     assert searcher.set_search_properties(None, None, {})
 
 
-@pytest.mark.slow
-def test_it_runs_in_a_tuner_of_ones_own(study, tmp_path):
-    def train(config):
-        ending = config["schedule"]["phases"][-1]["mixture"]
-        tune.report({"loss": 2 + (ending.get("web", 0.0) - 0.3) ** 2})
+def test_a_restored_search_goes_on_with_what_tune_runs(study, tmp_path):
+    searcher = MixtureSearch(study)
+    configs = {name: suggested(searcher, name) for name in "ab"}
+    searcher.on_trial_complete("a", result={"loss": 2.5})
+    searcher.save(str(tmp_path / "state"))
+    lost = suggested(searcher, "c")
+    # The process dies: a pickle and a file are left of it.
+    packed = pickle.dumps(searcher)
+    for name in (configs["b"]["trial"], lost["trial"]):
+        study.release(name)
+    again = pickle.loads(packed)
+    again.restore(str(tmp_path / "state"))
+    # What Tune runs again is not handed out a second time; what it has forgotten is.
+    named = [suggested(again, name)["trial"] for name in "xy"]
+    assert named == [lost["trial"], "r00-t03"]
+    again.on_trial_complete("b", result={"loss": 2.4})
+    # Tune's own results tell which trial they are of.
+    again.on_trial_complete("a", result={"loss": 2.5, "config": configs["a"]})
+    states = {r.trial.id: str(r.state) for r in study.records()}
+    assert states == {"r00-t00": "finished", "r00-t01": "finished", "r00-t02": "running",
+                      "r00-t03": "running"}  # fmt: skip
 
-    with ray_session():
-        tuner = tune.Tuner(
-            train,
-            tune_config=tune.TuneConfig(search_alg=MixoptSearcher(study), num_samples=-1),
-            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
-        )
-        tuner.fit()
-    assert [str(r.state) for r in study.records()] == ["finished"] * 4
-    assert study.recommend().best_observed.value < 2.1
+
+def test_a_study_that_rolls_gives_a_trial_per_free_slot(tmp_path):
+    study = Study(
+        "rolls",
+        SearchSpace(domains=("web", "code"), baseline="uniform"),
+        {"loss": 1.0},
+        storage=tmp_path / "study.db",
+        budget=TrialBudget(trials=6),
+        initial=3,
+        batch="rolling",
+    )
+    searcher = MixtureSearch(study)
+    for name in "abc":
+        suggested(searcher, name)
+    # Nothing is known yet.
+    assert all(searcher.suggest("d") is None for _ in range(50))
+    searcher.on_trial_complete("a", result={"loss": 2.5})
+    searcher.on_trial_complete("b", result={"loss": 2.3})
+    fourth = suggested(searcher, "d")
+    assert fourth["trial"] == "r01-t00"
+    assert [str(r.state) for r in study.records()][2:] == ["running", "running"]
+    for name in "cdef":
+        suggested(searcher, name) if name in "ef" else None
+        searcher.on_trial_complete(name, result={"loss": 2.4})
+    assert suggested(searcher, "g") == Searcher.FINISHED
+    assert len({str(r.trial.schedule) for r in study.records()}) == 6
+
+
+@pytest.mark.slow
+def test_the_example_with_a_tuner_of_ones_own(tmp_path):
+    path = Path(__file__).parents[2] / "examples" / "own_tuner.py"
+    done = subprocess.run(
+        [sys.executable, path, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the best mixture" in done.stdout
+    records = Study.open(tmp_path / "study.db").records()
+    assert len(records) == 12
+    assert {str(r.state) for r in records} <= {"finished", "ended_early"}
 
 
 @pytest.mark.slow
@@ -124,7 +185,7 @@ def test_a_scheduler_that_stops_trials_early_does_not_mislead(tmp_path):
         tune.Tuner(
             misleading,
             tune_config=tune.TuneConfig(
-                search_alg=MixoptSearcher(study),
+                search_alg=MixtureSearch(study),
                 scheduler=asha,
                 num_samples=-1,
                 max_concurrent_trials=2,

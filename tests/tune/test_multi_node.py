@@ -102,7 +102,9 @@ def free_port():
 def head():
     """A head that runs no trials; a job server on a free port."""
     port = free_port()
-    given = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": port}
+    # The usual port of the process that starts jobs belongs to any other Ray on this machine.
+    ports = {"dashboard_port": port, "dashboard_agent_listen_port": free_port()}
+    given = {"num_cpus": 0, "include_dashboard": True, **ports}
     cluster = Cluster(initialize_head=True, head_node_args=given)
     cluster.server = f"http://127.0.0.1:{port}"
     yield cluster
@@ -119,7 +121,7 @@ def run(command, folder, **more):
 
 
 def test_a_job_submitted_to_a_job_server_runs_a_study(head, tmp_path):
-    head.add_node(num_cpus=2)
+    head.add_node(num_cpus=2, dashboard_agent_listen_port=free_port())
     here, out = tmp_path / "here", tmp_path / "out"
     here.mkdir()
     (here / "study.yaml").write_text(STUDY.replace("PYTHON", sys.executable))
@@ -154,7 +156,8 @@ def test_two_nodes_that_share_no_folder(head, tmp_path):
             text = " ".join(words[j:] + str(i * j) for j in range(8))
             (tmp_path / domain / f"{i}.txt").write_text(text * 4)
     (tmp_path / "study.yaml").write_text(PROXIES)
-    start = f"{RAY} start --address={head.address} --num-cpus=2 --block"
+    ports = f"--dashboard-agent-listen-port={free_port()}"
+    start = f"{RAY} start --address={head.address} --num-cpus=2 {ports} --block"
     hide = f"mount -t tmpfs none {tmp_path} && exec {start}"
     node = subprocess.Popen(
         ["unshare", "-m", "bash", "-c", hide], cwd="/", stdout=subprocess.DEVNULL,
@@ -175,7 +178,7 @@ def test_two_nodes_that_share_no_folder(head, tmp_path):
 
 @pytest.mark.parametrize("gently", [False, True], ids=["killed", "told to end"])
 def test_a_node_that_goes_away_in_the_middle_of_trials(head, tmp_path, gently):
-    nodes = [head.add_node(num_cpus=1) for _ in range(2)]
+    nodes = [head.add_node(num_cpus=1, dashboard_agent_listen_port=free_port()) for _ in range(2)]
     log = tmp_path / "log"
     log.touch()
     study = Study(
