@@ -83,7 +83,7 @@ def _total(plan: ExportPlan, name: str) -> dict[str, Any]:
 
 def _phase(plan: ExportPlan, phase: PhasePlan) -> dict[str, Any]:
     length, shares = plan.sequence_length, phase.weights()
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, asked in phase.asked.items():
         count, before = phase.quota.get(name, 0), phase.offset.get(name, 0) * length
         tokens = count * length

@@ -65,7 +65,7 @@ def _blend(phase: PhasePlan, plan: ExportPlan) -> str:
 
 
 def _flags(plan: ExportPlan, phase: PhasePlan, blend: str, rate: dict[str, Any]) -> str:
-    flags = {
+    flags: dict[str, Any] = {
         "--seq-length": plan.sequence_length,
         "--train-samples": plan.sequences,
         "--global-batch-size": plan.batch,
