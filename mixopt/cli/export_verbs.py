@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from mixopt import __version__
-from mixopt.cli.app import Json, Storage, app, pairs, print_rows, say
+from mixopt.cli.app import Json, app, emit, pairs, say
 from mixopt.errors import ExportError
 
 if TYPE_CHECKING:
@@ -27,19 +26,19 @@ def export(
     source: Path | None = None,
     /,
     *,
-    to: Annotated[str | None, Parameter(name="--to")] = None,
-    out: Annotated[Path | None, Parameter(name="--out")] = None,
-    paths: Annotated[list[str] | None, Parameter(name="--paths")] = None,
+    to: str | None = None,
+    out: Path | None = None,
+    paths: list[str] | None = None,
     tokens: int | None = None,
     sequence_length: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
     learning_rate: str | None = None,
     tokenizer: str | None = None,
-    placeholders: Annotated[bool, Parameter(negative="")] = False,
+    placeholders: bool = False,
     trial: str | None = None,
-    storage: Storage = None,
-    list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
+    storage: str | None = None,
+    list_: Annotated[bool, Parameter(name="--list")] = False,
     json: Json = False,
 ) -> None:
     """Write a schedule for a trainer: the recommended one, a trial's, or one from a file.
@@ -83,8 +82,8 @@ def export(
         tokenizer=tokenizer,
     )
     found, folder = _found(source, trial, storage)
-    written = export_source(found, request, out or folder)
-    print(jsonlib.dumps([str(p) for p in written]) if json else "\n".join(map(str, written)))
+    written = list(map(str, export_source(found, request, out or folder)))
+    emit(written, json, *written)
 
 
 def _list(json: bool) -> None:
@@ -97,7 +96,7 @@ def _list(json: bool) -> None:
     table = Table("trainer", "phases by", "a weight counts", "loaded with")
     for row in rows:
         table.add_row(*row.values())
-    print_rows(rows, table, json)
+    emit(rows, json, table)
 
 
 def _paths(given: Sequence[str]) -> dict[str, str]:
