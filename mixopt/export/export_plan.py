@@ -199,7 +199,8 @@ class ExportPlan:
                     f"{phase.fraction * self.requested:,.0f}",
                     "export for more tokens, or with a smaller batch",
                 )
-            asked = {name: weight for name, weight in phase.mixture.items() if weight > 0}
+            weights = {name: phase.mixture.get(name, 0.0) for name in self.schedule.domains}
+            asked = {name: weight for name, weight in weights.items() if weight > 0}
             counts = split(np.array(list(asked.values())), end - start)
             quota = {n: int(c) for n, c in zip(asked, counts, strict=True) if c > 0}
             out.append(

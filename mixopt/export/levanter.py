@@ -8,7 +8,6 @@ are written as shares of a block. The block is the one that realises the schedul
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from mixopt.export.importing import read_yaml, weighted
 from mixopt.export.rate_plan import RatePlan
 from mixopt.export.texts import yaml_text
 from mixopt.space import largest_remainder
+
+Floats = NDArray[np.float64]
 
 LARGEST_BLOCK = 2**16 - 1
 # Steps per block that are tried, beside the powers of two.
@@ -62,11 +63,31 @@ def _largest_divisor(number: int) -> int:
     return number // next(m for m in parts if number % m == 0)
 
 
-def _in_blocks(shares: NDArray[np.float64], sequences: int, block: int) -> NDArray[np.int64]:
+def _in_blocks(shares: Floats, sequences: int, block: int) -> NDArray[np.int64]:
     """What whole blocks draw, and the likeliest part of one that is cut off."""
-    counts = largest_remainder(shares, block)
+    counts = _drawn_per_block(_weights(shares, block), block)
     whole, rest = divmod(sequences, block)
     return counts * whole + largest_remainder(counts / block, rest)
+
+
+def _weights(shares: Floats, block: int) -> Floats:
+    """Whole parts of a block, raised by rounding errors where the product with it falls short."""
+    counts = largest_remainder(shares, block)
+    weights = counts / block
+    for _ in range(20):
+        short = (weights / sum(weights.tolist()) * block).astype(np.int64) < counts
+        short[np.argmax(counts)] = False
+        if not short.any():
+            break
+        weights[short] = np.nextafter(weights[short], 2.0)
+    return np.asarray(weights)
+
+
+def _drawn_per_block(weights: Floats, block: int) -> NDArray[np.int64]:
+    """As ``MixtureDataset._compute_expected_counts_per_block``: rounded down, the rest to one."""
+    counts = (weights / sum(weights.tolist()) * block).astype(np.int64)
+    counts[np.argmax(counts)] += block - counts.sum()
+    return np.asarray(counts)
 
 
 def _misplaced(plan: ExportPlan) -> float:
@@ -89,9 +110,7 @@ def write(plan: ExportPlan) -> Written:
                 name: {"source": {"type": "url", "train_urls": [plan.paths[name]]}}
                 for name in plan.domains
             },
-            "train_weights": [
-                [p.start // plan.step, _weights(p, plan.domains, block)] for p in plan.phases
-            ],
+            "train_weights": [_stage(plan, phase, block) for phase in plan.phases],
         },
         "train_seq_len": plan.sequence_length,
         "data_seed": plan.seed,
@@ -112,19 +131,10 @@ def write(plan: ExportPlan) -> Written:
     )
 
 
-def _weights(phase: PhasePlan, domains: tuple[str, ...], block: int) -> dict[str, float]:
-    """Shares of a block whose product with it is not rounded down below what is meant."""
-    asked = np.array(list(phase.asked.values()))
-    counts = dict(zip(phase.asked, largest_remainder(asked, block).tolist(), strict=True))
-    weights = {name: counts.get(name, 0) / block for name in domains}
-    for _ in range(20):
-        total = sum(weights.values())
-        short = [n for n, w in weights.items() if int(w / total * block) < counts.get(n, 0)]
-        if not short:
-            break
-        for name in short:
-            weights[name] = math.nextafter(weights[name], 2.0)
-    return weights
+def _stage(plan: ExportPlan, phase: PhasePlan, block: int) -> list[Any]:
+    found = _weights(np.array(list(phase.asked.values())), block).tolist()
+    weights = dict(zip(phase.asked, found, strict=True))
+    return [phase.start // plan.step, {name: weights.get(name, 0.0) for name in plan.domains}]
 
 
 def _rate(plan: ExportPlan) -> tuple[dict[str, Any], list[str]]:

@@ -9,12 +9,21 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from mixopt.errors import ExportError, MixoptError
+from mixopt.errors import SpaceError
 from mixopt.export.export_plan import Provenance
 from mixopt.export.importing import read_yaml
 from mixopt.export.rate_plan import TrialRate
 from mixopt.export.schedule_file import read_schedule_file
-from mixopt.space import Fidelity, Frozen, LearningRate, Mixture, Phase, Schedule, SearchSpace
+from mixopt.space import (
+    Fidelity,
+    Frozen,
+    LearningRate,
+    Mixture,
+    Phase,
+    Schedule,
+    SearchSpace,
+    validate_yaml,
+)
 
 Tokens = Annotated[int, Field(gt=0)]
 
@@ -87,7 +96,7 @@ class HandSchedule(Frozen):
     def _measured_alike(self) -> HandSchedule:
         counted = [p.tokens is not None for p in self.phases]
         if len(set(counted)) > 1 or any(p.tokens and p.fraction for p in self.phases):
-            raise ExportError(
+            raise SpaceError(
                 "either every phase must give `tokens`, or none; a phase with tokens needs no "
                 "`fraction`",
                 "write phases: [{tokens: 800_000_000, mixture: {web: 0.7, code: 0.3}}, ...]",
@@ -119,14 +128,12 @@ def read_source(path: str | Path) -> ScheduleSource:
     """Read a ``schedule.json``, a bare schedule, or phases and tokens written by hand.
 
     Raises:
+        SpaceError: If a schedule written by hand is wrong; names the line.
         ExportError: If it is none of them.
     """
     data: Any = read_yaml(Path(path))
     if isinstance(data, dict) and "format" not in data and "phases" in data:
-        try:
-            return HandSchedule.model_validate(data).source()
-        except MixoptError as error:
-            raise ExportError(f"{path}: {error.message}", error.hint) from None
+        return validate_yaml(HandSchedule, path).source()
     file = read_schedule_file(path)
     return ScheduleSource(
         file.schedule(),
