@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mixopt.errors import MixoptError
+    from mixopt.service.client import connect
     from mixopt.space import (
         Domain,
         Fidelity,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "mixopt.errors": ("MixoptError",),
+    "mixopt.service.client": ("connect",),
     "mixopt.space": (
         "Domain",
         "Fidelity",
@@ -65,6 +67,7 @@ __all__ = [
     "Study",
     "Trial",
     "TrialBudget",
+    "connect",
     "geometry_of",
 ]
 

@@ -1,33 +1,10 @@
-import uuid
-
-import postgres_server
-import psycopg
 import pytest
+from databases import empty_database, lasting, postgres, postgres_url
 
 from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial
 from mixopt.study.storage import Storage, clock
 
-
-@pytest.fixture(scope="session")
-def postgres():
-    """URL of a running server."""
-    if not postgres_server.install():
-        pytest.skip("PostgreSQL is not installed, and apt-get cannot install it here")
-    with postgres_server.server() as url:
-        yield url
-
-
-def empty_database(server):
-    name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.replace("postgresql://", "postgresql+psycopg://").replace("/postgres", f"/{name}")
-
-
-@pytest.fixture
-def postgres_url(postgres):
-    """URL of an empty database."""
-    return empty_database(postgres)
+__all__ = ["lasting", "postgres", "postgres_url"]
 
 
 @pytest.fixture
@@ -68,14 +45,6 @@ def backend(request, tmp_path, opened):
     if request.param == "postgres":
         return Backend(request.getfixturevalue("postgres_url"), opened)
     return Backend(tmp_path / "contract.db" if request.param == "sqlite" else None, opened)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def lasting(request, tmp_path):
-    """Where a study is kept, on every kind of database that outlives its process."""
-    if request.param == "postgres":
-        return request.getfixturevalue("postgres_url")
-    return f"sqlite:///{tmp_path / 'lasting.db'}"
 
 
 class Clock:
