@@ -100,7 +100,6 @@ class Some(Bare):
         self.which = [whole.metrics.index(name) for name in metrics]
         self.layout, self.domains = whole.layout, whole.domains
         self.noise_sd = whole.noise_sd[self.which]
-        self.refit = whole.refit
 
     def _of(self, found):
         return SimpleNamespace(
@@ -127,10 +126,6 @@ class Exact(Bare):
     def __init__(self, land):
         super().__init__(land.space, land.metrics, land.noise)
         self.land = land
-
-    def refit(self, X, Y, metrics, *, seed):
-        del X, Y, seed
-        return self.only(metrics)
 
     def posterior(self, X):
         mean = self.land.torch(X)
@@ -192,8 +187,3 @@ class Standin(Bare):
         z = torch.as_tensor(np.random.default_rng(seed).standard_normal((*self.coef.shape, num)))
         draws = self.coef[..., None] + torch.linalg.cholesky(self.cov) @ z
         return lambda X: self.offset + self.scale * torch.einsum("bf,mfs->sbm", self.phi(X), draws)
-
-    def refit(self, X, Y, metrics, *, seed):
-        ids = tuple(str(i) for i in range(len(X)))
-        evidence = Evidence(X, Y, tuple(metrics), ids)
-        return Standin(self.space, evidence, self.noise, self.length, seed=seed % 7)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
 from mixopt.propose.assess.notes import notes
-from mixopt.propose.assess.winners_curse import Optimism, replay
 from mixopt.propose.candidates.distance import schedule_distance
 from mixopt.propose.candidates.refine import refine
 from mixopt.propose.candidates.starts import spread_best, starting_rows
@@ -41,7 +40,6 @@ def recommend(
     evidence: Evidence,
     *,
     seed: int,
-    replays: int = 12,
     caution: float = 1.0,
     prior_strength: float | None = None,
 ) -> Recommendation:
@@ -60,7 +58,6 @@ def recommend(
         surrogate: Fitted to the evidence.
         evidence: Finished trials.
         seed: Of the draws.
-        replays: Redrawn studies for the winner's curse; 0 leaves the prediction uncorrected.
         caution: Standard deviations added to the mean.
         prior_strength: Weight of the KL divergence (nats/token); None has it chosen by
             cross-validation, 0 among the choices.
@@ -78,12 +75,7 @@ def recommend(
     score = _score(narrow, caution, prior_strength, broken)
     levels = _per_choice(narrow, pool, score)
     chosen, found = _chosen(narrow, levels, score, broken)
-    optimism = Optimism(0.0, 0.0, 0.0, 0)
-    if replays > 0:
-        menu = _menu(narrow, levels, pool, score, broken)
-        away = prior_strength * divergence(problem, torch.as_tensor(menu)).numpy()
-        optimism = replay(problem, menu, replays=replays, caution=caution, seed=seed, penalty=away)
-    return _assembled(problem, chosen, levels, optimism, found, prior_strength, seed)
+    return _assembled(problem, chosen, levels, found, prior_strength, seed)
 
 
 def _score(problem: Problem, caution: float, strength: float, broken: Score) -> Score:
@@ -139,24 +131,6 @@ def _chosen(
     return rows[int(np.argmin(values))], True
 
 
-def _menu(
-    problem: Problem,
-    levels: list[tuple[float, Array, float]],
-    pool: Array,
-    score: Score,
-    broken: Score,
-) -> Array:
-    """What a replayed study may choose from: the best found, the observed, and good others.
-
-    Those that break a guardrail are left out, the baseline excepted.
-    """
-    values = evaluate(score, pool)
-    good = pool[spread_best(problem, pool, values, 200, apart=0.02)]
-    rows = np.array([row for _, row, _ in levels])
-    menu = np.vstack([rows, problem.X, good])
-    return np.vstack([problem.baseline[None], menu[evaluate(broken, menu) <= KEPT]])
-
-
 def _estimates(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Estimate]]:
     """The objective and every metric at one row."""
     mean, sd = problem.moments(row[None])
@@ -176,9 +150,7 @@ def _references(problem: Problem) -> dict[str, Array]:
     return {name: problem.encode(Schedule.static(m)) for name, m in mixtures.items()}
 
 
-def _differences(
-    problem: Problem, rows: dict[str, Array], optimism: Optimism, seed: int
-) -> Differences:
+def _differences(problem: Problem, rows: dict[str, Array], seed: int) -> Differences:
     """The objective at some rows minus the baseline's under the same draws."""
     X = np.vstack([problem.baseline, *rows.values()])
     mean = problem.expected(X)[0]
@@ -186,7 +158,7 @@ def _differences(
         drawn = problem.paths(DRAWS, seed)(torch.as_tensor(X)).numpy() @ problem.weights
     sd = (drawn - drawn[:, :1]).std(0, ddof=1)
     found = {name: Estimate.of(mean[i] - mean[0], sd[i]) for i, name in enumerate(rows, start=1)}
-    return Differences(**found, corrected=optimism.correct_difference(found["predicted"]))
+    return Differences(**found)
 
 
 def _guardrails(problem: Problem, row: Array, seed: int) -> tuple[GuardrailCheck, ...]:
@@ -220,7 +192,6 @@ def _assembled(
     problem: Problem,
     row: Array,
     levels: list[tuple[float, Array, float]],
-    optimism: Optimism,
     found: bool,
     strength: float,
     seed: int,
@@ -237,14 +208,13 @@ def _assembled(
     return Recommendation(
         schedule=schedule,
         predicted=predicted,
-        corrected=optimism.correct(predicted),
         best_observed=Observed(
             trial=problem.evidence.ids[best],
             value=float(problem.y[best]),
             schedule=problem.decode(problem.X[best]),
         ),
         baseline=baseline,
-        differences=_differences(problem, {"predicted": row, **references}, optimism, seed),
+        differences=_differences(problem, {"predicted": row, **references}, seed),
         noise_sd=problem.noise,
         baseline_observed=float(problem.y[same].mean()) if same.any() else None,
         baseline_runs=int(same.sum()),
@@ -256,7 +226,7 @@ def _assembled(
         static_control=Schedule.static(schedule.exposure(), schedule.learning_rate),
         trade_off=tuple(_trade_off(problem, level, at) for level, at, _ in levels),
         guardrails=rails,
-        notes=notes(problem, row, epochs, rails, found=found, optimism=optimism),
+        notes=notes(problem, row, epochs, rails, found=found),
         surrogate=problem.surrogate.report(),
         prior_strength=strength,
     )

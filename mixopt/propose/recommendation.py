@@ -44,13 +44,11 @@ class Differences(Frozen):
 
     Attributes:
         predicted: Difference of the recommendation (nats/token); negative is better.
-        corrected: The same difference with the winner's curse removed.
         natural: Difference of the natural mixture, where it is known and allowed.
         uniform: Difference of the uniform mixture.
     """
 
     predicted: Estimate
-    corrected: Estimate
     natural: Estimate | None = None
     uniform: Estimate | None = None
 
@@ -180,7 +178,6 @@ class Recommendation(Frozen):
     Attributes:
         schedule: Base mixture, upsample fraction and last-phase mixture.
         predicted: Its objective as the surrogate has it.
-        corrected: The same with the winner's curse removed.
         best_observed: The best finished trial.
         baseline: The baseline's predicted objective.
         differences: The predicted objectives minus the baseline's.
@@ -208,7 +205,6 @@ class Recommendation(Frozen):
 
     schedule: Schedule
     predicted: Estimate
-    corrected: Estimate
     best_observed: Observed
     baseline: Estimate
     differences: Differences
@@ -243,17 +239,17 @@ class Recommendation(Frozen):
 
         False where the interval of the difference reaches 0.
         """
-        return (self.confirmed_difference or self.differences.corrected).high < 0
+        return (self.confirmed_difference or self.differences.predicted).high < 0
 
     @property
     def verdict(self) -> str:
         """One sentence: whether it is better than the baseline, and by how much."""
         confirmed = self.confirmed_difference
-        found = confirmed or self.differences.corrected
         predicted = self.differences.predicted
+        found = confirmed or predicted
         if confirmed is None and predicted.mean == predicted.sd == 0:
             return "The recommendation is the baseline itself."
-        how = "predicted, the winner's curse removed"
+        how = "predicted"
         if confirmed is not None:
             how = f"confirmed over {confirmed.seeds} fresh seeds on text the search never saw"
         gap = f"{found.mean:+.4f} nats/token ({found.low:+.4f} to {found.high:+.4f}), {how}"

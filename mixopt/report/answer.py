@@ -1,4 +1,4 @@
-"""The answer first: the gain over the baseline, the four numbers on one scale, tokens saved."""
+"""The answer first: the gain over the baseline, the numbers on one scale, tokens saved."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ TEXTS = {Split.validation: "search", Split.confirmation: "unseen"}
 
 
 def tiles(answer: Answer) -> tuple[Tile, ...]:
-    """The four numbers as differences from the baseline."""
+    """Predicted, confirmed where it was, best observed and baseline, against the baseline."""
     confirmed = next((r for r in answer.confirmed if r.label == RECOMMENDATION), None)
-    second = confirmed if answer.is_confirmed and confirmed else answer.corrected
     base = answer.baseline_observed or answer.baseline
     origin = "observed" if answer.baseline_observed else "predicted"
     below = [f"loss {fmt.value(base.objective.value)} {origin}"]
@@ -24,7 +23,7 @@ def tiles(answer: Answer) -> tuple[Tile, ...]:
         below.append(f"loss {fmt.value(unseen.objective.value)} on unseen text")
     return (
         _tile("Predicted", answer.predicted),
-        _tile("Confirmed" if second is confirmed else "Corrected", second),
+        *((_tile("Confirmed", confirmed),) if answer.is_confirmed and confirmed else ()),
         _tile("Best observed", answer.best_observed, f"trial {answer.best_trial}"),
         Tile("Baseline", "0", tuple(below)),
     )
@@ -49,7 +48,6 @@ def answer_table(answer: Answer) -> Table:
         ("recommendation, confirmed", r) for r in answer.confirmed if r.label == RECOMMENDATION
     ]
     rows += [
-        ("recommendation, corrected", answer.corrected),
         ("recommendation, predicted", answer.predicted),
         (answer.best_observed.label, answer.best_observed),
         ("baseline, predicted", answer.baseline),
@@ -61,8 +59,8 @@ def answer_table(answer: Answer) -> Table:
     sizes = any(r.fidelity is not None for _, r in rows)
     note = (
         "Differences from the baseline in nats/token; negative is better. Losses may be compared "
-        "on the same held-out text only. Corrected: the winner's curse removed. Intervals of "
-        "predictions hold no run-to-run noise, those of observed and confirmed values do."
+        "on the same held-out text only. Intervals of predictions hold no run-to-run noise, "
+        "those of observed and confirmed values do."
     )
     columns = ("", "against baseline", "95 % interval", "loss", "held-out text")
     return Table(

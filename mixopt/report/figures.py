@@ -59,8 +59,7 @@ def outcome(data: ReportData) -> Figure:
     here = [
         (row, *mark)
         for row, mark in (
-            (answer.predicted, (BLUE, "circle-open")),
-            (answer.corrected, (BLUE, "circle")),
+            (answer.predicted, (BLUE, "circle")),
             (answer.best_observed, (GREEN, "star")),
             *((row, MARKS[row.label]) for row in answer.references),
         )
@@ -111,7 +110,7 @@ def fresh(data: ReportData) -> Figure:
     if target is not None and target != data.fidelity:
         raise NotApplicable("predictions are of the target, where no confirmation run was made")
     known = {
-        "recommendation": answer.corrected,
+        "recommendation": answer.predicted,
         "baseline": answer.baseline,
         **{row.label: row for row in answer.references},
     }

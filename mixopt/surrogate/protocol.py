@@ -113,15 +113,5 @@ class SurrogateModel(Protocol):
     def only(self, metrics: Sequence[str]) -> SurrogateModel:
         """The surrogate of some of its metrics, in the order given."""
 
-    def refit(self, X: Array, Y: Array, metrics: Sequence[str], *, seed: int) -> SurrogateModel:
-        """A fit of little effort to other losses, for replays and cross-validation.
-
-        Args:
-            X: ``n x D`` rows.
-            Y: ``n x m`` losses, at the fidelity that predictions speak of (nats/token).
-            metrics: m names.
-            seed: Of random starts.
-        """
-
     def report(self) -> tuple[SurrogateRow, ...]:
         """One row per metric; none where the surrogate was not cross-validated."""

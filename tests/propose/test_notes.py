@@ -5,7 +5,6 @@ from standin import Exact, Landscape, Standin, make_space
 
 from mixopt.propose import Evidence, initial_design, recommend
 from mixopt.propose.assess.notes import notes
-from mixopt.propose.assess.winners_curse import Optimism
 from mixopt.propose.problem import Problem
 from mixopt.space import Objective, SearchSpace, geometry_of
 
@@ -30,7 +29,7 @@ def test_notes_hold_the_advice_against_a_schedule_that_breaks_it():
         [geometry_of(space).decode(geometry_of(space).sample(1, np.random.default_rng(0))[0])] * 3
     )
     problem = Problem.of(space, Objective(weights={"a": 1.0}), Exact(land), evidence)
-    found = notes(problem, problem.X[0], {}, (), found=True, optimism=Optimism(0.0, 0.0, 0.0, 0))
+    found = notes(problem, problem.X[0], {}, (), found=True)
     (said,) = [n for n in found if n.startswith("Warning: ")]
     assert "re-warms the learning rate on the distribution it was already trained on" in said
     assert ".1 to .4 nats" in said
@@ -44,7 +43,7 @@ def recommended(Y):
     changed = Evidence(seen.X, Y(seen.Y.copy()), seen.metrics, seen.ids)
     objective = Objective(weights={"a": 0.5, "b": 0.5})
     surrogate = Standin(space, seen, 1e-3)
-    return recommend(space, objective, surrogate, changed, seed=0, replays=0, prior_strength=0.0)
+    return recommend(space, objective, surrogate, changed, seed=0, prior_strength=0.0)
 
 
 def test_a_trainer_that_ignores_the_mixture_is_told_of():

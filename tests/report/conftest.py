@@ -63,14 +63,12 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
     given = {
         "schedule": schedule,
         "predicted": Estimate.of(3.15, 0.012),
-        "corrected": Estimate.of(3.168, 0.015),
         "best_observed": Observed(trial="r02-t03", value=3.172, schedule=schedule),
         "baseline": Estimate.of(3.272, 0.011),
         "baseline_observed": 3.281,
         "baseline_runs": 2,
         "differences": Differences(
             predicted=Estimate.of(-0.122, 0.008),
-            corrected=Estimate.of(-0.104, 0.01),
             uniform=Estimate.of(-0.037, 0.009),
         ),
         "noise_sd": 0.01,

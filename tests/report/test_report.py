@@ -62,7 +62,7 @@ def test_the_page_says_what_to_do_and_what_to_expect(html):
     for text in (
         "The recommendation is better than the baseline: -0.1033 nats/token",
         "Train 80 % on the base mixture, then 20 % on the ending mixture.",
-        "−0.1040",
+        "−0.1220",
         "trial r02-t03",
         "3.2810",
         "the budget of 22 trials is spent",
@@ -150,7 +150,6 @@ def test_searched_and_unseen_text_are_never_on_one_axis(data):
         rows[trace["xaxis"]] |= set(trace["y"])
     assert rows["x"] == {
         "predicted",
-        "corrected for the winner's curse",
         "best observed (r02-t03)",
         "uniform",
     }
@@ -164,7 +163,7 @@ def test_predictions_stand_beside_fresh_seeds_on_the_search_text(data):
     figure = figures.fresh(data)
     drawn = {(t["name"], t["y"][0]): t["x"][0] for t in figure["data"]}
     assert drawn["fresh seeds", "recommendation"] == pytest.approx(3.17 - 0.002)
-    assert drawn["predicted", "recommendation"] == pytest.approx(3.168)
+    assert drawn["predicted", "recommendation"] == pytest.approx(3.15)
     assert {row for _, row in drawn} == {"recommendation", "baseline", "uniform"}
     far = make_recommendation(make_space(), target=Fidelity(parameters=98_000, tokens=800_000))
     with pytest.raises(figures.NotApplicable, match="predictions are of the target"):

@@ -31,11 +31,11 @@ def test_the_gain_is_that_of_paired_fresh_seeds_where_they_ran():
     assert found.gain.better
 
 
-def test_without_confirmation_the_gain_is_the_corrected_one():
+def test_without_confirmation_the_gain_is_the_predicted_one():
     found = answer(confirmations=())
-    assert (found.gain.source, found.gain.noise) == (Source.corrected, Noise.selection)
-    assert found.gain == found.corrected.difference
-    assert found.gain.value == pytest.approx(-0.104)
+    assert (found.gain.source, found.gain.noise) == (Source.predicted, Noise.surrogate)
+    assert found.gain == found.predicted.difference
+    assert found.gain.value == pytest.approx(-0.122)
 
 
 def test_a_confirmed_gain_does_not_read_as_a_loss():
@@ -50,17 +50,16 @@ def test_a_confirmed_gain_does_not_read_as_a_loss():
     )
     found = answer(
         predicted=Estimate.of(4.590, 0.01),
-        corrected=Estimate.of(4.607, 0.01),
         baseline=Estimate.of(4.680, 0.01),
         baseline_observed=4.603,
         confirmations=made,
     )
     assert found.gain.value == pytest.approx(-0.072)
-    shown = [found.predicted, found.corrected, *found.confirmed[:1]]
+    shown = [found.predicted, *found.confirmed[:1]]
     assert all(row.difference.value < 0 for row in shown)
     splits = {row.objective.split for row in found.confirmed}
     assert splits == {Split.confirmation}
-    assert found.corrected.objective.split == Split.validation
+    assert found.predicted.objective.split == Split.validation
 
 
 def test_one_confirmed_seed_is_shown_but_is_no_answer():
@@ -73,7 +72,7 @@ def test_one_confirmed_seed_is_shown_but_is_no_answer():
     found = answer(confirmations=made)
     shown = found.confirmed[0].difference
     assert (shown.value, shown.low, shown.runs) == (pytest.approx(-0.1), None, 1)
-    assert found.gain == found.corrected.difference
+    assert found.gain == found.predicted.difference
 
 
 def test_seeds_that_finished_on_one_side_only_are_left_out_of_the_pairs():

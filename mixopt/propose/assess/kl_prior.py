@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem
 
 Array = NDArray[np.float64]
@@ -42,14 +41,14 @@ def cross_validated_strength(problem: Problem, seed: int) -> float:
     Trials are predicted out of fold; from many random menus of them each strength takes the one
     with the least prediction plus penalty, and the mean of what was really observed there counts.
     A strength above 0 must win by more than a jackknife standard error, and 0 is used below 20
-    trials.
+    trials, or where the surrogate was not cross-validated.
     """
-    n = len(problem.evidence)
-    if n < LEAST:
+    n, unseen = len(problem.evidence), problem.surrogate.out_of_fold
+    if n < LEAST or unseen is None:
         return 0.0
     rng = np.random.default_rng(seed)
     fold = rng.permutation(np.arange(n) % FOLDS)
-    predicted = _out_of_fold(problem, fold, seed)
+    predicted = unseen.mean @ problem.weights
     far = divergence(problem, torch.as_tensor(problem.X)).numpy()
     menus = np.array([rng.permutation(n)[:MENU] for _ in range(MENUS)])
     picks = [menus[np.arange(MENUS), (predicted + s * far)[menus].argmin(1)] for s in STRENGTHS]
@@ -59,20 +58,3 @@ def cross_validated_strength(problem: Problem, seed: int) -> float:
     parts = np.array([gains[best][keep].mean() for keep in kept if keep.any()])
     error = np.sqrt((len(parts) - 1) * parts.var()) if len(parts) > 1 else np.inf
     return STRENGTHS[best] if gains[best].mean() > error else 0.0
-
-
-def _out_of_fold(problem: Problem, fold: NDArray[np.int64], seed: int) -> Array:
-    seen = problem.evidence
-    known = problem.surrogate.out_of_fold
-    if known is not None:
-        # The surrogate was cross-validated: no need to fit again.
-        return np.asarray(known.mean @ problem.weights)
-    out = np.empty(len(seen))
-    for k in range(FOLDS):
-        rows = np.flatnonzero(fold != k)
-        ids = tuple(seen.ids[i] for i in rows)
-        part = Evidence(seen.X[rows], seen.Y[rows], seen.metrics, ids)
-        fitted = problem.surrogate.refit(part.X, part.Y, part.metrics, seed=seed + k)
-        held = Problem.of(problem.original.space, problem.objective, fitted, part)
-        out[fold == k] = held.expected(problem.X[fold == k])[0]
-    return out

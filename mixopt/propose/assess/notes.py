@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mixopt.advice import advise
 from mixopt.laws import worth_per_token
-from mixopt.propose.assess.winners_curse import Optimism
 from mixopt.propose.candidates.distance import design_features, schedule_distance
 from mixopt.propose.problem import Problem
 from mixopt.propose.recommendation import GuardrailCheck
@@ -29,7 +28,6 @@ def notes(
     rails: tuple[GuardrailCheck, ...],
     *,
     found: bool,
-    optimism: Optimism,
 ) -> tuple[str, ...]:
     """All that apply."""
     return (
@@ -42,7 +40,6 @@ def notes(
         *_distance_notes(problem, row),
         *problem.surrogate.repairs,
         *_trust_notes(problem, row),
-        *_optimism_notes(optimism),
         *_advice_notes(problem, row),
     )
 
@@ -189,12 +186,4 @@ def _trust_notes(problem: Problem, row: Array) -> Iterator[str]:
         yield (
             f"The predicted gain over the best trial ({best - mean:.4f}) is more than half of what "
             f"all trials differ by ({spread:.4f}): confirm it before spending on it."
-        )
-
-
-def _optimism_notes(optimism: Optimism) -> Iterator[str]:
-    if optimism.replays and optimism.mean > 0:
-        yield (
-            f"By replays on redrawn data and by predictions out of fold, a choice looks "
-            f"{optimism.mean:.4f} better than it is; the corrected figure has that taken off."
         )

@@ -30,7 +30,6 @@ class Source(StrEnum):
     """Where an estimate comes from."""
 
     predicted = "predicted"
-    corrected = "corrected"
     observed = "observed"
     confirmed = "confirmed"
 
@@ -38,15 +37,13 @@ class Source(StrEnum):
 class Noise(StrEnum):
     """Which uncertainty an interval holds.
 
-    ``surrogate``: of the surrogate, no run-to-run noise. ``selection``: the same and that of having
-    chosen the best. ``observation``: of the surrogate, and the run-to-run noise of one run.
-    ``run``: the run-to-run noise of the runs behind it, its size as the surrogate estimates it.
-    ``seeds``: the run-to-run noise of a mean over seeds, by Student's t. ``none``: the value is
-    exact, or nothing says how wide its interval is.
+    ``surrogate``: of the surrogate, no run-to-run noise. ``observation``: of the surrogate, and the
+    run-to-run noise of one run. ``run``: the run-to-run noise of the runs behind it, its size as
+    the surrogate estimates it. ``seeds``: the run-to-run noise of a mean over seeds, by Student's
+    t. ``none``: the value is exact, or nothing says how wide its interval is.
     """
 
     surrogate = "surrogate"
-    selection = "selection"
     observation = "observation"
     run = "run"
     seeds = "seeds"
@@ -117,9 +114,8 @@ class Answer(Frozen):
 
     Attributes:
         gain: Difference of the recommendation from the baseline: confirmed where at least two seeds
-            of both have finished, else corrected for the winner's curse.
+            of both have finished, else predicted.
         predicted: Row of the prediction.
-        corrected: Row of the prediction with the winner's curse removed.
         best_observed: Row of the best finished trial.
         best_trial: Id of that trial.
         baseline: Row of the baseline as predicted.
@@ -133,7 +129,6 @@ class Answer(Frozen):
 
     gain: ObjectiveEstimate
     predicted: EstimateRow
-    corrected: EstimateRow
     best_observed: EstimateRow
     best_trial: str
     baseline: EstimateRow
@@ -158,26 +153,19 @@ def answer_of(recommendation: Recommendation) -> Answer:
     """Every number of a recommendation as estimates on one scale."""
     rec = recommendation
     confirmed = tuple(_confirmed(rec, Split.confirmation))
-    corrected = _predicted(
-        "corrected for the winner's curse",
-        rec.corrected,
-        rec.differences.corrected,
-        rec.target,
-        Source.corrected,
-    )
+    predicted = _predicted("predicted", rec.predicted, rec.differences.predicted, rec.target)
     found = next((r.difference for r in confirmed if r.label == RECOMMENDATION), None)
     # One seed says nothing of its interval, and a gain without one is no answer.
-    gain = found if found and found.half_width is not None else corrected.difference
+    gain = found if found and found.half_width is not None else predicted.difference
     assert gain is not None, "a prediction has a difference from the baseline"
     return Answer(
         gain=gain,
-        predicted=_predicted("predicted", rec.predicted, rec.differences.predicted, rec.target),
-        corrected=corrected,
+        predicted=predicted,
         best_observed=_best_observed(rec),
         best_trial=rec.best_observed.trial,
         baseline=EstimateRow(
             label=BASELINE,
-            objective=_gaussian(rec.baseline, Source.predicted),
+            objective=_gaussian(rec.baseline),
             difference=ZERO,
             fidelity=rec.target,
         ),
@@ -188,17 +176,14 @@ def answer_of(recommendation: Recommendation) -> Answer:
     )
 
 
-def _gaussian(
-    estimate: Estimate, source: Source, relative_to: Reference = Reference.absolute
-) -> ObjectiveEstimate:
-    chosen = source == Source.corrected
+def _gaussian(estimate: Estimate, relative_to: Reference = Reference.absolute) -> ObjectiveEstimate:
     return ObjectiveEstimate(
         value=estimate.mean,
         low=estimate.low,
         high=estimate.high,
         relative_to=relative_to,
-        noise=Noise.selection if chosen else Noise.surrogate,
-        source=source,
+        noise=Noise.surrogate,
+        source=Source.predicted,
     )
 
 
@@ -207,12 +192,11 @@ def _predicted(
     objective: Estimate,
     difference: Estimate,
     target: Fidelity | None,
-    source: Source = Source.predicted,
 ) -> EstimateRow:
     return EstimateRow(
         label=label,
-        objective=_gaussian(objective, source),
-        difference=_gaussian(difference, source, Reference.baseline),
+        objective=_gaussian(objective),
+        difference=_gaussian(difference, Reference.baseline),
         fidelity=target,
     )
 

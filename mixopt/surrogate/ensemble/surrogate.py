@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mixopt.errors import SurrogateError
-from mixopt.laws import effective_weights, rate_fractions
+from mixopt.laws import LawFit, effective_weights, rate_fractions
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
@@ -22,11 +22,11 @@ from mixopt.surrogate.ensemble.kernel import Prior
 from mixopt.surrogate.ensemble.members import (
     GPSetting,
     Member,
-    fit_shared_members,
+    fit_shared_law,
+    fit_simple,
     law_gp_member,
     law_member,
     prior_member,
-    shared_member,
     warped_member,
     with_noise,
 )
@@ -81,10 +81,6 @@ class SurrogateSettings:
     gp_iterations: int = 100
     least_rows: int = 3
     prior: Prior = field(default_factory=Prior)
-
-
-#: Of fits that are many: replays and cross-validation.
-LITTLE_EFFORT = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=0)
 
 
 @dataclass(frozen=True)
@@ -180,12 +176,6 @@ class Surrogate:
             self.trunks and self.trunks.only(which),
         )
 
-    def refit(self, X: Array, Y: Array, metrics: Sequence[str], *, seed: int) -> Surrogate:
-        """A fit of little effort to other losses ``n x m``, for replays and cross-validation."""
-        return fit_surrogate(
-            self.layout, X, Y, metrics, self.domains, seed=seed, settings=LITTLE_EFFORT
-        )
-
     def posterior(self, X: Tensor, **kwargs: Any) -> Any:
         """BoTorch posterior over the m metrics at ``batch_shape x q x D``, the level included."""
         transform = kwargs.pop("posterior_transform", None)
@@ -278,18 +268,20 @@ def _fit_members(data: Data, known: Array, settings: SurrogateSettings) -> list[
     classes = settings.classes or int(np.clip(3 * len(data.domains), 12, 48))
     setting = GPSetting(fold, fixed, settings.prior, settings.gp_iterations)
 
-    def alone() -> tuple[list[Member], Member]:
-        laws = [law_member(data, name, masks, fold) for name in settings.laws]
-        return laws, warped_member(data, setting)
+    def alone() -> tuple[list[Sequence[LawFit]], Member]:
+        fits = [fit_simple(data, name, masks) for name in settings.laws]
+        return fits, warped_member(data, setting)
 
     # The shared law and its GP depend on each other and on nothing else: numpy's linear algebra
     # lets go of the interpreter, so two threads take little more than half the time.
     with ThreadPoolExecutor(1) as beside:
         others = beside.submit(alone)
-        shared = fit_shared_members(data, masks, classes, settings.restarts, settings.iterations)
+        shared = fit_shared_law(data, masks, classes, settings.restarts, settings.iterations)
         law_gp = law_gp_member(data, setting, shared)
-        laws, warped = others.result()
-    return [*laws, shared_member(data, shared, fold), warped, law_gp]
+        simple, warped = others.result()
+    named = zip(settings.laws, simple, strict=True)
+    laws = [law_member(data, name, fits, fold) for name, fits in named]
+    return [*laws, law_member(data, "shared law", shared, fold), warped, law_gp]
 
 
 def _assemble(

@@ -141,10 +141,6 @@ class ScaleSurrogate:
         shift = level_draws(self.target_level, num, seed)
         return lambda X: paths(X) + shift
 
-    def refit(self, X: Array, Y: Array, metrics: Sequence[str], *, seed: int) -> Surrogate:
-        """A fit of little effort to other losses ``n x m`` at the target."""
-        return self.base.refit(X, Y, metrics, seed=seed)
-
     def only(self, metrics: Sequence[str]) -> ScaleSurrogate:
         """The surrogate of some of its metrics, in the order given."""
         base = self.base.only(metrics)

@@ -1,0 +1,352 @@
+"""Whole studies on losses whose truth is known: coverage, bias and regret of what they recommend.
+
+Five domains and five metrics, one and two phases, smooth and bumpy truths, a noise of .01 and .03
+per trial of the objective: eight cells of ten studies, each of 36 trials by ``Study.optimize``.
+After every round the recommendation is compared with the truth; where asked, so are random
+proposals with the same surrogate and BoTorch's Gaussian process with noisy expected improvement.
+
+Run: python benchmarks/simulated_studies.py --json benchmarks/results/simulated_studies.json
+A study that the file holds already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mixopt.bench.methods import gp_model
+from mixopt.propose import Evidence, Recommendation, recommend
+from mixopt.propose.candidates.pool import around, draws
+from mixopt.propose.candidates.refine import refine
+from mixopt.space import (
+    Fidelity,
+    Geometry,
+    Objective,
+    PhaseSpace,
+    Schedule,
+    SearchSpace,
+    geometry_of,
+)
+from mixopt.study import Study, TrialBudget
+from mixopt.surrogate import fit_surrogate
+
+Array = NDArray[np.float64]
+
+TOKENS = {"web": 90_000, "code": 40_000, "books": 60_000, "math": 15_000, "wiki": 120_000}
+WEIGHTS = {"code": 0.35, "math": 0.35, "web": 0.1, "books": 0.1, "wiki": 0.1}
+BUDGET, BATCH = 36, 8
+#: Standard deviation per metric of what a bumpy truth adds, and its lengthscale in sqrt(weight).
+BUMP, LENGTH, WAVES = 0.05, 0.35, 400
+#: Correlation of the metrics' noise: one run's luck moves them together.
+TOGETHER = 0.5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind of study."""
+
+    phases: int
+    bumpy: bool
+    noise: float
+
+    @property
+    def name(self) -> str:
+        """As it is printed."""
+        shape = "bumpy" if self.bumpy else "smooth"
+        return f"{self.phases} phase{'s' * (self.phases > 1)}, {shape}, noise {self.noise:g}"
+
+
+CELLS = [Cell(*facts) for facts in itertools.product((1, 2), (False, True), (0.01, 0.03))]
+
+
+def make_space(phases: int) -> SearchSpace:
+    """Five domains under a cap of four epochs; the second phase of up to 30 % of the tokens."""
+    chosen = [PhaseSpace(name="base")]
+    if phases == 2:
+        chosen.append(PhaseSpace(name="ending", fraction=(0.0, 0.1, 0.2, 0.3)))
+    return SearchSpace(
+        domains=[{"name": name, "tokens": tokens} for name, tokens in TOKENS.items()],
+        phases=chosen,
+        target=Fidelity(parameters=1000, tokens=100_000),
+        max_epochs=4.0,
+    )
+
+
+class Truth:
+    """Losses c + b (eps + A z)^-g of the mixture z, late tokens counting more; and bumps."""
+
+    def __init__(self, cell: Cell, seed: int) -> None:
+        self.cell, self.seed = cell, seed
+        self.space = make_space(cell.phases)
+        self.geometry = geometry_of(self.space)
+        self.metrics = tuple(TOKENS)
+        self.objective = Objective(weights=WEIGHTS)
+        self.weights = np.array([WEIGHTS[name] for name in self.metrics])
+        rng = np.random.default_rng([seed, cell.phases, cell.bumpy])
+        d = len(TOKENS)
+        use = rng.uniform(0.0, 0.3, (d, d))
+        use[np.arange(d), np.arange(d)] = 1.0
+        self.use = torch.as_tensor(use)
+        self.power = torch.as_tensor(rng.uniform(0.25, 0.6, d))
+        self.size = torch.as_tensor(rng.uniform(0.3, 0.6, d))
+        self.recency = float(rng.uniform(0.1, 0.4))
+        spread = np.sqrt(5.0 / rng.chisquare(5.0, WAVES)) / LENGTH
+        self.waves = torch.as_tensor(rng.standard_normal((d, WAVES)) * spread)
+        self.shift = torch.as_tensor(rng.uniform(0.0, 2 * np.pi, WAVES))
+        amplitude = BUMP * cell.bumpy * (2 / WAVES) ** 0.5
+        self.heights = torch.as_tensor(amplitude * rng.standard_normal((WAVES, d)))
+
+    def __call__(self, X: torch.Tensor) -> torch.Tensor:
+        """Losses ``n x m`` of rows ``n x D``."""
+        W, F = self.geometry.layout.split(X)
+        exposure = (W * F[..., None]).sum(-2)
+        last = torch.where(F[..., -1:] > 1e-9, W[..., -1, :], W[..., 0, :])
+        z = (1 - self.recency) * exposure + self.recency * last
+        law = 2 + self.size * (0.05 + z @ self.use.T) ** -self.power
+        bumps: torch.Tensor = torch.cos((z + 1e-4).sqrt() @ self.waves + self.shift) @ self.heights
+        return bumps + law
+
+    def value(self, schedule: Schedule) -> float:
+        """The true objective of a schedule."""
+        row = torch.as_tensor(self.geometry.encode(schedule)[None])
+        return float(self(row)[0].numpy() @ self.weights)
+
+    def least(self) -> float:
+        """The least objective in the space, by projected gradient from many starts."""
+        w = torch.as_tensor(self.weights)
+        X = draws(self.geometry, 4096, np.random.default_rng(0))
+        order = np.argsort((self(torch.as_tensor(X)) @ w).numpy())[:24]
+        start, score = X[order], lambda rows: self(rows) @ w
+        return float(refine(self.geometry, start, score, steps=150)[1].min())
+
+    def observed(self, schedule: Schedule, seed: int) -> dict[str, float]:
+        """Losses of one run, whose noise follows from its schedule and seeds."""
+        row = self.geometry.encode(schedule)
+        text = json.dumps([self.seed, seed, self.cell.noise, row.round(8).tolist()])
+        digest = hashlib.sha256(text.encode()).digest()
+        rng = np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
+        own, common = rng.standard_normal(len(self.metrics)), rng.standard_normal()
+        noise = TOGETHER**0.5 * common + (1 - TOGETHER) ** 0.5 * own
+        w = self.weights
+        of_objective = (TOGETHER * w.sum() ** 2 + (1 - TOGETHER) * (w @ w)) ** 0.5
+        true = self(torch.as_tensor(row[None]))[0].numpy()
+        values = true + self.cell.noise / of_objective * noise
+        return dict(zip(self.metrics, values.tolist(), strict=True))
+
+    def evidence(self, X: Array, seed: int) -> Evidence:
+        """Runs of rows ``n x D``, each with a seed of its own."""
+        seen = [self.observed(self.geometry.decode(x), seed + i) for i, x in enumerate(X)]
+        Y = np.array([[values[name] for name in self.metrics] for values in seen])
+        return Evidence(X, Y, self.metrics, tuple(f"t{i}" for i in range(len(X))))
+
+
+def judged(truth: Truth, least: float, found: Recommendation) -> dict[str, float]:
+    """What a recommendation says, and what is true of it."""
+    base = truth.space.baseline_schedule
+    true, true_base = truth.value(found.schedule), truth.value(base)
+    gap = found.differences.predicted
+    return {
+        "regret": true - least,
+        "predicted": found.predicted.mean,
+        "sd": found.predicted.sd,
+        "true": true,
+        "gap": gap.mean,
+        "gap_sd": gap.sd,
+        "true_gap": true - true_base,
+        "base": found.baseline.mean,
+        "base_sd": found.baseline.sd,
+        "true_base": true_base,
+        "best_observed": found.best_observed.value,
+        "true_best_observed": truth.value(found.best_observed.schedule),
+    }
+
+
+def mixopt_study(truth: Truth, least: float) -> dict[str, Any]:
+    """One study to the end of its budget, judged after every round."""
+    study = Study(
+        "simulated",
+        truth.space,
+        truth.objective,
+        storage=None,
+        seed=truth.seed,
+        budget=TrialBudget(trials=BUDGET),
+        batch=BATCH,
+        patience=BUDGET,
+    )
+    rounds: list[dict[str, float]] = []
+
+    def after(_record: object, _value: object) -> None:
+        state = study.state()
+        if state.open_search or len(state.learned_from) < 2:
+            return
+        row = judged(truth, least, study.recommend())
+        rounds.append({"trials": len(state.learned_from), **row})
+
+    study.optimize(lambda schedule, _, seed: truth.observed(schedule, seed), progress=after)
+    return {"rounds": rounds, "decisions": [_numbers(d) for d in study.state().decisions]}
+
+
+def _numbers(event: Mapping[str, Any]) -> dict[str, float]:
+    return {k: float(v) for k, v in event.items() if isinstance(v, (int, float))}
+
+
+def random_study(truth: Truth, least: float) -> dict[str, Any]:
+    """The baseline and random schedules, learned from by the same surrogate."""
+    rng = np.random.default_rng([truth.seed, 1])
+    base = truth.geometry.encode(truth.space.baseline_schedule)
+    X = np.vstack([base[None], draws(truth.geometry, BUDGET - 1, rng)])
+    seen = truth.evidence(X, 1000)
+    names = truth.space.names
+    fitted = fit_surrogate(truth.geometry.layout, X, seen.Y, seen.metrics, names, seed=truth.seed)
+    found = recommend(truth.space, truth.objective, fitted, seen, seed=truth.seed)
+    return {"rounds": [{"trials": BUDGET, **judged(truth, least, found)}]}
+
+
+def _inputs(geometry: Geometry, X: Array) -> Array:
+    """What the other Gaussian process is given: exposures, and the ending's mixture and length."""
+    W, F = geometry.layout.split(X)
+    exposure: Array = np.einsum("npd,np->nd", W, F)
+    if geometry.layout.phases == 1:
+        return exposure
+    last = np.where(F[:, -1:] > 1e-9, W[:, -1], W[:, 0])
+    return np.hstack([exposure, last, F[:, -1:]])
+
+
+def gp_study(truth: Truth, least: float) -> dict[str, Any]:
+    """BoTorch's Gaussian process on the objective, batches by noisy expected improvement."""
+    from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+    from botorch.optim.optimize import optimize_acqf_discrete
+
+    geometry, rng = truth.geometry, np.random.default_rng([truth.seed, 2])
+    first = len(TOKENS) * truth.cell.phases + 1
+    base = geometry.encode(truth.space.baseline_schedule)
+    X = np.vstack([base[None], draws(geometry, first - 1, rng)])
+    y = truth.evidence(X, 2000).values(truth.objective)
+    while True:
+        torch.manual_seed(truth.seed)
+        model = gp_model(_inputs(geometry, X), -y[:, None])
+        if len(X) == BUDGET:
+            break
+        best = X[np.argsort(y)[:5]]
+        pool = np.vstack([draws(geometry, 1024, rng), around(geometry, best, 1024, rng)])
+        Z = torch.as_tensor(_inputs(geometry, pool))
+        known = torch.as_tensor(_inputs(geometry, X))
+        wanted = min(BATCH, BUDGET - len(X))
+        acquisition = qLogNoisyExpectedImprovement(model, known, prune_baseline=True)
+        chosen, _ = optimize_acqf_discrete(acquisition, q=wanted, choices=Z, max_batch_size=512)
+        rows = [int(torch.cdist(c[None], Z).argmin()) for c in chosen]
+        new = truth.evidence(pool[rows], 2000 + len(X)).values(truth.objective)
+        X, y = np.vstack([X, pool[rows]]), np.append(y, new)
+    pool = np.vstack([pool, X])
+    with torch.no_grad():
+        posterior = model.posterior(torch.as_tensor(_inputs(geometry, pool)))
+    at = int(posterior.mean[:, 0].argmax())
+    true = truth.value(geometry.decode(pool[at]))
+    row = {
+        "trials": float(BUDGET),
+        "regret": true - least,
+        "predicted": -float(posterior.mean[at]),
+        "sd": float(posterior.variance[at]) ** 0.5,
+        "true": true,
+    }
+    return {"rounds": [row]}
+
+
+METHODS = {"mixopt": mixopt_study, "random": random_study, "gp": gp_study}
+
+
+def simulate(method: str, cell: Cell, seed: int) -> dict[str, Any]:
+    """One study of one method."""
+    truth = Truth(cell, seed)
+    least, start = truth.least(), time.perf_counter()
+    found = METHODS[method](truth, least)
+    seconds = round(time.perf_counter() - start, 1)
+    return {"method": method, **asdict(cell), "seed": seed, "seconds": seconds, **found}
+
+
+def _error(values: Array) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, float]:
+    """Coverage, bias and regret of the last recommendations."""
+    last = [study["rounds"][-1] for study in found]
+    col = {k: np.array([row[k] for row in last]) for k in last[0]}
+    off = col["predicted"] - col["true"]
+    out = {
+        "studies": len(last),
+        "regret": col["regret"].mean(),
+        "regret_error": _error(col["regret"]),
+        "bias": off.mean(),
+        "bias_error": _error(off),
+        "rmse": float((off**2).mean() ** 0.5),
+        "sd": col["sd"].mean(),
+        "coverage": (np.abs(off) <= 1.96 * col["sd"]).mean(),
+    }
+    if "gap" in col:
+        off = col["gap"] - col["true_gap"]
+        base = col["base"] - col["true_base"]
+        out |= {
+            "gap_bias": off.mean(),
+            "gap_coverage": (np.abs(off) <= 1.96 * col["gap_sd"]).mean(),
+            "base_bias": base.mean(),
+            "base_coverage": (np.abs(base) <= 1.96 * col["base_sd"]).mean(),
+        }
+    return {k: round(float(v), 4) for k, v in out.items()}
+
+
+def tables(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A row for each method and cell, and one for each method."""
+    for method in METHODS:
+        mine = [s for s in found if s["method"] == method]
+        for cell in CELLS:
+            part = [s for s in mine if {k: s[k] for k in asdict(cell)} == asdict(cell)]
+            if part:
+                yield {"method": method, "cell": cell.name, **summary(part)}
+        if mine:
+            yield {"method": method, "cell": "all", **summary(mine)}
+
+
+def main() -> None:
+    """Run what is missing, print the tables, keep the studies if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--cells", nargs="+", type=int, default=list(range(len(CELLS))))
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    found: list[dict[str, Any]] = []
+    if given.json and given.json.exists():
+        found = json.loads(given.json.read_text(encoding="utf-8"))["studies"]
+    done = {(s["method"], s["phases"], s["bumpy"], s["noise"], s["seed"]) for s in found}
+    for method, seed, i in itertools.product(
+        given.methods, range(given.first, given.first + given.seeds), given.cells
+    ):
+        cell = CELLS[i]
+        if (method, *asdict(cell).values(), seed) in done:
+            continue
+        study = simulate(method, cell, seed)
+        found.append(study)
+        last = {k: round(v, 4) for k, v in study["rounds"][-1].items()}
+        print(method, cell.name, seed, study["seconds"], json.dumps(last), flush=True)
+        if given.json:
+            kept = {"summary": list(tables(found)), "studies": found}
+            given.json.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    for row in tables(found):
+        print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
