@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from mixopt.cli.app import Json, app, print_out, say
 
 if TYPE_CHECKING:
-    from mixopt.study.storage.tokens import Token
+    from mixopt.study.storage.access_tokens import Token
 
 token_app = App(name="token", help="Say who may use a service.")
 app.command(token_app)
@@ -72,7 +72,7 @@ def create_token(
         storage: Database URL.
     """
     from mixopt.study import Storage
-    from mixopt.study.storage import tokens
+    from mixopt.study.storage import access_tokens as tokens
 
     seconds = None if days is None else days * 86400
     store = Storage(storage)
@@ -90,7 +90,7 @@ def list_tokens(*, storage: Kept = STORAGE, json: Json = False) -> None:
     from mixopt.report.components import Table
     from mixopt.report.terminal import render
     from mixopt.study import Storage
-    from mixopt.study.storage import tokens
+    from mixopt.study.storage import access_tokens as tokens
 
     found = tokens.list_tokens(Storage(storage, create=False))
     if json:
@@ -122,6 +122,6 @@ def revoke_token(name: str, /, *, storage: Kept = STORAGE) -> None:
         storage: Database URL.
     """
     from mixopt.study import Storage
-    from mixopt.study.storage import tokens
+    from mixopt.study.storage import access_tokens as tokens
 
     tokens.revoke_token(Storage(storage, create=False), name)

@@ -11,8 +11,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from mixopt.service.guards import Buckets
 from mixopt.service.problems import Refused
 from mixopt.study import Storage
+from mixopt.study.storage.access_tokens import Scope, Token, list_tokens, valid_token
 from mixopt.study.storage.audit import Act
-from mixopt.study.storage.tokens import Scope, Token, list_tokens, valid_token
 
 COOKIE = "mixopt_token"
 #: The caller of a server on loopback that has no tokens.

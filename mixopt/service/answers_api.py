@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request
@@ -21,6 +21,7 @@ from mixopt.service.messages import Confirmed, Waiting
 from mixopt.service.problems import PROBLEMS
 from mixopt.service.studies_api import Name, catalogue
 from mixopt.service.trials_api import RETRY
+from mixopt.service.what_if import Predicted, WhatIf
 from mixopt.space import Schedule
 from mixopt.study import Study
 from mixopt.study.storage.audit import acting
@@ -55,8 +56,10 @@ def later(_: Request, error: Exception) -> Response:
     return JSONResponse({"waiting": str(error)}, 202, RETRY)
 
 
-def _answer(request: Request, held: Held, question: Callable[..., T], what: str) -> T:
-    found = catalogue(request).ask(held, question)
+def _answer(
+    request: Request, held: Held, question: Callable[..., T], what: str, *given: Hashable
+) -> T:
+    found = catalogue(request).ask(held, question, *given)
     if not found.done():
         raise Later(what)
     return fits.answer_of(found, what)
@@ -76,6 +79,13 @@ def confirm(request: Request, name: Name, who: Worker) -> Confirmed:
     held = catalogue(request).held(name)
     with acting(act(who, "confirm", name)):
         return Confirmed(added=_answer(request, held, fits.confirm, "the confirmation runs"))
+
+
+@router.post("/prediction")
+def predict(request: Request, name: Name, wish: WhatIf, _: Reader) -> Predicted:
+    """What is expected of the allowed schedule nearest to given weights; nothing is stored."""
+    held = catalogue(request).held(name)
+    return _answer(request, held, fits.predict, "the prediction", wish)
 
 
 @router.get("/schedule", responses={200: {"description": "A schedule.json."}})

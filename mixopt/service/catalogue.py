@@ -80,14 +80,15 @@ class Catalogue:
                 self._open.popitem(last=False)
         return Held(study, ref, row.created, row.archived)
 
-    def version(self, held: Held) -> Hashable:
+    def version(self, held: Held) -> tuple[Hashable, ...]:
         """Equal as long as no further trial is over and no setting changed."""
         counts = self.store.counts(held.study.id)
         return held.ref, tuple(counts.get(state, 0) for state in OVER)
 
-    def ask(self, held: Held, question: Callable[[StudyRef], T]) -> Future[T]:
-        """The answer for the trials that are over now."""
-        return self.desk.ask(self.version(held), question, held.ref)
+    def ask(self, held: Held, question: Callable[..., T], *given: Hashable) -> Future[T]:
+        """The answer for the trials that are over now; it is found again for equal arguments."""
+        key = (*self.version(held), *given)
+        return self.desk.ask(key, question, held.ref, *given)
 
     def proposing(self, held: Held) -> bool:
         """Whether the next round is being made."""

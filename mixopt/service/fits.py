@@ -21,9 +21,12 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import URL
 
 from mixopt.errors import MixoptError, StorageError, StudyError
+from mixopt.propose.recommend import estimates_at
 from mixopt.report import report_data
 from mixopt.report.components import Page
 from mixopt.report.study_page import report_page
+from mixopt.service.what_if import Predicted, PredictedRow, WhatIf, nearest_row
+from mixopt.space import geometry_of
 from mixopt.study import Study
 from mixopt.study.search_end import require_progress
 
@@ -76,6 +79,31 @@ def page(ref: StudyRef) -> Page:
     return report_page(report_data(_opened(ref)))
 
 
+def predict(ref: StudyRef, wish: WhatIf) -> Predicted:
+    """What the surrogate expects of the allowed schedule that is nearest to a wish.
+
+    Raises:
+        StudyError: If fewer than two trials are finished.
+    """
+    from mixopt.propose.problem import Problem
+
+    study = _opened(ref)
+    space = study.space
+    row = nearest_row(geometry_of(space), wish)
+    evidence, surrogate = study.learned(extra=True)
+    problem = Problem.of(space, study.objective, surrogate, evidence)
+    at = estimates_at(problem, row[problem.there])
+    start = estimates_at(problem, problem.baseline)
+    rows = {"objective": (at[0], start[0])} | {m: (at[1][m], start[1][m]) for m in at[1]}
+    return Predicted(
+        schedule=geometry_of(space).decode(row),
+        rows=[
+            PredictedRow(metric=name, predicted=mine, baseline=base)
+            for name, (mine, base) in rows.items()
+        ],
+    )
+
+
 def confirm(ref: StudyRef) -> int:
     """Add the confirmation runs of the recommendation; returns how many are to be run."""
     study = _opened(ref)
@@ -113,7 +141,7 @@ class Desk:
         self._executor = executor
         self._life: Connection | None = None
         self._lock = threading.Lock()
-        self._answers: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, Any], Future[Any]] = OrderedDict()
 
     def start(self) -> None:
         """Load the libraries before the first question."""
@@ -144,6 +172,17 @@ class Desk:
             while len(self._answers) > KEPT:
                 self._answers.popitem(last=False)
         return found
+
+    def newest(self, question: Callable[[StudyRef], T], study: int) -> T | None:
+        """The newest answer there is on a study, whatever has changed since."""
+        with self._lock:
+            asked = list(self._answers.items())
+        for (name, key), found in reversed(asked):
+            same = name == question.__name__ and key[0].number == study
+            if same and found.done() and not found.cancelled() and found.exception() is None:
+                answer: T = found.result()
+                return answer
+        return None
 
     def working(self, key: Hashable, question: Callable[..., Any]) -> bool:
         """Whether a question was asked and has no answer yet."""

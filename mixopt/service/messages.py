@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field
 
@@ -59,6 +59,22 @@ class StudyInfo(BaseModel):
     spent: Spent
     stop_reason: str | None
     proposing: bool
+
+
+class SpaceSummary(BaseModel):
+    """What a study would be.
+
+    Attributes:
+        name: Of the study.
+        initial: Trials of the initial design.
+        space: A table of its search space: phases, fractions, caps, the baseline's place.
+        advice: What is published about such schedules.
+    """
+
+    name: str
+    initial: int
+    space: dict[str, Any]
+    advice: list[str]
 
 
 class StudyRow(BaseModel):

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from mixopt.errors import MixoptError
 from mixopt.service.codes import KINDS
@@ -104,7 +104,10 @@ def add_handlers(app: FastAPI) -> None:
         return as_response(problem_of(error))
 
     @app.exception_handler(Refused)
-    def _refused(_: Request, error: Refused) -> Response:
+    def _refused(request: Request, error: Refused) -> Response:
+        page = "text/html" in request.headers.get("accept", "") and request.method == "GET"
+        if error.problem.status == 401 and page:
+            return RedirectResponse("/login", 303)
         return as_response(error.problem, error.headers)
 
     @app.exception_handler(RequestValidationError)

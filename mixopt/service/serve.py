@@ -8,10 +8,10 @@ from dataclasses import replace
 import uvicorn
 
 from mixopt.errors import StudyError
-from mixopt.service.app import create_app
+from mixopt.service.application import create_app
 from mixopt.service.guards import LOOPBACK, Limits
 from mixopt.study import Storage
-from mixopt.study.storage.tokens import list_tokens
+from mixopt.study.storage.access_tokens import list_tokens
 
 
 def is_local(host: str) -> bool:

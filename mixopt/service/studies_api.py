@@ -5,16 +5,25 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.encoders import jsonable_encoder
 from starlette.concurrency import run_in_threadpool
 
 from mixopt.service.access import Admin, Reader, act, require
 from mixopt.service.catalogue import Catalogue, Held
-from mixopt.service.messages import AdviceRow, StudyChange, StudyInfo, StudyPage, StudyRow
+from mixopt.service.messages import (
+    AdviceRow,
+    SpaceSummary,
+    StudyChange,
+    StudyInfo,
+    StudyPage,
+    StudyRow,
+)
 from mixopt.service.problems import PROBLEMS
 from mixopt.service.served_file import make_study, read_study
+from mixopt.space import geometry_of
 from mixopt.study import Spent
+from mixopt.study.storage.access_tokens import Scope
 from mixopt.study.storage.audit import acting
-from mixopt.study.storage.tokens import Scope
 from mixopt.study.storage.whole import delete_study, set_archived
 from mixopt.tune.study_file import StudyFile
 
@@ -23,7 +32,7 @@ router = APIRouter(prefix="/v1", tags=["studies"], responses=PROBLEMS)
 NAME = r"^[A-Za-z0-9][\w.-]*$"
 Name = Annotated[str, Path(pattern=NAME, max_length=200, description="Name of the study.")]
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
-_BODY: dict[str, Any] = {
+BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "A study file as `mixopt run` reads it, with a trainer of kind `external`.",
@@ -41,11 +50,10 @@ def catalogue(request: Request) -> Catalogue:
     return found
 
 
-@router.post("/studies", status_code=201, openapi_extra=_BODY)
+@router.post("/studies", status_code=201, openapi_extra=BODY)
 async def create_study(request: Request, response: Response, who: Reader) -> StudyInfo:
     """Make a study; one that is there already with the same configuration is left as it is."""
-    body = await request.body()
-    as_yaml = request.headers.get("content-type", "").split(";")[0].strip() in YAML
+    body, as_yaml = await request.body(), _is_yaml(request)
 
     def make() -> tuple[StudyInfo, bool]:
         file = read_study(body, as_yaml=as_yaml)
@@ -61,6 +69,24 @@ async def create_study(request: Request, response: Response, who: Reader) -> Stu
     made, new = await run_in_threadpool(make)
     response.status_code = 201 if new else 200
     return made
+
+
+@router.post("/studies:check", openapi_extra=BODY)
+async def check_study(request: Request, _: Reader) -> SpaceSummary:
+    """What a study would be; nothing is stored."""
+    body, as_yaml = await request.body(), _is_yaml(request)
+
+    def check() -> SpaceSummary:
+        file = read_study(body, as_yaml=as_yaml)
+        study = make_study(file, None)
+        return SpaceSummary(
+            name=file.name,
+            initial=study.config.initial,
+            space=jsonable_encoder(geometry_of(study.space).summary()),
+            advice=[str(a) for a in study.advice()],
+        )
+
+    return await run_in_threadpool(check)
 
 
 @router.get("/studies")
@@ -128,6 +154,10 @@ def show_advice(request: Request, name: Name, _: Reader) -> list[AdviceRow]:
     return [
         AdviceRow(level=a.level, phase=a.phase, message=a.message, source=a.source) for a in found
     ]
+
+
+def _is_yaml(request: Request) -> bool:
+    return request.headers.get("content-type", "").split(";")[0].strip() in YAML
 
 
 def info_of(known: Catalogue, held: Held) -> StudyInfo:

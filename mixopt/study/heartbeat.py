@@ -28,6 +28,7 @@ def beating(store: Storage, *leases: Lease, seconds: float = LEASE) -> Iterator[
         # No other process can take the trials, and its one connection is not shared by threads.
         yield
         return
+
     def beat() -> None:
         for lease in leases:
             # The others are prolonged although one was lost.

@@ -8,10 +8,10 @@ from databases import lasting, postgres, postgres_url
 from small_study import NAMES, bowl
 from starlette.testclient import TestClient
 
-from mixopt.service.app import create_app
+from mixopt.service.application import create_app
 from mixopt.service.client import Service
 from mixopt.study import Storage
-from mixopt.study.storage.tokens import Scope, create_token
+from mixopt.study.storage.access_tokens import Scope, create_token
 from mixopt.study.storage.whole import copy_study
 
 __all__ = ["lasting", "postgres", "postgres_url"]

@@ -7,13 +7,13 @@ from conftest import STUDY, wait_for
 
 from mixopt.cli import main
 from mixopt.errors import ConflictError, NotFoundError, StudyError
-from mixopt.service.app import create_app
+from mixopt.service.application import create_app
 from mixopt.service.guards import Buckets, Limits
 from mixopt.service.serve import is_local
 from mixopt.service.serve import serve as start_serving
 from mixopt.study import Storage
 from mixopt.study.storage import audit
-from mixopt.study.storage.tokens import (
+from mixopt.study.storage.access_tokens import (
     Scope,
     create_token,
     list_tokens,

@@ -15,14 +15,14 @@ from starlette.responses import Response
 
 from mixopt import __version__
 from mixopt.errors import StudyError
-from mixopt.service import answers_api, studies_api, trials_api
+from mixopt.service import answers_api, pages, studies_api, trials_api
 from mixopt.service.access import Gate, Reader, require
 from mixopt.service.catalogue import Catalogue
 from mixopt.service.fits import Desk
 from mixopt.service.guards import Guards, Limits
 from mixopt.service.problems import Problem, add_handlers
 from mixopt.study import Storage
-from mixopt.study.storage.tokens import Scope
+from mixopt.study.storage.access_tokens import Scope
 
 health = APIRouter(tags=["health"])
 
@@ -85,7 +85,13 @@ def create_app(
     app.state.catalogue = Catalogue(store, desk)
     app.state.gate = Gate(store, local)
     app.state.meters = Meters()
-    for router in (studies_api.router, trials_api.router, answers_api.router, health):
+    for router in (
+        studies_api.router,
+        trials_api.router,
+        answers_api.router,
+        health,
+        pages.router,
+    ):
         app.include_router(router)
     add_handlers(app)
     app.add_exception_handler(answers_api.Later, answers_api.later)
