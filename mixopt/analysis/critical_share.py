@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
-from mixopt.laws.share_law import CriticalShare, critical_share, fit_share_law, share_noise
+from mixopt.laws.share_law import critical_share, share_noise
 from mixopt.space import Frozen, LearningRate, Mixture, Observation, Schedule
 from mixopt.study.state import by_trial
 from mixopt.study.storage import State, TrialRecord
@@ -226,12 +226,20 @@ def _rung(rows: Sequence[Observation], record: TrialRecord, wanted: int, where: 
     return near
 
 
-def critical_of(shares: Array, rises: Array, *, level: float = 0.95, seed: int = 0) -> Critical:
+def critical_of(
+    shares: Array,
+    rises: Array,
+    *,
+    noise: float | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Critical:
     """The critical share from rises of the old loss, each over its own base.
 
     Args:
         shares: ``n`` old-data shares, three different ones at least.
         rises: ``n`` old losses minus those of the base (nats/token).
+        noise: Standard deviation of one run's rise; None to take it from these runs.
         level: Probability of the interval.
         seed: Of the bootstrap.
 
@@ -239,9 +247,8 @@ def critical_of(shares: Array, rises: Array, *, level: float = 0.95, seed: int =
         SurrogateError: If there are too few runs for the law and its noise, or no share keeps the
             old loss.
     """
-    noise = share_noise([shares], [rises])
+    noise = share_noise([shares], [rises]) if noise is None else noise
     found = critical_share(shares, rises, 0.0, noise=noise, level=level, seed=seed)
-    law = found.law
     return Critical(
         critical_share=found.share,
         low=found.low,
@@ -250,20 +257,9 @@ def critical_of(shares: Array, rises: Array, *, level: float = 0.95, seed: int =
         noise_sd=noise,
         shares=tuple(shares.tolist()),
         rises=tuple(rises.tolist()),
-        fitted=tuple(law.predict(shares).tolist()),
-        band=_band(found, shares, noise, level, seed),
+        fitted=tuple(found.law.predict(shares).tolist()),
+        band=found.band,
     )
-
-
-def _band(found: CriticalShare, shares: Array, noise: float, level: float, seed: int) -> float:
-    """Half the interval of the law's value at the critical share, by parametric bootstrap."""
-    rng = np.random.default_rng(seed)
-    at, drawn = np.array([found.share]), []
-    for _ in range(200):
-        losses = found.law.predict(shares) + noise * rng.standard_normal(len(shares))
-        drawn.append(float(fit_share_law(shares, losses).predict(at)[0]))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(high - low) / 2
 
 
 def read_runs(path: str | Path, base_loss: float | None = None) -> tuple[Array, Array]:

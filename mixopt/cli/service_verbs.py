@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from mixopt.cli.app import Json, app, print_out, say
+from mixopt.cli.app import Json, app, emit, say
 
 if TYPE_CHECKING:
     from mixopt.study.storage.access_tokens import Token
@@ -88,17 +87,14 @@ def list_tokens(*, storage: Kept = STORAGE, json: Json = False) -> None:
         json: Print JSON.
     """
     from mixopt.report.components import Table
-    from mixopt.report.terminal import render
     from mixopt.study import Storage
     from mixopt.study.storage import access_tokens as tokens
 
     found = tokens.list_tokens(Storage(storage, create=False))
-    if json:
-        print(jsonlib.dumps([asdict(t) for t in found]))
-        return
     rows = tuple((t.name, t.scope, t.study or "all", _until(t)) for t in found)
     columns = ("name", "scope", "studies", "holds")
-    print_out(render(Table("Tokens", columns, rows, text=frozenset({1, 2, 3}))))
+    table = Table("Tokens", columns, rows, text=frozenset({1, 2, 3}))
+    emit([asdict(t) for t in found], json, table)
 
 
 def _until(token: Token) -> str:

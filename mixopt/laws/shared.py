@@ -21,7 +21,7 @@ import numpy as np
 from mixopt.laws._arrays import Array, namespace, softmax, softmax_vjp
 from mixopt.laws._lbfgs import Ints, minimise
 from mixopt.laws.fitter import KAPPA_SD, NOISE_SHARE, huber
-from mixopt.laws.phases import effective_mixture, effective_mixture_slope
+from mixopt.laws.phases import effective_mixture
 from mixopt.laws.units import Units
 
 _SHARP = 3.0
@@ -106,13 +106,10 @@ def shared_value(shape: SharedShape, scales: Any, theta: Any, W: Any, F: Any) ->
         ``B x n x m`` nats/token (numpy or torch, as given).
     """
     xp, t = namespace(theta), shape.unpack(theta)
-    log_mass, w = _log_masses(shape, t, W, F)
-    if shape.phases > 1:
-        entropy = xp.einsum("bmnk,bmk->bnm", log_mass, w)
-    else:
-        entropy = log_mass[:, 0] @ (w.swapaxes(-1, -2))
+    q, w, eps = _distributions(shape, t)
+    log_mass = xp.log(_masses(shape, _mixtures(shape, t, W, F), q, eps))
     c = scales.low + scales.sd * t["gamma"]
-    return c[:, None] - xp.exp(t["beta"] / 2.0)[:, None] * entropy
+    return c[:, None] - xp.exp(t["beta"] / 2.0)[:, None] * _entropy(shape, log_mass, w)
 
 
 def mass_features(shape: SharedShape, theta: Any, W: Any, F: Any) -> Any:
@@ -124,19 +121,11 @@ def mass_features(shape: SharedShape, theta: Any, W: Any, F: Any) -> Any:
     Returns:
         ``m x n x (B K)`` (numpy or torch, as given).
     """
-    xp = namespace(theta)
-    log_mass, w = _log_masses(shape, shape.unpack(theta), W, F)
+    xp, t = namespace(theta), shape.unpack(theta)
+    q, w, eps = _distributions(shape, t)
+    log_mass = xp.log(_masses(shape, _mixtures(shape, t, W, F), q, eps))
     features = log_mass * xp.sqrt(w)[:, :, None, :] / len(theta) ** 0.5
     return xp.concatenate([features[b] for b in range(len(theta))], -1)
-
-
-def _log_masses(shape: SharedShape, t: dict[str, Any], W: Any, F: Any) -> tuple[Any, Any]:
-    """Log class masses ``B x (m|1) x n x K`` and the metrics' class weights ``B x m x K``."""
-    xp = namespace(W)
-    q, w, eps = _distributions(shape, t)
-    R = effective_mixture(t["kappa"], W, F) if shape.phases > 1 else W[None, None, :, 0]
-    mass = R @ q[:, None, 1 : shape.domains + 1] + (eps * q[:, 0])[:, None, None]
-    return xp.log(mass / (1.0 + eps)[:, None, None] + _FLOOR), w
 
 
 def _distributions(shape: SharedShape, t: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -144,6 +133,24 @@ def _distributions(shape: SharedShape, t: dict[str, Any]) -> tuple[Any, Any, Any
     q = softmax(_SHARP * t["phi"])
     w = softmax(_SHARP * t["phi"][:, shape.rows] + t["delta"] / 2.0)
     return q, w, xp.exp(t["e"] - 4.0)
+
+
+def _mixtures(shape: SharedShape, t: dict[str, Any], W: Any, F: Any) -> Any:
+    """Mixtures that the metrics see, ``B x m x n x d``; ``1 x 1 x n x d`` for one phase."""
+    return effective_mixture(t["kappa"], W, F) if shape.phases > 1 else W[None, None, :, 0]
+
+
+def _masses(shape: SharedShape, R: Any, q: Any, eps: Any) -> Any:
+    """Class masses ``B x (m|1) x n x K``."""
+    mass = R @ q[:, None, 1 : shape.domains + 1] + (eps * q[:, 0])[:, None, None]
+    return mass / (1.0 + eps)[:, None, None] + _FLOOR
+
+
+def _entropy(shape: SharedShape, log_mass: Any, w: Any) -> Any:
+    """Sum over the classes, ``B x n x m``."""
+    if shape.phases == 1:
+        return log_mass[:, 0] @ w.swapaxes(-1, -2)
+    return (log_mass @ w[..., None])[..., 0].swapaxes(-1, -2)
 
 
 class SharedObjective:
@@ -165,10 +172,10 @@ class SharedObjective:
         """Values ``b`` and gradients ``b x p`` of the problems ``which``."""
         shape, t = self.shape, self.shape.unpack(theta)
         q, w, eps = _distributions(shape, t)
-        R, slope = self._mixtures(t)
-        mass, log_mass = self._masses(R, q, eps)
-        b = np.exp(t["beta"] / 2.0)
-        entropy = self._entropy(log_mass, w)
+        R = _mixtures(shape, t, self.W, self.F)
+        mass = _masses(shape, R, q, eps)
+        log_mass, b = np.log(mass), np.exp(t["beta"] / 2.0)
+        entropy = _entropy(shape, log_mass, w)
         c = self.scales.low + self.scales.sd * t["gamma"]
         unit = NOISE_SHARE * self.scales.sd
         z = (c[:, None] - b[:, None] * entropy - self.Y) / unit
@@ -176,27 +183,10 @@ class SharedObjective:
         mask = self.mask[which][:, :, None]
         g = dz * mask / unit
         value = (loss * mask).sum((1, 2)) + 0.5 * ((theta / self.prior_sd) ** 2).sum(1)
+        many = shape.phases > 1
+        slope = effective_mixture(t["kappa"], self.W, self.F, slope=True) if many else None
         grad = self._pull_back(q, w, eps, R, slope, mass, log_mass, b, entropy, g)
         return value, grad + theta / self.prior_sd**2
-
-    def _mixtures(self, t: dict[str, Array]) -> tuple[Array, Array | None]:
-        if self.shape.phases == 1:
-            return self.W[None, None, :, 0], None
-        kappa = t["kappa"]
-        return (
-            effective_mixture(kappa, self.W, self.F),
-            effective_mixture_slope(kappa, self.W, self.F),
-        )
-
-    def _masses(self, R: Array, q: Array, eps: Array) -> tuple[Array, Array]:
-        mass = R @ q[:, None, 1 : self.shape.domains + 1] + (eps * q[:, 0])[:, None, None]
-        mass = mass / (1.0 + eps)[:, None, None] + _FLOOR
-        return mass, np.log(mass)
-
-    def _entropy(self, log_mass: Array, w: Array) -> Array:
-        if self.shape.phases == 1:
-            return np.asarray(log_mass[:, 0] @ w.swapaxes(-1, -2))
-        return np.asarray((log_mass @ w[..., None])[..., 0].swapaxes(-1, -2))
 
     def _pull_back(
         self,

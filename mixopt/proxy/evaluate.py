@@ -13,11 +13,12 @@ from mixopt.proxy.transformer import Proxy
 
 
 def evaluation_windows(
-    tokens: NDArray[Any], context: int, limit: int, domain: str
+    tokens: NDArray[Any], context: int, limit: int | None, domain: str
 ) -> NDArray[np.int64]:
     """Windows (``n x (context + 1)``) spread evenly over a split, ``n * context <= limit``.
 
-    At least one window is taken, so that a limit below the context still measures something.
+    At least one window is taken, so that a limit below the context still measures something; no
+    limit takes them all.
 
     Raises:
         TrialError: If the split is shorter than one window.
@@ -29,7 +30,7 @@ def evaluation_windows(
             f"{len(tokens)}",
             "shorten the context, or give the domain a larger held-out share",
         )
-    count = min(available, max(limit // context, 1))
+    count = available if limit is None else min(available, max(limit // context, 1))
     starts = (np.arange(count) * available // count) * context
     return np.asarray(tokens[starts[:, None] + np.arange(context + 1)], dtype=np.int64)
 

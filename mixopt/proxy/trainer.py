@@ -22,10 +22,11 @@ from mixopt.proxy.shape import architecture
 from mixopt.proxy.step import adamw, autocast, cpu_threads, train_step
 from mixopt.proxy.step_plan import StepPlan, plan_steps
 from mixopt.proxy.transformer import Proxy
+from mixopt.proxy.unigram import unigram_bias
 from mixopt.space import Frozen, Observation, Report, Split, Trial
 
 # Part of every checkpoint's key: raise it when the training loop or the model changes.
-RECIPE = 2
+RECIPE = 3
 # Steps between looks at the training loss; a look makes a GPU wait.
 _LOOK = 16
 
@@ -153,9 +154,12 @@ class _Run:
         self.plan: StepPlan = plan_steps(trial, settings)
         self.vocab_size = corpus.vocab_size
         shape = architecture(trial.fidelity.parameters)
-        self.model = Proxy(shape, corpus.vocab_size, settings.context, trial.seed).to(self.device)
-        self.optimizer = adamw(self.model, settings)
         text = {name: corpus.tokens(name, "train") for name in corpus.domains}
+        # Of all domains alike, whatever the mixture: it must favour none.
+        bias = unigram_bias(text.values(), corpus.vocab_size)
+        model = Proxy(shape, corpus.vocab_size, settings.context, trial.seed, bias)
+        self.model = model.to(self.device)
+        self.optimizer = adamw(self.model, settings)
         self.sampler = MixtureSampler(
             text, self.plan.shares, self.plan.sequences, settings.context, trial.seed
         )
@@ -235,8 +239,9 @@ class _Run:
         return values
 
     def _windows(self, split: Split) -> dict[str, torch.Tensor]:
-        """Per domain, the sequences of a split that are evaluated."""
-        context, most = self.settings.context, self.settings.evaluation_tokens
+        """Per domain, the sequences of a split that are evaluated: all but in the search."""
+        context = self.settings.context
+        most = self.settings.evaluation_tokens if split == Split.validation else None
         return {
             name: torch.from_numpy(
                 evaluation_windows(self.corpus.tokens(name, split.value), context, most, name)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mixopt.errors import SpaceError
 from mixopt.space import SearchSpace, geometry_of, parse_yaml, validate_node, validate_yaml
-from mixopt.space.library import search_space_path
+from mixopt.space.library import find_search_space
 from mixopt.space.model import as_space_error
 from mixopt.study import Storage, Study
 from mixopt.tune.job import natural_of, study_of
@@ -86,7 +86,7 @@ def _served(data: Mapping[str, Any]) -> dict[str, Any]:
         )
     if isinstance(data.get("space"), str):
         # A name is looked up among those that are shipped, and is never a path.
-        shipped = validate_yaml(SearchSpace, search_space_path(data["space"]))
+        shipped = validate_yaml(SearchSpace, find_search_space(data["space"], None))
         data["space"] = shipped.model_dump(mode="json")
     return data
 

@@ -149,16 +149,6 @@ class Schedule(Frozen):
             out.append({n: int(c) for n, c in zip(phase.mixture, counts, strict=True)})
         return out
 
-    def offsets(self, total: int) -> list[dict[str, int]]:
-        """Tokens already drawn from each domain when each phase starts."""
-        drawn = dict.fromkeys(self.domains, 0)
-        out = []
-        for phase in self.tokens(total):
-            out.append({name: drawn[name] for name in phase})
-            for name, count in phase.items():
-                drawn[name] += count
-        return out
-
     def epochs(self, total: int, available: Mapping[str, int | None]) -> dict[str, float]:
         """Per domain, tokens drawn over the whole run divided by the tokens available.
 

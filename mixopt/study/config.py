@@ -77,6 +77,8 @@ class StudySettings(Frozen):
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
         most_failures: Failed trials in a row after which the search ends with what it has.
+        seed_blocks: Seeds that the trials are spread over; those of one seed share initial weights
+            and order of data.
     """
 
     budget: TrialBudget | None = None
@@ -86,6 +88,7 @@ class StudySettings(Frozen):
     patience: Annotated[int, Field(ge=1)] = 1
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     most_failures: Annotated[int, Field(gt=0)] = 8
+    seed_blocks: Annotated[int, Field(gt=0)] = 3
 
 
 def default_initial(space: SearchSpace) -> int:

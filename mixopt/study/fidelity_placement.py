@@ -64,7 +64,7 @@ def fit_evidence(
     space, seed = state.space, derived_seed(state.seed, "surrogate")
     rows = geometry_of(space).layout.trained_on(state.fidelity.tokens), evidence.X
     names = evidence.metrics, space.names
-    groups = np.array(state.trunk_groups(evidence.ids))
+    groups = np.array(state.seed_groups(evidence.ids))
     if not state.config.fidelities:
         return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed, groups=groups)
     where = trial_fidelities(state, evidence.ids)

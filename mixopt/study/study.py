@@ -74,6 +74,8 @@ class Study(StudyView):
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
         most_failures: Failed trials in a row after which the search ends with what it has.
+        seed_blocks: Seeds that the trials are spread over; those of one seed share initial weights
+            and order of data.
         context: Further facts that results depend on (a corpus' fingerprint, trainer settings).
 
     Raises:
@@ -98,6 +100,7 @@ class Study(StudyView):
         patience: int = 1,
         replicates: int | Literal["auto"] = 0,
         most_failures: int = 8,
+        seed_blocks: int = 3,
         context: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(objective, Objective):
@@ -120,6 +123,7 @@ class Study(StudyView):
             patience=patience,
             replicates=replicates,
             most_failures=most_failures,
+            seed_blocks=seed_blocks,
         )
         store = storage if isinstance(storage, Storage) else Storage(storage)
         row = store.study(name)

@@ -264,6 +264,7 @@ def study_of(
         patience=file.patience,
         replicates=file.replicates,
         most_failures=file.most_failures,
+        seed_blocks=file.seed_blocks,
         context=context,
     )
 

@@ -23,7 +23,7 @@ from mixopt.space import (
     validate_node,
     validate_yaml,
 )
-from mixopt.space.library import corpus_spec_path, search_space_path
+from mixopt.space.library import find_corpus_spec, find_search_space
 from mixopt.study import TrialBudget
 
 
@@ -137,6 +137,7 @@ class StudyFile(Frozen):
             decides.
         retries: How often a trial is run again after its worker died.
         most_failures: Failed trials in a row after which the search ends with what it has.
+        seed_blocks: Seeds that the trials are spread over.
         exports: Formats written at the end.
         sequence_length: Tokens per sequence of the trainer that loads them; None for the proxy's.
     """
@@ -158,6 +159,7 @@ class StudyFile(Frozen):
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     retries: Annotated[int, Field(ge=0)] = 1
     most_failures: Annotated[int, Field(gt=0)] = 8
+    seed_blocks: Annotated[int, Field(gt=0)] = 3
     exports: tuple[str, ...] = ("schedule", "megatron", "huggingface")
     sequence_length: Annotated[int, Field(gt=0)] | None = None
 
@@ -207,10 +209,10 @@ class StudyFile(Frozen):
         data, node = load_yaml(path)
         folder = Path(path).resolve().parent
         if isinstance(data.get("space"), str):
-            where = _locate(data["space"], folder, search_space_path)
+            where = find_search_space(data["space"], folder)
             data["space"] = validate_yaml(SearchSpace, where)
         if isinstance(data.get("corpus"), str):
-            where = _locate(data["corpus"], folder, corpus_spec_path)
+            where = find_corpus_spec(data["corpus"], folder)
             data["corpus"] = CorpusSpec.from_yaml(where)
         elif isinstance(data.get("corpus"), dict):
             data["corpus"].setdefault("root", str(folder))
@@ -230,9 +232,3 @@ def _require_measured(objective: ObjectiveFile, space: SearchSpace) -> None:
             f"the objective names the metrics {unknown}, which the proxy does not measure",
             f"it measures {', '.join(space.names)}; `natural` stands for all by their tokens",
         )
-
-
-def _locate(name: str, folder: Path, shipped: Any) -> Path:
-    """A file beside the study if there is one of that name, else a shipped one."""
-    beside = folder / name
-    return beside if beside.is_file() else Path(shipped(name))

@@ -1,11 +1,10 @@
 """A service in this process, over every kind of database, and a client of it."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from databases import lasting, postgres, postgres_url
-from small_study import NAMES, bowl
+from served import STUDY, run_all
 from starlette.testclient import TestClient
 
 from mixopt.service.application import create_app
@@ -15,16 +14,6 @@ from mixopt.study.storage.access_tokens import Scope, create_token
 from mixopt.study.storage.whole import copy_study
 
 __all__ = ["lasting", "postgres", "postgres_url"]
-
-STUDY = {
-    "name": "demo",
-    "space": {"domains": list(NAMES), "baseline": "uniform"},
-    "objective": {"weights": {"loss": 1.0}},
-    "fidelity": {"parameters": 1_000_000, "tokens": 1_000_000_000},
-    "budget": {"trials": 10},
-    "initial": 6,
-    "batch": 4,
-}
 
 
 @pytest.fixture(scope="session")
@@ -94,19 +83,3 @@ def finished(http, file_url, finished_url):
     source.close()
     target.close()
     return Service(http).study("demo")
-
-
-def wait_for(http, path, **how):
-    """The answer of a path, once it is there."""
-    while True:
-        answer = http.get(path, **how)
-        if answer.status_code != 202:
-            return answer
-        time.sleep(0.05)
-
-
-def run_all(study, train=bowl):
-    """Run a served or a local study to its end."""
-    while study.stop_reason is None:
-        for trial in study.ask():
-            study.tell(trial.id, train(trial.schedule, trial.fidelity, trial.seed))

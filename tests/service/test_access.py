@@ -3,7 +3,7 @@
 import sqlite3
 
 import pytest
-from conftest import STUDY, wait_for
+from served import STUDY, wait_for
 
 from mixopt.cli import main
 from mixopt.errors import ConflictError, NotFoundError, StudyError

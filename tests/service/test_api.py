@@ -6,9 +6,9 @@ import zipfile
 
 import pytest
 import yaml
-from conftest import STUDY, wait_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from served import STUDY, wait_for
 
 from mixopt.service.client import Service
 from mixopt.study import State

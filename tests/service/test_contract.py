@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from conftest import STUDY, run_all
+from served import STUDY, run_all
 
 from mixopt.errors import ConflictError, LeaseError, NotFoundError, StudyError
 from mixopt.service.client import Service

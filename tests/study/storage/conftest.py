@@ -1,7 +1,8 @@
 import pytest
 from databases import empty_database, lasting, postgres, postgres_url
+from stored import trial
 
-from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial
+from mixopt.space import Kind
 from mixopt.study.storage import Storage, clock
 
 __all__ = ["lasting", "postgres", "postgres_url"]
@@ -77,15 +78,3 @@ def study(store):
     kinds = [Kind.initial, Kind.initial, Kind.proposed, Kind.proposed, Kind.confirmation]
     assert store.add_trials(made, [trial(f"t{i}", kind) for i, kind in enumerate(kinds)])
     return made
-
-
-SIZE = Fidelity(parameters=1000, tokens=1_000_000)
-
-
-def trial(name, kind=Kind.proposed, **changes):
-    schedule = Schedule.static({"web": 0.75, "code": 0.25})
-    return Trial(**{"id": name, "kind": kind, "schedule": schedule, "fidelity": SIZE, **changes})
-
-
-def rung(name, tokens, value, metric="loss", **changes):
-    return Observation(trial=name, tokens=tokens, metric=metric, value=value, **changes)
