@@ -14,6 +14,7 @@ import numpy as np
 
 from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Schedule, SearchSpace, geometry_of
+from mixopt.study.budget import trial_cost
 from mixopt.study.config import derived_seed
 from mixopt.study.results.recording import named
 from mixopt.study.state import StudyState
@@ -138,6 +139,7 @@ def place_proposed(
         surrogate,
         schedules,
         state.config.fidelities,
+        cost=lambda _schedule, fidelity: state.settings.flops(fidelity),
         left=float(left),
     )
     return paid(state, list(zip(schedules, sizes, strict=False)), step_down=True)
@@ -158,7 +160,7 @@ def paid(state: StudyState, placed: Sequence[Placed], step_down: bool = False) -
     for schedule, size in placed:
         below = [f for f in state.config.fidelities[::-1] if f.flops < size.flops and step_down]
         for choice in (size, *below):
-            cost = {"trials": 1.0, "tokens": float(choice.tokens), "flops": choice.flops}
+            cost = trial_cost(choice, state.settings.flops)
             if any(left[k] * (1 + 1e-9) < cost[k] for k in cost if k in left):
                 continue
             left |= {k: left[k] - cost[k] for k in cost if k in left}

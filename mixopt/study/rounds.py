@@ -42,7 +42,7 @@ def _affordable(state: StudyState, wanted: int) -> int:
     budget = state.settings.budget
     if budget is None:
         return wanted
-    return budget.affordable(state.spent, wanted, state.config.cheapest)
+    return budget.affordable(state.spent, wanted, state.config.cheapest, state.settings.flops)
 
 
 def initial_runs(state: StudyState, size: int) -> list[Placed]:

@@ -88,7 +88,7 @@ class StudyState:
     @cached_property
     def spent(self) -> Spent:
         """What the search has spent; trials in flight and failed ones count."""
-        return Spent.of([r.trial for r in self.search])
+        return Spent.of([r.trial for r in self.search], self.settings.flops)
 
     @property
     def rounds(self) -> int:

@@ -131,6 +131,8 @@ class StudyFile(Frozen):
         batch: Trials of every later round.
         seed: Every random draw comes from it.
         resources_per_trial: As Ray counts them.
+        address: Of the Ray to use: ``auto`` (the one that runs), ``local`` (one of its own) or host
+            and port; None for what ``RAY_ADDRESS`` names, else one of its own.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         patience: Rounds in a row that must see no worthwhile gain before the search stops.
         replicates: Trials of each round that repeat the leading schedule; ``auto`` where noise
@@ -154,6 +156,7 @@ class StudyFile(Frozen):
     batch: Annotated[int, Field(ge=1)] = 8
     seed: Annotated[int, Field(ge=0)] = 0
     resources_per_trial: dict[str, float] = {"cpu": 1}
+    address: Annotated[str, Field(pattern=r"^(auto|local|[^:\s]+:\d+)$")] | None = None
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
