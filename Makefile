@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # One thread per process: trials and tests run side by side instead.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-cpus test-exports check format clean
+.PHONY: install demo test test-cpus test-exports test-faults wheels check format clean
 
 install: $(STAMP)
 
@@ -34,6 +34,16 @@ test-cpus: $(STAMP)
 # The trainers' own libraries load what is exported: an environment each, in the user's cache.
 test-exports: $(STAMP)
 	$(BIN)/python tests/export/verify.py
+
+# What takes minutes: machines and processes that die, full disks, and installing from nothing.
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -m faults
+
+# For machines without an index that has mixopt: `pip install -c dist/constraints.txt dist/mixopt-*.whl`.
+wheels: $(STAMP)
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	cp constraints.txt dist/
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -7,7 +7,6 @@ what a seed shifts in both cancels.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mixopt.analysis.run_tables import read_csv
 from mixopt.errors import StudyError
 from mixopt.laws.share_law import critical_share, share_noise
 from mixopt.space import Frozen, LearningRate, Mixture, Observation, Schedule
@@ -86,8 +86,7 @@ def with_old_share(schedule: Schedule, share: float, old: Mixture, new: Mixture)
     amounts = {n: share * w for n, w in old.items()}
     for name, weight in new.items():
         amounts[name] = amounts.get(name, 0.0) + (1 - share) * weight
-    last = schedule.phases[-1].model_copy(update={"mixture": Mixture.normalized(amounts)})
-    return schedule.model_copy(update={"phases": (*schedule.phases[:-1], last)})
+    return schedule.with_last(mixture=Mixture.normalized(amounts))
 
 
 def continual_runs(
@@ -272,9 +271,8 @@ def read_runs(path: str | Path, base_loss: float | None = None) -> tuple[Array, 
     Raises:
         StudyError: If a column or the base loss is missing, or a value is not a number.
     """
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = list(rows[0]) if rows else []
+    table = read_csv(path)
+    columns = list(table.columns)
     if not {"share", "loss"} <= set(columns):
         raise StudyError(
             f"{path} must have the columns share and loss; it has {columns}",
@@ -285,9 +283,10 @@ def read_runs(path: str | Path, base_loss: float | None = None) -> tuple[Array, 
             f"{path} has no column base, and no base loss was given",
             "give --base-loss, the old loss of the checkpoint that training continued from",
         )
+    if "base" not in columns:
+        table["base"] = base_loss
     try:
-        share = np.array([float(r["share"]) for r in rows])
-        rise = np.array([float(r["loss"]) - float(r.get("base") or base_loss or 0) for r in rows])
+        share, loss, base = (table[c].to_numpy(float) for c in ("share", "loss", "base"))
+        return share, np.asarray(loss - base)
     except (TypeError, ValueError) as error:
         raise StudyError(f"{path} must hold numbers: {error}", "leave failed runs out") from None
-    return share, rise

@@ -52,7 +52,7 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
         StudyError: If a file cannot be read, keys do not match or repeat, a value is missing or
             not a number, or a row of weights does not sum to 1.
     """
-    left, right = _read(ratios), _read(metrics)
+    left, right = read_csv(ratios), read_csv(metrics)
     key = str(left.columns[0])
     if key not in right.columns:
         raise StudyError(
@@ -68,7 +68,12 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
     return RunTable(ids, _short(domains), X, _short(names), values)
 
 
-def _read(path: str | Path) -> pd.DataFrame:
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Read a table of two columns and one row at least.
+
+    Raises:
+        StudyError: If it cannot be read, or is smaller.
+    """
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:

@@ -30,6 +30,7 @@ def run(
     *,
     dry_run: bool = False,
     retry_failed: bool = False,
+    address: str | None = None,
     strict: Strict = False,
     at: Where = HERE,
 ) -> None:
@@ -38,6 +39,7 @@ def run(
     Args:
         dry_run: Print trials, tokens, FLOPs and the estimated time, and stop.
         retry_failed: Run failed trials again first, with the same weights and seeds.
+        address: Of the Ray to use: `auto` for the one that runs, `local`, or HOST:PORT.
     """
     from mixopt.tune.run_job import run_job
 
@@ -45,7 +47,7 @@ def run(
     if dry_run:
         _estimate(job, at.json)
         return
-    done = run_job(job, say=say, retry_failed=retry_failed)
+    done = run_job(job, say=say, retry_failed=retry_failed, address=address)
     # Printed before anything else that can fail.
     present(job.study, done.recommendation, at.json)
     say(f"stopped: {done.stop_reason}")

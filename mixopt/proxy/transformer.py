@@ -140,12 +140,16 @@ class Proxy(nn.Module):
 
     def loss(self, ids: Tensor) -> Tensor:
         """Mean cross-entropy (nats/token) of sequences ``B x (T + 1)``."""
-        hidden, targets = self.hidden(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
+        return self.loss_of(self.hidden(ids[:, :-1]), self.embedding, ids[:, 1:])
+
+    def loss_of(self, hidden: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of targets ``B x T`` after what the unembedding reads."""
+        hidden, targets = hidden.flatten(0, 1), targets.flatten()
         if hidden.is_cuda:
-            logits = F.linear(hidden, self.embedding).float() + self.bias
+            logits = F.linear(hidden, embedding).float() + self.bias
             return F.cross_entropy(logits, targets)
         loss: Tensor = _TiedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, self.embedding, self.bias, targets, torch.is_grad_enabled()
+            hidden, embedding, self.bias, targets, torch.is_grad_enabled()
         )
         return loss
 

@@ -39,11 +39,13 @@ from mixopt.report.recommendation_tables import phase_title
 from mixopt.report.report_data import ReportData
 from mixopt.report.study_tables import search_trials
 from mixopt.space import Fidelity
-from mixopt.study.results.estimates import Answer, EstimateRow
+from mixopt.study.results.estimates import Answer, EstimateRow, ObjectiveEstimate
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation, TradeOffPoint
 
+#: Label, difference from the baseline, colour and symbol.
+_Gap = tuple[str, ObjectiveEstimate, str, str]
 #: Marker of each schedule, the same in every figure.
 MARKS = {
     "recommendation": (BLUE, "circle"),
@@ -57,47 +59,36 @@ MARKS = {
 def outcome(data: ReportData) -> Figure:
     """Differences from the baseline, those on unseen text in a panel of their own."""
     answer = _answer(data)
-    here = [
-        (row, *mark)
-        for row, mark in (
-            (answer.predicted, (BLUE, "circle")),
-            (answer.best_observed, (GREEN, "star")),
-            *((row, MARKS[row.label]) for row in answer.references),
-        )
-        if row.difference is not None
-    ]
-    unseen = [
-        (row, *MARKS[row.label])
-        for row in answer.confirmed
-        if row.difference is not None and row.label != "baseline"
-    ]
-    panels = [("on the search's held-out text", here), ("on unseen text, confirmed", unseen)]
-    return _panels([(title, rows) for title, rows in panels if rows])
+    here = [(answer.predicted, (BLUE, "circle")), (answer.best_observed, (GREEN, "star"))]
+    here += [(row, MARKS[row.label]) for row in answer.references]
+    unseen = [(row, MARKS[row.label]) for row in answer.confirmed if row.label != "baseline"]
+    panels = {"on the search's held-out text": here, "on unseen text, confirmed": unseen}
+    return _panels({title: _gaps(rows) for title, rows in panels.items() if _gaps(rows)})
 
 
-def _panels(panels: list[tuple[str, list[tuple[EstimateRow, str, str]]]]) -> Figure:
+def _gaps(rows: Sequence[tuple[EstimateRow, tuple[str, str]]]) -> list[_Gap]:
+    return [(row.label, row.difference, *mark) for row, mark in rows if row.difference is not None]
+
+
+def _panels(panels: dict[str, list[_Gap]]) -> Figure:
     """One panel under the other, each with an axis of its own, drawn to the same scale."""
-    ends = [0.0]
-    for _, rows in panels:
-        gaps = [row.difference for row, _, _ in rows if row.difference is not None]
-        ends += [v for g in gaps for v in (g.value, g.low, g.high) if v is not None]
+    gaps = [gap for rows in panels.values() for _, gap, _, _ in rows]
+    ends = [0.0, *(v for g in gaps for v in (g.value, g.low, g.high) if v is not None)]
     room = 0.06 * (max(ends) - min(ends) or 1.0)
     span = [min(ends) - room, max(ends) + room]
-    sizes = [len(rows) + 1.6 for _, rows in panels]
+    sizes = [len(rows) + 1.6 for rows in panels.values()]
     frame = layout({}, {}, height=40 + 34 * int(np.ceil(sum(sizes))))
     traces: list[Trace] = []
     top = 1.0
-    for k, ((title, rows), size) in enumerate(zip(panels, sizes, strict=True), start=1):
+    for k, ((title, rows), size) in enumerate(zip(panels.items(), sizes, strict=True), start=1):
         end = "" if k == 1 else str(k)
         bottom = top - (size - 1.6) / sum(sizes)
         wide = axis(f"difference from the baseline {title}", range=span, anchor=f"y{end}")
         frame[f"xaxis{end}"] = wide | {"zeroline": True}
         frame[f"yaxis{end}"] = rows_axis(domain=[max(bottom, 0.0), top], anchor=f"x{end}")
         top = bottom - 1.6 / sum(sizes)
-        for row, colour, symbol in rows:
-            assert row.difference is not None, "rows without a difference are left out"
-            where = {"xaxis": f"x{end}", "yaxis": f"y{end}"}
-            traces.append(interval_row(row.label, row.difference, colour, symbol, **where))
+        where = {"xaxis": f"x{end}", "yaxis": f"y{end}"}
+        traces += [interval_row(*gap) | where for gap in rows]
     frame["margin"] = {"l": 10, "r": 16, "t": 8, "b": 8}
     return {"data": traces, "layout": frame}
 

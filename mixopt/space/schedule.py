@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -115,6 +115,11 @@ class Schedule(Frozen):
     def upsample_fraction(self) -> float:
         """Share of training tokens in the last phase; 0 where there is one phase."""
         return self.phases[-1].fraction if len(self.phases) > 1 else 0.0
+
+    def with_last(self, **changes: Any) -> Schedule:
+        """The same schedule with another mixture or rule in its last phase."""
+        last = self.phases[-1].model_copy(update=changes)
+        return self.model_copy(update={"phases": (*self.phases[:-1], last)})
 
     def upsampling_ratio(self) -> dict[str, float]:
         """Per domain, its weight in the last phase over its weight in the base phase.

@@ -65,7 +65,7 @@ class TrialBudget(Frozen):
         if all(total is None for total in self._totals.values()):
             raise StudyError(
                 "a budget needs at least one of trials, tokens, flops and rounds; none is given",
-                "leave the budget out for a study that stops by expected improvement alone",
+                "leave the budget out for a study that stops by expected regret alone",
             )
         return self
 

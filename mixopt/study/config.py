@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from mixopt.errors import StudyError
+from mixopt.errors import ConflictError
 from mixopt.space import Fidelity, Frozen, Objective, SearchSpace, geometry_of
 from mixopt.study.budget import TrialBudget
 
@@ -73,7 +73,7 @@ class StudySettings(Frozen):
         batch: Trials per round after the initial design.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
-        patience: Rounds in a row that must say so before the search stops by expected improvement.
+        patience: Rounds in a row that must say so before the search stops by expected regret.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
         most_failures: Failed trials in a row after which the search ends with what it has.
@@ -114,7 +114,7 @@ def require_same(name: str, stored: str, given: StudyConfig) -> None:
     if not found:
         return
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    raise StudyError(
+    raise ConflictError(
         f"the study {name!r} is stored with another configuration: {'; '.join(found[:3])}{more}",
         "its results depend on these: give the new study another name or storage",
     )

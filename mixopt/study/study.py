@@ -61,15 +61,16 @@ class Study(StudyView):
         objective: What is minimised.
         fidelity: Of the trials; None for the space's target, or 1M parameters on 1B tokens.
         fidelities: Several, for trials that differ; the highest serves confirmation runs.
-        storage: URL, path to a SQLite file, or None for a study that is not kept.
+        storage: URL, path to a SQLite file, a storage that is open, or None for a study that is
+            not kept.
         seed: Every random draw derives from it.
-        budget: Totals at which the search stops; None to stop by expected improvement alone.
+        budget: Totals at which the search stops; None to stop by expected regret alone.
         initial: Trials of the initial design; None for the number of domains
             plus two.
         batch: Trials per round after that.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
-        patience: Rounds in a row that must say so before the search stops by expected improvement.
+        patience: Rounds in a row that must say so before the search stops by expected regret.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
         most_failures: Failed trials in a row after which the search ends with what it has.
@@ -91,7 +92,7 @@ class Study(StudyView):
         *,
         fidelity: Fidelity | None = None,
         fidelities: Sequence[Fidelity] = (),
-        storage: str | Path | URL | None = "sqlite:///mixopt.db",
+        storage: str | Path | URL | Storage | None = "sqlite:///mixopt.db",
         seed: int = 0,
         budget: TrialBudget | None = None,
         initial: int | None = None,
@@ -128,7 +129,7 @@ class Study(StudyView):
             seed_blocks=seed_blocks,
             flops_per_token=dict(flops_per_token or {}),
         )
-        store = Storage(storage)
+        store = storage if isinstance(storage, Storage) else Storage(storage)
         row = store.study(name)
         if row is not None:
             require_same(name, row.config, config)

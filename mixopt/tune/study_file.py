@@ -65,7 +65,19 @@ class CallableChoice(Frozen):
     target: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 
 
-TrainerChoice = Annotated[ProxyChoice | CommandChoice | CallableChoice, Field(discriminator="kind")]
+class ExternalChoice(Frozen):
+    """Trials are run by workers that ask a service for them.
+
+    Attributes:
+        kind: ``external``.
+    """
+
+    kind: Literal["external"]
+
+
+TrainerChoice = Annotated[
+    ProxyChoice | CommandChoice | CallableChoice | ExternalChoice, Field(discriminator="kind")
+]
 
 
 class ObjectiveFile(Frozen):
@@ -121,12 +133,14 @@ class StudyFile(Frozen):
         objective: What to minimise.
         fidelity: Of every trial.
         fidelities: Instead of it, several: the study chooses one per trial.
-        trainer: The proxy, a command, or a callable.
+        trainer: The proxy, a command, a callable, or workers of a service.
         budget: Totals after which the study stops.
         initial: Trials of the first round; None for the number of domains plus two.
         batch: Trials of every later round.
         seed: Every random draw comes from it.
         resources_per_trial: As Ray counts them.
+        address: Of the Ray to use: ``auto`` (the one that runs), ``local`` (one of its own) or host
+            and port; None for what ``RAY_ADDRESS`` names, else one of its own.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         patience: Rounds in a row that must see no worthwhile gain before the search stops.
         replicates: Trials of each round that repeat the leading schedule; ``auto`` where noise
@@ -139,7 +153,7 @@ class StudyFile(Frozen):
         sequence_length: Tokens per sequence of the target, for exports that name none.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=200)]
     space: SearchSpace
     corpus: CorpusSpec | None = None
     objective: ObjectiveFile
@@ -151,6 +165,7 @@ class StudyFile(Frozen):
     batch: Annotated[int, Field(ge=1)] = 8
     seed: Annotated[int, Field(ge=0)] = 0
     resources_per_trial: dict[str, float] = {"cpu": 1}
+    address: Annotated[str, Field(pattern=r"^(auto|local|[^:\s]+:\d+)$")] | None = None
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
@@ -171,7 +186,7 @@ class StudyFile(Frozen):
         if isinstance(self.trainer, ProxyChoice) and self.corpus is None:
             raise SpaceError(
                 "the proxy trainer needs a corpus; the study names none",
-                "add `corpus: local_corpus`, or use a trainer of kind command or callable",
+                "add `corpus: local_corpus`, or use a trainer of another kind",
             )
         if isinstance(self.trainer, ProxyChoice):
             _require_measured(self.objective, self.space)
