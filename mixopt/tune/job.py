@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mixopt.advice import advise_space
 from mixopt.corpus import Corpus, build_corpus
