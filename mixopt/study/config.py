@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from mixopt.errors import ConflictError
+from mixopt.errors import ConflictError, StudyError
 from mixopt.space import Fidelity, Frozen, Objective, SearchSpace, geometry_of
 from mixopt.study.budget import TrialBudget
 
