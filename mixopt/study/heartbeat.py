@@ -6,28 +6,26 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from mixopt.errors import MixoptError
+from mixopt.errors import StudyError
 
 
 @contextmanager
-def beating(prolong: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Prolong leases for as long as the block runs, from a thread of its own.
-
-    A lease that was lost is not prolonged any more; the next write under it is refused.
+def repeated(beat: Callable[[], object], pause: float) -> Iterator[None]:
+    """Call a function again and again while the block runs, from a thread of its own.
 
     Args:
-        prolong: Called four times in the length of a lease.
-        seconds: From each heartbeat to the end of the lease.
+        beat: What is called. Its ``StudyError`` is passed over: a lost lease shows at the next
+            write, and a storage that is away may come back.
+        pause: Seconds before each call.
     """
     done = threading.Event()
 
-    def beat() -> None:
-        while not done.wait(seconds / 4):
-            # A lost lease shows at the next write; a database that is away may come back.
-            with suppress(MixoptError):
-                prolong()
+    def run() -> None:
+        while not done.wait(pause):
+            with suppress(StudyError):
+                beat()
 
-    thread = threading.Thread(target=beat, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         yield

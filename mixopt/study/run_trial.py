@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from mixopt.space import Observation, Trainer, Trial
 from mixopt.study.cost import run_cost
-from mixopt.study.heartbeat import beating
+from mixopt.study.heartbeat import repeated
 from mixopt.study.storage import Lease, Storage
 from mixopt.study.trainers import require_finite, run_trainer
 
@@ -67,7 +67,7 @@ def run_trial(study: Running, trainer: Trainer, trial: Trial, lease: Lease | Non
     # No other process can take a trial in memory, and its one connection is not shared by threads.
     alone = study.store.in_memory
     beat = partial(study.store.heartbeat, held, LEASE_SECONDS)
-    with nullcontext() if alone else beating(beat, LEASE_SECONDS):
+    with nullcontext() if alone else repeated(beat, LEASE_SECONDS / 4):
         reason = run_trainer(trainer, trial, report)
     study.conclude(trial.id, reason, run_cost(trial, trainer), lease=held)
     return True

@@ -15,7 +15,7 @@ from mixopt.errors import MixoptError, StudyError
 from mixopt.space import Mixture, Observation, Trainer, Trial
 from mixopt.study import Study
 from mixopt.study.cost import Counting
-from mixopt.study.heartbeat import beating
+from mixopt.study.heartbeat import repeated
 from mixopt.study.search_end import require_progress
 from mixopt.study.storage import this_worker
 from mixopt.tune.progress import Progress
@@ -90,7 +90,7 @@ class Driver:
         done = [r for r in self.study.records() if not r.open]
         self._trained = {trunk_of(r.trial) for r in done}
         try:
-            with beating(self._heartbeat, LEASE_SECONDS):
+            with repeated(self._heartbeat, LEASE_SECONDS / 4):
                 yield
         finally:
             for trial in list(self._running):

@@ -62,6 +62,8 @@ def study(tmp_path):
         budget=TrialBudget(trials=6),
         initial=6,
         confirm_seeds=1,
+        # A seed tells which trial meets which fate.
+        seed_blocks=6,
     )
 
 
