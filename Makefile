@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # One thread per process: trials and tests run side by side instead.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-cpus check format clean
+.PHONY: install demo test test-cpus test-faults wheels check format clean
 
 install: $(STAMP)
 
@@ -30,6 +30,16 @@ test-cpus: $(STAMP)
 	if grep -q avx512f /proc/cpuinfo; then OPENBLAS_CORETYPE=SKYLAKEX \
 	  $(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERIC); \
 	else echo "skipped: this machine has no AVX-512"; fi
+
+# What takes minutes: machines and processes that die, full disks, and installing from nothing.
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -m faults
+
+# For machines without an index that has mixopt: `pip install -c dist/constraints.txt dist/mixopt-*.whl`.
+wheels: $(STAMP)
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	cp constraints.txt dist/
 
 check: $(STAMP)
 	$(BIN)/ruff check .

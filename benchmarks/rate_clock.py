@@ -36,11 +36,9 @@ def main(folder: str) -> None:
             spread = seen.Y.std(0)
             rows.append(
                 {
-                    "rmse / sd": np.mean(
-                        [r["rmse"] / s for r, s in zip(report, spread, strict=True)]
-                    ),
-                    "spearman": np.mean([r["spearman"] for r in report]),
-                    "coverage": np.mean([r["coverage"] for r in report]),
+                    "rmse / sd": np.mean([r.rmse / s for r, s in zip(report, spread, strict=True)]),
+                    "spearman": np.mean([r.spearman for r in report]),
+                    "coverage": np.mean([r.coverage for r in report]),
                 }
             )
         out[name] = {key: [round(float(r[key]), 4) for r in rows] for key in rows[0]}

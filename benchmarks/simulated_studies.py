@@ -2,8 +2,8 @@
 
 Five domains and five metrics, one and two phases, smooth and bumpy truths, a noise of .01 and .03
 per trial of the objective: eight cells of ten studies, each of 36 trials by ``Study.optimize``.
-After every round the recommendation is compared with the truth; where asked, so are random
-proposals with the same surrogate and BoTorch's Gaussian process with noisy expected improvement.
+The recommendation is compared with the truth, and so are those of random proposals with the same
+surrogate and of BoTorch's Gaussian process with noisy expected improvement.
 
 Run: python benchmarks/simulated_studies.py --json benchmarks/results/simulated_studies.json
 A study that the file holds already is not run again.
@@ -173,7 +173,7 @@ def judged(truth: Truth, least: float, found: Recommendation) -> dict[str, float
 
 
 def mixopt_study(truth: Truth, least: float) -> dict[str, Any]:
-    """One study to the end of its budget, judged after every round."""
+    """One study to the end of its budget."""
     study = Study(
         "simulated",
         truth.space,
@@ -184,17 +184,11 @@ def mixopt_study(truth: Truth, least: float) -> dict[str, Any]:
         batch=BATCH,
         patience=BUDGET,
     )
-    rounds: list[dict[str, float]] = []
-
-    def after(_record: object, _value: object) -> None:
-        state = study.state()
-        if state.open_search or len(state.learned_from) < 2:
-            return
-        row = judged(truth, least, study.recommend())
-        rounds.append({"trials": len(state.learned_from), **row})
-
-    study.optimize(lambda schedule, _, seed: truth.observed(schedule, seed), progress=after)
-    return {"rounds": rounds, "decisions": [_numbers(d) for d in study.state().decisions]}
+    found = study.optimize(lambda schedule, _, seed: truth.observed(schedule, seed))
+    return {
+        "last": judged(truth, least, found),
+        "decisions": [_numbers(event) for event in study.state().decisions],
+    }
 
 
 def _numbers(event: Mapping[str, Any]) -> dict[str, float]:
@@ -210,7 +204,7 @@ def random_study(truth: Truth, least: float) -> dict[str, Any]:
     names = truth.space.names
     fitted = fit_surrogate(truth.geometry.layout, X, seen.Y, seen.metrics, names, seed=truth.seed)
     found = recommend(truth.space, truth.objective, fitted, seen, seed=truth.seed)
-    return {"rounds": [{"trials": BUDGET, **judged(truth, least, found)}]}
+    return {"last": judged(truth, least, found)}
 
 
 def _inputs(geometry: Geometry, X: Array) -> Array:
@@ -254,13 +248,12 @@ def gp_study(truth: Truth, least: float) -> dict[str, Any]:
     at = int(posterior.mean[:, 0].argmax())
     true = truth.value(geometry.decode(pool[at]))
     row = {
-        "trials": float(BUDGET),
         "regret": true - least,
         "predicted": -float(posterior.mean[at]),
         "sd": float(posterior.variance[at]) ** 0.5,
         "true": true,
     }
-    return {"rounds": [row]}
+    return {"last": row}
 
 
 METHODS = {"mixopt": mixopt_study, "random": random_study, "gp": gp_study}
@@ -281,7 +274,7 @@ def _error(values: Array) -> float:
 
 def summary(found: list[dict[str, Any]]) -> dict[str, float]:
     """Coverage, bias and regret of the last recommendations."""
-    last = [study["rounds"][-1] for study in found]
+    last = [study["last"] for study in found]
     col = {k: np.array([row[k] for row in last]) for k in last[0]}
     off = col["predicted"] - col["true"]
     out = {
@@ -331,15 +324,14 @@ def main() -> None:
     if given.json and given.json.exists():
         found = json.loads(given.json.read_text(encoding="utf-8"))["studies"]
     done = {(s["method"], s["phases"], s["bumpy"], s["noise"], s["seed"]) for s in found}
-    for method, seed, i in itertools.product(
-        given.methods, range(given.first, given.first + given.seeds), given.cells
-    ):
+    seeds = range(given.first, given.first + given.seeds)
+    for seed, method, i in itertools.product(seeds, given.methods, given.cells):
         cell = CELLS[i]
         if (method, *asdict(cell).values(), seed) in done:
             continue
         study = simulate(method, cell, seed)
         found.append(study)
-        last = {k: round(v, 4) for k, v in study["rounds"][-1].items()}
+        last = {k: round(v, 4) for k, v in study["last"].items()}
         print(method, cell.name, seed, study["seconds"], json.dumps(last), flush=True)
         if given.json:
             kept = {"summary": list(tables(found)), "studies": found}

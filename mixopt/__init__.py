@@ -26,27 +26,6 @@ if TYPE_CHECKING:
     )
     from mixopt.study import CallableTrainer, CommandTrainer, Study, TrialBudget
 
-_HOME = {
-    "mixopt.errors": ("MixoptError",),
-    "mixopt.space": (
-        "Domain",
-        "Fidelity",
-        "Geometry",
-        "Guardrail",
-        "LearningRate",
-        "Mixture",
-        "Objective",
-        "Phase",
-        "PhaseSpace",
-        "Schedule",
-        "SearchSpace",
-        "Trial",
-        "geometry_of",
-    ),
-    "mixopt.study": ("CallableTrainer", "CommandTrainer", "Study", "TrialBudget"),
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-
 __all__ = [
     "CallableTrainer",
     "CommandTrainer",
@@ -68,13 +47,18 @@ __all__ = [
     "geometry_of",
 ]
 
+#: Rooms of those names that are not of ``mixopt.space``.
+_ELSEWHERE = dict.fromkeys(
+    ("CallableTrainer", "CommandTrainer", "Study", "TrialBudget"), "mixopt.study"
+) | {"MixoptError": "mixopt.errors"}
+
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use: `import mixopt` must not wait for torch.
-    if name not in _MODULE_OF:
+    if name not in __all__:
         raise AttributeError(f"module 'mixopt' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "mixopt.space")), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULE_OF])
+    return sorted({*globals(), *__all__})

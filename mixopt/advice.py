@@ -23,11 +23,19 @@ SAME = 0.02
 STRONG = 0.5
 LOW_RATE = 0.5
 SMALL_BUDGET = 0.05
-REPLAY = {"weak": 0.05, "strong": 0.25}
+#: Share of old data to start from, and what it did.
+REPLAY = {
+    "weak": (0.05, "5 % replay took the old loss from 2.44 to 2.23 for .01 on the new"),
+    "strong": (0.25, "25 % replay took the old loss from 3.56 to 2.33 for .05 on the new"),
+}
 #: A change of the rate by more than this share of the peak counts.
 JUMP = 0.1
 
 Shift = Literal["same", "weak", "strong"]
+
+GUPTA = "Gupta et al., arXiv 2308.04014"
+IBRAHIM = "Ibrahim et al., arXiv 2403.08763"
+BLAKENEY = "Blakeney et al., arXiv 2406.03476"
 
 
 class Advice(Frozen):
@@ -46,6 +54,12 @@ class Advice(Frozen):
     message: str
     kind: str
     source: str
+
+    @classmethod
+    def warning(cls, phase: Phase, kind: str, message: str, source: str = GUPTA) -> Advice:
+        """What goes against what was measured; the message goes on after the phase's name."""
+        text = f"phase {phase.name!r} {message}"
+        return cls(level="warning", phase=phase.name, message=text, kind=kind, source=source)
 
     def __str__(self) -> str:
         head = "Warning: " if self.level == "warning" else ""
@@ -95,20 +109,12 @@ def shift_between(old: Mixture, new: Mixture) -> Shift:
     return "same" if moved < SAME else "strong" if moved > STRONG else "weak"
 
 
-def advise(
-    schedule: Schedule,
-    *,
-    pretrained_on: Mixture | None = None,
-    pretrained_tokens: int | None = None,
-    tokens: int | None = None,
-) -> tuple[Advice, ...]:
+def advise(schedule: Schedule, *, pretrained_on: Mixture | None = None) -> tuple[Advice, ...]:
     """Hold a schedule against published results; nothing is changed.
 
     Args:
         schedule: The schedule.
         pretrained_on: The mixture that the base checkpoint saw last, for continual pretraining.
-        pretrained_tokens: The number of tokens it saw.
-        tokens: The number of tokens of the schedule.
 
     Returns:
         Warnings first, then notes.
@@ -129,12 +135,14 @@ def advise(
                 highest=max(run) / peak if own else None,
                 share=phase.fraction / seen if seen else None,
             )
-            for check in (_same_distribution, _resumed, _shifted, _small_rewarming, _replay):
+            for check in (_same_distribution, _shifted, _small_rewarming, _replay):
                 found.extend(check(switch))
         before, level, seen = phase.mixture, run[-1] / peak, seen + phase.fraction
     found.extend(_length(schedule))
-    if pretrained_tokens and tokens:
-        found.extend(_small_budget(schedule, tokens / pretrained_tokens))
+    return _warnings_first(found)
+
+
+def _warnings_first(found: Iterable[Advice]) -> tuple[Advice, ...]:
     return tuple(sorted(found, key=lambda a: a.level != "warning"))
 
 
@@ -156,56 +164,46 @@ def _phase_rates(schedule: Schedule) -> list[list[float]]:
 
 
 def _same_distribution(switch: _Switch) -> Iterator[Advice]:
-    name = switch.phase.name
-    if switch.rewarms and switch.shift == "same":
-        yield Advice(
-            level="warning",
-            phase=name,
-            message=f"phase {name!r} re-warms the learning rate on the distribution it was "
-            "already trained on; that cost .1 to .4 nats at the peak and was never recovered: "
-            "resume the rate and its decay exactly",
-            kind="re-warming on the same distribution",
-            source="Gupta et al., arXiv 2308.04014",
-        )
-
-
-def _resumed(switch: _Switch) -> Iterator[Advice]:
-    name, first = switch.phase.name, switch.first
-    if first is None or switch.rewarms or switch.shift != "same":
+    phase, first = switch.phase, switch.first
+    if switch.shift != "same" or first is None:
         return
-    if abs(first - switch.level) > JUMP:
-        yield Advice(
-            level="warning",
-            phase=name,
-            message=f"phase {name!r} goes on with the same distribution at {first:.0%} of the peak "
-            f"rate where it stopped at {switch.level:.0%}; a rate that was set anew on the same "
-            "data cost .1 to .4 nats: after a break resume its value and its decay exactly",
-            kind="resumed at another rate",
-            source="Gupta et al., arXiv 2308.04014",
+    if switch.rewarms:
+        yield Advice.warning(
+            phase,
+            "re-warming on the same distribution",
+            "re-warms the learning rate on the distribution it was already trained on; that cost "
+            ".1 to .4 nats at the peak and was never recovered: resume the rate and its decay "
+            "exactly",
+        )
+    elif abs(first - switch.level) > JUMP:
+        yield Advice.warning(
+            phase,
+            "resumed at another rate",
+            f"goes on with the same distribution at {first:.0%} of the peak rate where it stopped "
+            f"at {switch.level:.0%}; a rate that was set anew on the same data cost .1 to .4 nats: "
+            "after a break resume its value and its decay exactly",
         )
 
 
 def _shifted(switch: _Switch) -> Iterator[Advice]:
-    name, shift = switch.phase.name, switch.shift
+    phase, shift = switch.phase, switch.shift
     if shift == "same" or switch.highest is None:
         return
     if switch.rewarms:
         yield Advice(
             level="note",
-            phase=name,
-            message=f"phase {name!r} re-warms on a {shift} shift; warm-ups of 0, .5, 1 and "
+            phase=phase.name,
+            message=f"phase {phase.name!r} re-warms on a {shift} shift; warm-ups of 0, .5, 1 and "
             "2 % of the steps ended alike, and early on the longer ones were better on old and new",
             kind="re-warming on a shift",
-            source="Gupta et al., arXiv 2308.04014",
+            source=GUPTA,
         )
     elif switch.level < LOW_RATE:
-        yield Advice(
-            level="warning",
-            phase=name,
-            message=f"phase {name!r} meets a {shift} shift at {switch.highest:.0%} of the peak "
-            "rate without re-warming; a higher peak is better on the new data and worse on the old",
-            kind="a shift without re-warming",
-            source="Gupta et al., arXiv 2308.04014",
+        yield Advice.warning(
+            phase,
+            "a shift without re-warming",
+            f"meets a {shift} shift at {switch.highest:.0%} of the peak rate without re-warming; a "
+            "higher peak is better on the new data and worse on the old",
         )
 
 
@@ -215,38 +213,28 @@ def _small_rewarming(switch: _Switch) -> Iterator[Advice]:
     if rule is None or top is None or share is None or share >= SMALL_BUDGET:
         return
     if switch.rewarms and switch.shift != "same" and (top > 1 - JUMP or rule.warmup < 0.01):
-        yield Advice(
-            level="warning",
-            phase=switch.phase.name,
-            message=f"phase {switch.phase.name!r} re-warms to {top:.0%} of the peak over "
-            f"{rule.warmup:.1%} of a phase that has {share:.1%} of the tokens before it; on a "
-            "small budget a lower peak and a longer warm-up (2 % rather than 0 or .5 %) were "
-            "better on old and new data",
-            kind="re-warming in a short phase",
-            source="Gupta et al., arXiv 2308.04014",
+        yield Advice.warning(
+            switch.phase,
+            "re-warming in a short phase",
+            f"re-warms to {top:.0%} of the peak over {rule.warmup:.1%} of a phase that has "
+            f"{share:.1%} of the tokens before it; on a small budget a lower peak and a longer "
+            "warm-up (2 % rather than 0 or .5 %) were better on old and new data",
         )
 
 
 def _replay(switch: _Switch) -> Iterator[Advice]:
     phase, before = switch.phase, switch.before
     new = [n for n in phase.mixture if phase.mixture[n] > 0 and before.get(n, 0.0) == 0]
-    if not new:
-        return
     replay = 1 - sum(phase.mixture[n] for n in new)
     shift = "strong" if 1 - replay > STRONG else "weak"
-    if replay < REPLAY[shift] - 1e-9:
-        figure = (
-            "5 % replay took the old loss from 2.44 to 2.23 for .01 on the new"
-            if shift == "weak"
-            else "25 % replay took the old loss from 3.56 to 2.33 for .05 on the new"
-        )
-        yield Advice(
-            level="warning",
-            phase=phase.name,
-            message=f"phase {phase.name!r} replays {replay:.1%} of old data on a {shift} shift; "
-            f"{REPLAY[shift]:.0%} is a start until measured: {figure}",
-            kind=f"replay on a {shift} shift",
-            source="Ibrahim et al., arXiv 2403.08763",
+    least, figure = REPLAY[shift]
+    if new and replay < least - 1e-9:
+        yield Advice.warning(
+            phase,
+            f"replay on a {shift} shift",
+            f"replays {replay:.1%} of old data on a {shift} shift; {least:.0%} is a start until "
+            f"measured: {figure}",
+            IBRAHIM,
         )
 
 
@@ -259,23 +247,8 @@ def _length(schedule: Schedule) -> Iterator[Advice]:
             message=f"the last phase takes {fraction:.0%} of the tokens; 5 to 30 % was swept at 7B "
             "and 1T tokens, and 10 to 20 % was usually best (core average 39.32 at 20 %)",
             kind="length of the last phase",
-            source="Blakeney et al., arXiv 2406.03476",
+            source=BLAKENEY,
         )
-
-
-def _small_budget(schedule: Schedule, share: float) -> Iterator[Advice]:
-    for phase in schedule.phases:
-        rule = phase.learning_rate or schedule.learning_rate
-        if share < SMALL_BUDGET and rule is not None and 0 < rule.warmup < 0.01:
-            yield Advice(
-                level="warning",
-                phase=phase.name,
-                message=f"phase {phase.name!r} warms up over {rule.warmup:.1%} of a budget that is "
-                f"{share:.1%} of the pretraining; on a small budget a lower peak and a longer "
-                "warm-up were better on old and new data",
-                kind="warm-up of a small budget",
-                source="Gupta et al., arXiv 2308.04014",
-            )
 
 
 def log_warnings(found: Iterable[Advice]) -> None:
@@ -306,33 +279,50 @@ def advise_space(space: SearchSpace) -> tuple[Advice, ...]:
     for schedule in schedules:
         for advice in advise(schedule):
             found.setdefault((advice.level, advice.phase, advice.kind), []).append(advice)
-    out = [_counted(some, len(schedules)) for some in found.values()]
-    return tuple(sorted(out, key=lambda a: a.level != "warning"))
+    counted = (
+        some[0].model_copy(
+            update={
+                "message": f"{some[0].message}; true of {len(some)} of {len(schedules)} schedules "
+                "across the space"
+            }
+        )
+        for some in found.values()
+    )
+    return _warnings_first([*_confounded(space), *counted])
 
 
-def _counted(some: list[Advice], of: int) -> Advice:
-    first = some[0]
-    often = f"; true of {len(some)} of {of} schedules across the space"
-    return first.model_copy(update={"message": first.message + often})
+def _confounded(space: SearchSpace) -> Iterator[Advice]:
+    """Where phases bring their own rules, another fraction is another learning rate too."""
+    own = [phase.name for phase in space.phases if phase.learning_rate is not None]
+    chosen = [phase.name for phase in space.phases if len(phase.levels() or ()) > 1]
+    if own and chosen:
+        yield Advice(
+            level="warning",
+            phase=chosen[0],
+            message=(
+                f"the fraction of {', '.join(chosen)} is searched while {', '.join(own)} has a "
+                "learning-rate rule of its own: schedules of different fractions differ in their "
+                "learning rate too, and the search cannot tell the two apart; one rule for the "
+                "whole run, or a single fraction, keeps them apart"
+            ),
+            kind="confounded",
+            source="by construction",
+        )
 
 
-def _typical(space: SearchSpace) -> Iterable[Schedule]:
+def _typical(space: SearchSpace) -> Iterator[Schedule]:
     """The baseline, and the middle of every choice of fractions with its rates' ends."""
     yield space.baseline_schedule
     rng = np.random.default_rng(0)
     geometry = geometry_of(space)
+    middle = np.full((1, len(geometry.rate_axes)), 0.5)
+    places = [middle]
+    for column, _ in enumerate(geometry.rate_axes):
+        for end in (0.0, 1.0):
+            places.append(middle.copy())
+            places[-1][0, column] = end
     for fractions in geometry.fraction_choices:
-        middle = geometry.polytope(fractions).sample(64, rng).mean(0)[None]
-        places = np.full((1, len(geometry.rate_axes)), 0.5)
-        rows = [places]
-        for column, _ in enumerate(geometry.rate_axes):
-            for end in (0.0, 1.0):
-                rows.append(places.copy())
-                rows[-1][0, column] = end
-        seen: set[str] = set()
-        for rates in rows:
-            schedule = geometry.decode(geometry.rows(fractions, middle, rates)[0])
-            text = schedule.model_dump_json()
-            if text not in seen:
-                seen.add(text)
-                yield schedule
+        weights = geometry.polytope(fractions).sample(64, rng).mean(0)[None]
+        rows = np.vstack([geometry.rows(fractions, weights, rates) for rates in places])
+        # A phase that is left out has no rate: its ends are one row.
+        yield from map(geometry.decode, {row.tobytes(): row for row in rows}.values())

@@ -66,6 +66,14 @@ class Landscape:
         return Evidence(X, self(X) + noise, self.metrics, tuple(f"t{i}" for i in range(len(X))))
 
 
+def joint(mean, cov):
+    """Of q points and independent metrics, from ``... x q x m`` and ``... x m x q x q``."""
+    q, m = mean.shape[-2:]
+    apart = torch.einsum("...iab,ij->...aibj", cov, torch.eye(m, dtype=cov.dtype))
+    whole = apart.reshape(*mean.shape[:-2], q * m, q * m)
+    return SimpleNamespace(mean=mean, covariance_matrix=whole)
+
+
 class Bare:
     """The part of the surrogates' protocol that most tests do not ask about."""
 
@@ -103,7 +111,7 @@ class Some(Bare):
 
     def _of(self, found):
         return SimpleNamespace(
-            **{name: value[..., self.which] for name, value in vars(found).items()}
+            **{k: v[..., self.which] for k, v in vars(found).items() if k != "distribution"}
         )
 
     def posterior(self, X):
@@ -129,7 +137,12 @@ class Exact(Bare):
 
     def posterior(self, X):
         mean = self.land.torch(X)
-        return SimpleNamespace(mean=mean, variance=torch.full_like(mean, 1e-12))
+        cov = torch.zeros(*mean.shape[:-2], mean.shape[-1], mean.shape[-2], mean.shape[-2])
+        return SimpleNamespace(
+            mean=mean,
+            variance=torch.full_like(mean, 1e-12),
+            distribution=joint(mean, cov.to(mean.dtype)),
+        )
 
     def predict(self, X):
         mean = self.land(X)
@@ -174,7 +187,10 @@ class Standin(Bare):
         phi = self.phi(X)
         mean = self.offset + self.scale * (phi @ self.coef.T)
         var = torch.einsum("...f,mfg,...g->...m", phi, self.cov, phi) * self.scale**2
-        return SimpleNamespace(mean=mean, variance=var)
+        cov = torch.einsum("...af,mfg,...bg->...mab", phi, self.cov, phi)
+        return SimpleNamespace(
+            mean=mean, variance=var, distribution=joint(mean, cov * self.scale[:, None, None] ** 2)
+        )
 
     def predict(self, X):
         with torch.no_grad():

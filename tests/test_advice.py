@@ -76,14 +76,6 @@ def test_endings_outside_the_swept_range_are_noted(fraction, noted):
     assert sum("5 to 30 %" in m for m in messages(advise(schedule), "note")) == noted
 
 
-def test_a_small_budget_wants_a_longer_warmup():
-    short = REWARM.model_copy(update={"warmup": 0.005})
-    schedule = continued({"pile": 0.5, "german": 0.5}, short)
-    found = advise(schedule, pretrained_on=OLD, pretrained_tokens=10**9, tokens=10**7)
-    assert any("longer warm-up were better" in m for m in messages(found))
-    assert not any("longer warm-up were better" in m for m in messages(advise(schedule)))
-
-
 def test_a_peak_that_only_the_last_phase_names_is_the_runs_own():
     run = LearningRate(warmup=0.05)
     ending = LearningRate(peak=0.01, decay=1.0)
@@ -176,6 +168,16 @@ def test_a_short_phase_wants_a_lower_peak_and_a_longer_warmup(peak, warmup, warn
     )
     found = messages(advise(Schedule(phases=phases)))
     assert sum("lower peak and a longer warm-up" in m for m in found) == warned
+
+
+def test_a_searched_fraction_beside_a_rule_of_a_phase_is_warned_of():
+    phases = ({"name": "base"}, {"name": "ending", "fraction": [0.1, 0.3], "learning_rate": AGAIN})
+    space = SearchSpace(domains=("pile", "new"), phases=phases, baseline="uniform")
+    said = "the fraction of ending is searched while ending has a learning-rate rule of its own"
+    assert any(said in m for m in messages(advise_space(space)))
+    once = ({"name": "base"}, {"name": "ending", "fraction": 0.3, "learning_rate": AGAIN})
+    alone = SearchSpace(domains=("pile", "new"), phases=once, baseline="uniform")
+    assert not any("is searched while" in m for m in messages(advise_space(alone)))
 
 
 def test_log_warnings_are_shown_and_notes_are_not(caplog, monkeypatch):

@@ -66,6 +66,9 @@ def test_a_study_runs_from_file_to_files_and_goes_on(study, tmp_path, capsys):
     assert {c["label"] for c in answer["confirmations"]} >= {"recommendation", "baseline"}
     for name in ("schedule.json", "report.html", "study.yaml", "study.db"):
         assert (out / name).stat().st_size > 0, name
+    assert answer["answer"]["gain"]["source"] == "confirmed"
+    assert answer["worth"] is None
+    assert "rungs" in answer["no_worth"]
     assert "stopped: " in first.stderr
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(again.stdout) == answer
@@ -151,6 +154,13 @@ def test_a_space_is_checked_and_an_infeasible_one_explained(tmp_path, capsys):
     assert "clash by 0.4 of weight" in capsys.readouterr().err
     assert call("space", "check", "pil-17") == 1
     assert "did you mean 'pile-17'?" in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_early_sees_no_traceback():
+    command = f"{sys.executable} -m mixopt space check pile-17 | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("name: pile-17")
+    assert done.stderr == ""
 
 
 def test_a_corpus_is_built_from_a_spec(tmp_path, capsys):

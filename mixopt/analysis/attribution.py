@@ -56,8 +56,7 @@ def without_domain(schedule: Schedule, domain: str) -> Schedule:
             "of it",
             "look at the controls of the schedule instead: mixopt controls",
         )
-    changed = last.model_copy(update={"mixture": Mixture.normalized(rest)})
-    return schedule.model_copy(update={"phases": (*schedule.phases[:-1], changed)})
+    return schedule.with_last(mixture=Mixture.normalized(rest))
 
 
 def attribution_schedules(schedule: Schedule, domain: str) -> dict[str, Schedule]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mixopt.errors import StudyError
-from mixopt.space import Frozen, Mixture, Phase, Schedule
+from mixopt.space import Frozen, Mixture, Schedule
 from mixopt.space.effect import Effect
 from mixopt.study.comparisons import OBJECTIVE, SeedValues, paired_effects
 
@@ -64,10 +64,7 @@ def with_mixture(schedule: Schedule, mixture: Mixture) -> Schedule:
     """One mixture from start to end, at the learning rates of a schedule."""
     if all(p.learning_rate is None for p in schedule.phases):
         return Schedule.static(mixture, schedule.learning_rate)
-    phases = tuple(
-        Phase(name=p.name, fraction=p.fraction, mixture=mixture, learning_rate=p.learning_rate)
-        for p in schedule.phases
-    )
+    phases = tuple(p.model_copy(update={"mixture": mixture}) for p in schedule.phases)
     return schedule.model_copy(update={"phases": phases})
 
 

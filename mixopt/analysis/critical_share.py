@@ -7,7 +7,6 @@ what a seed shifts in both cancels.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mixopt.analysis.run_tables import read_csv
 from mixopt.errors import StudyError
-from mixopt.laws.share_law import CriticalShare, critical_share, fit_share_law, share_noise
+from mixopt.laws.share_law import critical_share, share_noise
 from mixopt.space import Frozen, LearningRate, Mixture, Observation, Schedule
 from mixopt.study.state import by_trial
 from mixopt.study.storage import State, TrialRecord
@@ -86,8 +86,7 @@ def with_old_share(schedule: Schedule, share: float, old: Mixture, new: Mixture)
     amounts = {n: share * w for n, w in old.items()}
     for name, weight in new.items():
         amounts[name] = amounts.get(name, 0.0) + (1 - share) * weight
-    last = schedule.phases[-1].model_copy(update={"mixture": Mixture.normalized(amounts)})
-    return schedule.model_copy(update={"phases": (*schedule.phases[:-1], last)})
+    return schedule.with_last(mixture=Mixture.normalized(amounts))
 
 
 def continual_runs(
@@ -226,12 +225,20 @@ def _rung(rows: Sequence[Observation], record: TrialRecord, wanted: int, where: 
     return near
 
 
-def critical_of(shares: Array, rises: Array, *, level: float = 0.95, seed: int = 0) -> Critical:
+def critical_of(
+    shares: Array,
+    rises: Array,
+    *,
+    noise: float | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Critical:
     """The critical share from rises of the old loss, each over its own base.
 
     Args:
         shares: ``n`` old-data shares, three different ones at least.
         rises: ``n`` old losses minus those of the base (nats/token).
+        noise: Standard deviation of one run's rise; None to take it from these runs.
         level: Probability of the interval.
         seed: Of the bootstrap.
 
@@ -239,9 +246,8 @@ def critical_of(shares: Array, rises: Array, *, level: float = 0.95, seed: int =
         SurrogateError: If there are too few runs for the law and its noise, or no share keeps the
             old loss.
     """
-    noise = share_noise([shares], [rises])
+    noise = share_noise([shares], [rises]) if noise is None else noise
     found = critical_share(shares, rises, 0.0, noise=noise, level=level, seed=seed)
-    law = found.law
     return Critical(
         critical_share=found.share,
         low=found.low,
@@ -250,20 +256,9 @@ def critical_of(shares: Array, rises: Array, *, level: float = 0.95, seed: int =
         noise_sd=noise,
         shares=tuple(shares.tolist()),
         rises=tuple(rises.tolist()),
-        fitted=tuple(law.predict(shares).tolist()),
-        band=_band(found, shares, noise, level, seed),
+        fitted=tuple(found.law.predict(shares).tolist()),
+        band=found.band,
     )
-
-
-def _band(found: CriticalShare, shares: Array, noise: float, level: float, seed: int) -> float:
-    """Half the interval of the law's value at the critical share, by parametric bootstrap."""
-    rng = np.random.default_rng(seed)
-    at, drawn = np.array([found.share]), []
-    for _ in range(200):
-        losses = found.law.predict(shares) + noise * rng.standard_normal(len(shares))
-        drawn.append(float(fit_share_law(shares, losses).predict(at)[0]))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(high - low) / 2
 
 
 def read_runs(path: str | Path, base_loss: float | None = None) -> tuple[Array, Array]:
@@ -276,9 +271,8 @@ def read_runs(path: str | Path, base_loss: float | None = None) -> tuple[Array, 
     Raises:
         StudyError: If a column or the base loss is missing, or a value is not a number.
     """
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = list(rows[0]) if rows else []
+    table = read_csv(path)
+    columns = list(table.columns)
     if not {"share", "loss"} <= set(columns):
         raise StudyError(
             f"{path} must have the columns share and loss; it has {columns}",
@@ -289,9 +283,10 @@ def read_runs(path: str | Path, base_loss: float | None = None) -> tuple[Array, 
             f"{path} has no column base, and no base loss was given",
             "give --base-loss, the old loss of the checkpoint that training continued from",
         )
+    if "base" not in columns:
+        table["base"] = base_loss
     try:
-        share = np.array([float(r["share"]) for r in rows])
-        rise = np.array([float(r["loss"]) - float(r.get("base") or base_loss or 0) for r in rows])
+        share, loss, base = (table[c].to_numpy(float) for c in ("share", "loss", "base"))
+        return share, np.asarray(loss - base)
     except (TypeError, ValueError) as error:
         raise StudyError(f"{path} must hold numbers: {error}", "leave failed runs out") from None
-    return share, rise

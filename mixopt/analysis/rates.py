@@ -92,10 +92,8 @@ def rate_schedules(
                 shape=tail.shape,
                 final=min(end / (factor * top), 1.0),
             )
-            changed = last.model_copy(update={"learning_rate": rule})
             label = f"peak × {factor:g}, warm-up {100 * warmup:g} %"
-            phases = (*schedule.phases[:-1], changed)
-            made[label] = schedule.model_copy(update={"phases": phases})
+            made[label] = schedule.with_last(learning_rate=rule)
     return made
 
 

@@ -28,7 +28,6 @@ class RunTable:
         X: Weights ``n x d``; rows sum to 1.
         metrics: ``m`` names.
         Y: Values ``n x m``.
-        rescaled: The largest departure of a row's sum from 1 that was divided away.
     """
 
     ids: tuple[str, ...]
@@ -36,7 +35,6 @@ class RunTable:
     X: Array
     metrics: tuple[str, ...]
     Y: Array
-    rescaled: float
 
 
 def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
@@ -54,7 +52,7 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
         StudyError: If a file cannot be read, keys do not match or repeat, a value is missing or
             not a number, or a row of weights does not sum to 1.
     """
-    left, right = _read(ratios), _read(metrics)
+    left, right = read_csv(ratios), read_csv(metrics)
     key = str(left.columns[0])
     if key not in right.columns:
         raise StudyError(
@@ -65,12 +63,17 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
     right = right.set_index(key).loc[left[key]].reset_index()
     domains, weights = _numbers(left.drop(columns=key), left[key], ratios)
     names, values = _numbers(right.drop(columns=key), left[key], metrics)
-    X, rescaled = _to_simplex(weights, left[key], ratios)
+    X = _to_simplex(weights, left[key], ratios)
     ids = tuple(str(v) for v in left[key])
-    return RunTable(ids, _short(domains), X, _short(names), values, rescaled)
+    return RunTable(ids, _short(domains), X, _short(names), values)
 
 
-def _read(path: str | Path) -> pd.DataFrame:
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Read a table of two columns and one row at least.
+
+    Raises:
+        StudyError: If it cannot be read, or is smaller.
+    """
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -114,7 +117,7 @@ def _numbers(table: pd.DataFrame, ids: pd.Series, path: str | Path) -> tuple[lis
     return columns, table.to_numpy(dtype=float)
 
 
-def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> tuple[Array, float]:
+def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> Array:
     sums = weights.sum(1)
     off = np.abs(sums - 1)
     worst = int(np.argmax(off))
@@ -131,7 +134,7 @@ def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> tuple[Array
             f"{weights[row].min():g}",
             "give shares of training tokens",
         )
-    return weights / sums[:, None], float(off[worst])
+    return np.asarray(weights / sums[:, None])
 
 
 def _short(names: list[str]) -> tuple[str, ...]:

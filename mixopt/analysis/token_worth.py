@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student
 
+from mixopt.advice import distance
 from mixopt.errors import StudyError
 from mixopt.space import Frozen, Kind, Objective, Observation, Schedule, Split, Trial
 from mixopt.study.comparisons import run_digest
@@ -237,8 +238,7 @@ def _nearest(
 
 def _distance(one: Schedule, other: Schedule) -> float:
     """Total variation of the exposures plus that of the endings."""
-    pairs = (one.exposure(), other.exposure()), (one.ending, other.ending)
-    return sum(abs(a.get(k, 0.0) - b.get(k, 0.0)) for a, b in pairs for k in {*a, *b}) / 2
+    return distance(one.exposure(), other.exposure()) + distance(one.ending, other.ending)
 
 
 def _curve(rungs: Sequence[Observation], objective: Objective, split: Split) -> LossCurve:

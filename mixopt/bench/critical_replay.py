@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from mixopt.bench.tables import BenchError, BenchTable, load_table
-from mixopt.laws.share_law import CriticalShare, critical_share, share_noise
-
-Array = NDArray[np.float64]
+from mixopt.analysis.critical_share import Critical, critical_of
+from mixopt.bench.tables import BenchError, BenchTable, load_table, require_one_of
+from mixopt.laws.share_law import share_noise
 
 
 def critical(
@@ -20,64 +16,26 @@ def critical(
     old: str = "pile",
     level: float = 0.95,
     seed: int = 0,
-) -> dict[str, Any]:
-    """How much old data keeps the old ability, at one length of training and over lengths.
+) -> Critical:
+    """How much old data keeps the old ability after some steps of training.
 
     The old loss is the table's overall loss, its weights scaled to the validation sets present.
-    The run without a mixture is the checkpoint that training continued from.
+    The run without a mixture is the checkpoint that training continued from. The noise of a run is
+    pooled over all lengths of training, each with a law of its own.
 
     Args:
         table: The table, or its name.
         step: Length of training asked for.
         old: The old source among the table's domains.
-        level: Probability of the intervals.
+        level: Probability of the interval.
         seed: Of the bootstrap.
-
-    Returns:
-        ``critical_share`` with ``low`` and ``high`` (and both as ``interval``), ``base_loss`` and
-        the law's ``c, k, b`` (nats/token), the runs' ``shares`` and ``losses``, their
-        ``noise_sd``, and ``horizon``: the same share at every length in the table.
 
     Raises:
         BenchError: If the table has no such step, source or base checkpoint.
         SurrogateError: If no share keeps the old loss.
     """
     table = load_table(table) if isinstance(table, str) else table
-    base, column = _columns(table, old)
-    if step not in column:
-        steps = list(column)
-        raise BenchError(
-            f"the step must be one of the table's {steps[0]} to {steps[-1]}; got {step}",
-            f"choose among {', '.join(map(str, steps))}",
-        )
-    noise = share_noise([v[0] for v in column.values()], [v[1] for v in column.values()])
-    found = {
-        s: critical_share(*runs, base, noise=noise, level=level, seed=seed)
-        for s, runs in column.items()
-    }
-    answer = found[step]
-    return {
-        "table": table.name,
-        "step": step,
-        **_row(answer),
-        "interval": [answer.low, answer.high],
-        "level": level,
-        "base_loss": base,
-        "law": {"c": answer.law.c, "k": answer.law.k, "b": answer.law.b},
-        "shares": column[step][0].tolist(),
-        "losses": column[step][1].tolist(),
-        "noise_sd": noise,
-        "horizon": [{"step": s, **_row(one)} for s, one in found.items()],
-    }
-
-
-def _columns(table: BenchTable, old: str) -> tuple[float, dict[int, tuple[Array, Array]]]:
-    """The base checkpoint's loss, and per step the old shares and losses of the runs."""
-    if old not in table.domains:
-        raise BenchError(
-            f"the old source must be one of {', '.join(table.domains)}; got {old!r}",
-            "name it with old=",
-        )
+    require_one_of(old, table.domains, "the old source")
     loss, base = table.overall(), np.isnan(table.X).all(1)
     if base.sum() != 1:
         raise BenchError(
@@ -85,12 +43,8 @@ def _columns(table: BenchTable, old: str) -> tuple[float, dict[int, tuple[Array,
             f"{base.sum()}",
             "use the table continual",
         )
-    share, column = table.X[:, table.domains.index(old)], {}
-    for step in sorted({int(s) for s in table.steps[~base]}):
-        rows = np.flatnonzero((table.steps == step) & ~base)
-        column[step] = (share[rows], loss[rows])
-    return float(loss[base][0]), column
-
-
-def _row(answer: CriticalShare) -> dict[str, float]:
-    return {"critical_share": answer.share, "low": answer.low, "high": answer.high}
+    share, rise = table.X[:, table.domains.index(old)], loss - loss[base]
+    at = {int(s): (table.steps == s) & ~base for s in np.unique(table.steps[~base])}
+    require_one_of(str(step), map(str, at), "the step")
+    noise = share_noise([share[rows] for rows in at.values()], [rise[r] for r in at.values()])
+    return critical_of(share[at[step]], rise[at[step]], noise=noise, level=level, seed=seed)

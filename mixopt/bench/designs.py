@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mixopt.bench.tables import Array, BenchError, Ints
+from mixopt.bench.tables import Array, BenchError, Ints, require_one_of
 
 #: Prior precision of the coefficients in a D-optimal design.
 _RIDGE = 1e-3
@@ -40,11 +40,7 @@ def design_rows(kind: str, X: Array, n: int, seed: int, first: int | None = None
     if kind == "maxmin":
         start = int(rng.integers(len(X)))
         return _maxmin(np.sqrt(X), n, start if first is None else first, rng)
-    if kind not in _MIXTURES:
-        raise BenchError(
-            f"a design must be one of {', '.join(('random', 'maxmin', *_MIXTURES))}; got {kind!r}",
-            "random and maxmin choose among the rows themselves",
-        )
+    require_one_of(kind, ("random", "maxmin", *_MIXTURES), "a design")
     return _nearest(np.sqrt(X), np.sqrt(_MIXTURES[kind](n, X.shape[1], rng)))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixopt.bench.loglinear import fit_loglinear, loglinear
-from mixopt.bench.tables import Array, BenchError
+from mixopt.bench.tables import Array, BenchError, require_one_of
 from mixopt.laws.fitter import fit_law
 from mixopt.laws.mixing import EffectiveData
 from mixopt.laws.shared import SharedShape, fit_shared
@@ -190,8 +190,5 @@ def surrogate(name: str) -> Callable[[Task], Predictor]:
     Raises:
         BenchError: If there is none.
     """
-    if name not in SURROGATES:
-        raise BenchError(
-            f"a surrogate must be one of {', '.join(SURROGATES)}; got {name!r}", "name one of them"
-        )
+    require_one_of(name, SURROGATES, "a surrogate")
     return SURROGATES[name]

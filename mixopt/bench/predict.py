@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import spearmanr
 
 from mixopt.bench.designs import design_rows
@@ -75,7 +76,7 @@ def predict(
     fits = {name: surrogate(name) for name in names}
     if repeats < 1:
         raise BenchError(f"a replay needs at least 1 repeat; got {repeats}", "ask for more")
-    gathered: dict[tuple[str, int], list[dict[str, Array]]] = {}
+    scores = []
     for n in train:
         for repeat in range(repeats):
             pool, test = _split(part, seed + repeat)
@@ -86,13 +87,17 @@ def predict(
                 begun = time.perf_counter()
                 model = fit(task)
                 seconds = time.perf_counter() - begun
-                scores = _judge(model(part.X[test]), part.Y[test])
-                scores["coverage95_unused"] = _covered(model(part.X[unused]), part.Y[unused])
-                scores["seconds"] = np.full(len(part.metrics) + 1, seconds)
-                gathered.setdefault((name, n), []).append(scores)
+                found = _judge(model(part.X[test]), part.Y[test])
+                found["coverage95_unused"] = _covered(model(part.X[unused]), part.Y[unused])
+                known = {"surrogate": name, "train": n, "metric": [*part.metrics, "mean"]}
+                scores.append(pd.DataFrame(known | found | {"seconds": seconds}))
                 if progress is not None:
                     progress(f"{name} n={n} {repeat + 1}/{repeats} {seconds:.1f} s")
-    return [row for key, got in gathered.items() for row in _rows(*key, got, part.metrics)]
+    groups = pd.concat(scores).groupby(["surrogate", "train", "metric"], sort=False)
+    means = groups.mean().assign(repeats=repeats, spearman_se=groups["spearman"].sem())
+    plain: Any = means.reset_index().astype(object).replace(np.nan, None)
+    found_rows: list[Row] = plain.to_dict("records")
+    return found_rows
 
 
 def _split(table: BenchTable, seed: int) -> tuple[Ints, Ints]:
@@ -137,18 +142,3 @@ def _covered(forecast: Forecast, Y: Array) -> Array:
         return np.full(Y.shape[1] + 1, np.nan)
     inside = (np.abs(Y - forecast.mean) <= _Z95 * forecast.sd).mean(0)
     return np.append(inside, inside.mean())
-
-
-def _rows(name: str, n: int, got: list[dict[str, Array]], metrics: tuple[str, ...]) -> list[Row]:
-    mean = {key: np.mean([scores[key] for scores in got], axis=0) for key in got[0]}
-    spread = np.std([scores["spearman"] for scores in got], axis=0) / max(len(got) - 1, 1) ** 0.5
-    rows = []
-    for i, metric in enumerate([*metrics, "mean"]):
-        row: Row = {"surrogate": name, "train": n, "metric": metric}
-        row |= {key: _number(values[i]) for key, values in mean.items()}
-        rows.append(row | {"repeats": len(got), "spearman_se": float(spread[i])})
-    return rows
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -14,7 +14,7 @@ from mixopt.bench.designs import design_rows
 from mixopt.bench.methods import Forecast, Predictor, Task, fit_mixing_laws, gp_model
 from mixopt.bench.methods import fit_climb as _climb_trees
 from mixopt.bench.methods import fit_regmix as _regmix_trees
-from mixopt.bench.tables import Array, BenchError, BenchTable, Ints, load_table
+from mixopt.bench.tables import Array, BenchError, BenchTable, Ints, load_table, require_one_of
 from mixopt.space import Mixture, Objective, SearchSpace, geometry_of
 from mixopt.surrogate import fit_surrogate
 
@@ -82,12 +82,8 @@ def _mixopt(now: Round) -> Ints:
     seen = Evidence(task.X, task.Y, task.metrics, tuple(map(str, range(len(task.X)))))
     rows = now.pool[now.open]
     batch = propose_batch(space, objective, model, seen, now.batch, seed=task.seed, candidates=rows)
-    return now.open[_rows_of(rows, np.array([geometry.encode(s) for s in batch]))]
-
-
-def _rows_of(rows: Array, wanted: Array) -> list[int]:
-    """The number of the row that each wanted mixture is, to the rounding of schedules."""
-    return [int(np.abs(rows - x).sum(1).argmin()) for x in wanted]
+    # Decoded schedules are rounded, so each is the row next to it.
+    return now.open[[int(np.abs(rows - geometry.encode(s)).sum(1).argmin()) for s in batch]]
 
 
 def _random(now: Round) -> Ints:
@@ -202,10 +198,7 @@ def search(
     pool = (load_table(table) if isinstance(table, str) else table).densest()
     names = list(METHODS) if methods is None else list(methods)
     for name in names:
-        if name not in METHODS:
-            raise BenchError(
-                f"a method must be one of {', '.join(METHODS)}; got {name!r}", "name one of them"
-            )
+        require_one_of(name, METHODS, "a method")
     if not 1 <= batch <= budget <= len(pool) or repeats < 1:
         raise BenchError(
             f"a study needs 1 <= batch <= budget <= rows of the pool ({len(pool)}) and a repeat; "
@@ -213,8 +206,7 @@ def search(
             "lower the budget",
         )
     rows = []
-    for objective in _objectives(pool, objectives):
-        weights = _weights(pool, objective)
+    for objective, weights in _objectives(pool, objectives).items():
         for name in names:
             studies, begun = [], time.perf_counter()
             for repeat in range(repeats):
@@ -222,26 +214,20 @@ def search(
                 if progress is not None:
                     progress(f"{name} {objective} {repeat + 1}/{repeats}")
             seconds = (time.perf_counter() - begun) / repeats
-            rows.append(_summary(pool, weights, name, objective, batch, studies, seconds))
+            found = _summary(pool.Y @ weights, np.array(studies), batch)
+            rows.append({"method": name, "objective": objective, **found, "seconds": seconds})
     return rows
 
 
-def _objectives(pool: BenchTable, wanted: Sequence[str] | None) -> list[str]:
+def _objectives(pool: BenchTable, wanted: Sequence[str] | None) -> dict[str, Array]:
+    """Weights ``m`` of each objective asked for."""
+    known = dict(zip(pool.metrics, np.eye(len(pool.metrics)), strict=True))
+    known["mean"] = np.full(len(pool.metrics), 1.0 / len(pool.metrics))
     if wanted is None:
-        return [*(["pile_cc"] if "pile_cc" in pool.metrics else []), "mean"]
+        wanted = [name for name in ("pile_cc", "mean") if name in known]
     for name in wanted:
-        if name != "mean" and name not in pool.metrics:
-            raise BenchError(
-                f"an objective must be 'mean' or a metric of the table; got {name!r}",
-                f"the metrics are {', '.join(pool.metrics)}",
-            )
-    return list(wanted)
-
-
-def _weights(pool: BenchTable, objective: str) -> Array:
-    if objective == "mean":
-        return np.full(len(pool.metrics), 1.0 / len(pool.metrics))
-    return np.array([float(metric == objective) for metric in pool.metrics])
+        require_one_of(name, known, "an objective")
+    return {name: known[name] for name in wanted}
 
 
 def _study(
@@ -275,32 +261,22 @@ def _first_rows(pool: BenchTable, weights: Array, name: str, batch: int, seed: i
     return [int(i) for i in design_rows(design, pool.X, batch, seed, first=given)]
 
 
-def _summary(
-    pool: BenchTable,
-    weights: Array,
-    name: str,
-    objective: str,
-    batch: int,
-    studies: list[list[int]],
-    seconds: float,
-) -> Row:
-    true = pool.Y @ weights
-    top = set(np.argsort(true, kind="stable")[: max(1, round(_TOP * len(true)))].tolist())
-    budget = len(studies[0])
-    first = [next((k + 1 for k, i in enumerate(s) if i in top), budget + 1) for s in studies]
-    best = np.minimum.accumulate(true[np.array(studies)], axis=1) - true.min()
+def _summary(true: Array, studies: Ints, batch: int) -> Row:
+    """What studies reached: ``true`` objectives ``N`` of the pool, ``studies`` rows ``s x n``."""
+    repeats, budget = studies.shape
+    top = np.argsort(true, kind="stable")[: max(1, round(_TOP * len(true)))]
+    hit = np.isin(studies, top)
+    reached = hit.any(1)
+    median = float(np.median(np.where(reached, hit.argmax(1) + 1, budget + 1)))
+    regret = (np.minimum.accumulate(true[studies], axis=1) - true.min()).mean(0)
     trials = [*range(batch, budget, batch), budget]
-    median = float(np.median(first))
     return {
-        "method": name,
-        "objective": objective,
         "budget": budget,
         "batch": batch,
-        "repeats": len(studies),
+        "repeats": repeats,
         "trials": trials,
-        "regret": [float(best[:, k - 1].mean()) for k in trials],
-        "regret_final": float(best[:, -1].mean()),
+        "regret": [float(regret[k - 1]) for k in trials],
+        "regret_final": float(regret[-1]),
         "trials_to_top1": median if median <= budget else None,
-        "reached": float(np.mean([k <= budget for k in first])),
-        "seconds": seconds,
+        "reached": float(reached.mean()),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixopt.analysis.run_tables import read_runs
 from mixopt.errors import MixoptError
 from mixopt.space import LearningRate
 from mixopt.surrogate import RunRule
@@ -41,6 +42,18 @@ _SUM_TOLERANCE = 0.01
 
 class BenchError(MixoptError):
     """A replay cannot be done with the table, method or size asked for."""
+
+
+def require_one_of(name: str, known: Iterable[str], what: str) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        BenchError: Naming those that are.
+    """
+    if name not in (all_known := list(known)):
+        raise BenchError(
+            f"{what} must be one of {', '.join(all_known)}; got {name!r}", "name one of them"
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +154,7 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
 def load_table(
     table: str | tuple[str | Path, str | Path], data_dir: str | Path | None = None
 ) -> BenchTable:
-    """Read a table of runs.
+    """Read a table of runs; a pair as ``mixopt fit`` reads it.
 
     Args:
         table: One of ``regmix``, ``redpajama``, ``pile2``, ``pile3``, ``pile5``, ``continual``, or a
@@ -149,19 +162,15 @@ def load_table(
         data_dir: Folder of the public tables; ``MIXOPT_DATA`` or ``../shared/data`` by default.
 
     Raises:
-        BenchError: If the name is unknown, a file is missing or a row is no mixture.
+        BenchError: If the name is unknown, or a file of a public table is missing.
+        StudyError: If a pair cannot be read, or a row is no mixture.
     """
     if isinstance(table, tuple):
         return _pair(Path(table[0]), Path(table[1]))
     if "," in table:
         ratios, _, metrics = table.partition(",")
         return _pair(Path(ratios.strip()), Path(metrics.strip()))
-    if table not in NAMES:
-        raise BenchError(
-            f"a table must be one of {', '.join(NAMES)} or a pair ratios.csv,metrics.csv; got "
-            f"{table!r}",
-            "name one of them",
-        )
+    require_one_of(table, (*NAMES, "RATIOS.csv,METRICS.csv"), "a table")
     folder = data_folder(data_dir)
     return _regmix(folder / "regmix") if table == "regmix" else _mixing_laws(table, folder)
 
@@ -169,12 +178,7 @@ def load_table(
 def _csv(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise BenchError(f"the table {path} must exist", "check the path, or set MIXOPT_DATA")
-    try:
-        return pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise BenchError(
-            f"{path} must be a CSV file with a header ({error})", "mend the file"
-        ) from error
+    return pd.read_csv(path)
 
 
 def _renormalised(X: Array, ids: list[str], where: str) -> Array:
@@ -189,36 +193,11 @@ def _renormalised(X: Array, ids: list[str], where: str) -> Array:
 
 
 def _pair(ratios: Path, metrics: Path) -> BenchTable:
-    left, right = _csv(ratios), _csv(metrics)
-    key = left.columns[0]
-    if key != right.columns[0] or left[key].duplicated().any() or right[key].duplicated().any():
-        raise BenchError(
-            f"{ratios} and {metrics} must begin with the same key column, one row per run; they "
-            f"begin with {key!r} and {right.columns[0]!r}",
-            "name the key column alike in both and give each run once",
-        )
-    joined = left.merge(right, on=key, suffixes=("", " (metric)"))
-    if joined.empty:
-        raise BenchError(
-            f"{ratios} and {metrics} have no run in common", f"check the column {key!r} of both"
-        )
-    domains, names = list(left.columns[1:]), list(joined.columns[len(left.columns) :])
-    for column in [*domains, *names]:
-        if joined[column].dtype.kind not in "fiu" or not np.isfinite(joined[column]).all():
-            raise BenchError(
-                f"every cell must be a finite number; column {column!r} of {ratios} and {metrics} "
-                "holds others",
-                "leave out runs that did not finish",
-            )
-    ids = [str(v) for v in joined[key]]
-    X = _renormalised(joined[domains].to_numpy(float), ids, str(ratios))
-    metric_names = tuple(name.removesuffix(" (metric)") for name in names)
-    zeros = np.zeros(len(ids))
-    Y = joined[names].to_numpy(float)
-    role = np.full(len(ids), "any")
-    return BenchTable(
-        ratios.stem, X, Y, metric_names, tuple(domains), tuple(ids), role, zeros, zeros
-    )
+    runs = read_runs(ratios, metrics)
+    unknown = np.zeros(len(runs.ids))
+    role = np.full(len(runs.ids), "any")
+    parts = runs.X, runs.Y, runs.metrics, runs.domains, runs.ids
+    return BenchTable(ratios.stem, *parts, role, unknown, unknown)
 
 
 def _regmix(folder: Path) -> BenchTable:

@@ -6,6 +6,7 @@ Every verb imports what it needs when it is called, so that ``mixopt --help`` an
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,7 +22,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The verbs print advice themselves.
     logging.getLogger("mixopt.advice").disabled = True
     try:
-        app(argv)
+        try:
+            app(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read the output has seen enough; what is left of it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except MixoptError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

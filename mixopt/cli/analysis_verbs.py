@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from mixopt.cli.app import (
-    Into,
-    Json,
-    Out,
-    Storage,
-    app,
-    print_out,
-    say,
-    writing,
-)
+from mixopt.cli.app import HERE, Into, Names, StudyPath, Where, app, emit, say, writing
 from mixopt.errors import MixoptError
 
 if TYPE_CHECKING:
-    from mixopt.report.components import Table
-    from mixopt.tune.job import Job
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Where:
-    """Where a run is, and how results are printed.
-
-    Attributes:
-        out: Folder of the run.
-        storage: Database URL.
-        json: Print JSON.
-    """
-
-    out: Out = None
-    storage: Storage = None
-    json: Json = False
-
-    def show(self, found: Any, *tables: Table) -> None:
-        """Print a result as JSON or as its tables."""
-        from mixopt.report.terminal import as_json, render
-
-        if self.json:
-            print(as_json(found))
-        else:
-            for table in tables:
-                print_out(render(table))
+    from mixopt.study import Study
 
 
 @Parameter(name="*")
@@ -65,58 +28,41 @@ class Asked(Where):
     seeds: int = 3
     fraction: float | None = None
 
+    def train(self, ask: Any, study: Path, *given: Any) -> Any:
+        """The answer of a question that trains runs, whose progress is shown."""
+        from mixopt.tune.progress import Progress
+
+        job, seeds, fraction = self.job(study), self.seeds, self.fraction
+        return ask(job, *given, seeds=seeds, fraction=fraction, progress=Progress())
+
 
 @app.command
-def attribute(
-    study: Path,
-    /,
-    *,
-    domain: str,
-    of: Asked = Asked(),
-) -> None:
+def attribute(study: StudyPath, /, *, domain: str, of: Asked = Asked()) -> None:
     """Train the recommended schedule with and without a domain, and report what it does.
 
     Args:
-        study: YAML file of the study, or its folder.
         domain: Left out of the last phase, the other weights renormalised.
-        of: Which schedule, how many seeds, and where.
     """
     from mixopt.report.effects import attribution_table
     from mixopt.tune.analysis_jobs import attribute_job
-    from mixopt.tune.job import Job
-    from mixopt.tune.progress import Progress
 
-    job = Job.open(study, of.out, of.storage)
-    found = attribute_job(job, domain, seeds=of.seeds, fraction=of.fraction, progress=Progress())
-    of.show(found, attribution_table(found))
+    found = of.train(attribute_job, study, domain)
+    emit(found, of.json, attribution_table(found))
 
 
 @app.command
-def controls(
-    study: Path,
-    /,
-    *,
-    of: Asked = Asked(),
-) -> None:
-    """Train the recommended schedule's controls: how much of its gain is order, how much exposure.
-
-    Args:
-        study: YAML file of the study, or its folder.
-        of: Which schedule, how many seeds, and where.
-    """
+def controls(study: StudyPath, /, *, of: Asked = Asked()) -> None:
+    """Train the recommended schedule's controls: how much of its gain is order and exposure."""
     from mixopt.report.effects import controls_table
     from mixopt.tune.analysis_jobs import controls_job
-    from mixopt.tune.job import Job
-    from mixopt.tune.progress import Progress
 
-    job = Job.open(study, of.out, of.storage)
-    found = controls_job(job, seeds=of.seeds, fraction=of.fraction, progress=Progress())
-    of.show(found, controls_table(found))
+    found = of.train(controls_job, study)
+    emit(found, of.json, controls_table(found))
 
 
 @app.command
 def rates(
-    study: Path,
+    study: StudyPath,
     /,
     *,
     peaks: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (0.5, 1.0, 2.0),
@@ -126,101 +72,85 @@ def rates(
     """Train levels of peak and warm-up in the last phase of the recommended schedule.
 
     Args:
-        study: YAML file of the study, or its folder.
         peaks: Peaks of the last phase over the run's.
         warmups: Shares of the last phase spent rising.
-        of: Which schedule, how many seeds, and where.
     """
     from mixopt.report.effects import rates_table
     from mixopt.tune.analysis_jobs import rates_job
-    from mixopt.tune.job import Job
-    from mixopt.tune.progress import Progress
 
-    job, progress = Job.open(study, of.out, of.storage), Progress()
-    found = rates_job(job, peaks, warmups, seeds=of.seeds, fraction=of.fraction, progress=progress)
-    of.show(found, rates_table(found))
+    found = of.train(rates_job, study, peaks, warmups)
+    emit(found, of.json, rates_table(found))
 
 
 @app.command
 def tradeoff(
-    study: Path,
+    study: StudyPath,
     /,
     *,
-    target: Annotated[list[str], Parameter(name="--target", consume_multiple=True)],
-    general: Annotated[list[str], Parameter(name="--general", consume_multiple=True)],
+    target: Names,
+    general: Names,
     slack: float,
     confidence: float = 0.9,
     into: Into = None,
-    at: Where = Where(),
+    at: Where = HERE,
 ) -> None:
     """Show general against target ability over the upsample fraction; nothing is trained.
 
     Args:
-        study: YAML file of the study, or its folder.
         target: NAME=WEIGHT of the metrics to gain on, or one metric's name alone.
         general: NAME=WEIGHT of the metrics to keep, or one metric's name alone.
         slack: Allowed rise of the general loss over the baseline's, in nats per token.
         confidence: Probability with which it must stay within.
-        into: Folder of the page; by default that of the run.
-        at: Where the run is, and how to print.
     """
     from mixopt.analysis.from_tables import parse_weights
     from mixopt.report.tradeoff_page import pareto_table, trade_off_table, write_trade_off
     from mixopt.tune.analysis_jobs import trade_off_job
-    from mixopt.tune.job import Job
 
     weights = parse_weights(target, "--target"), parse_weights(general, "--general")
-    job = Job.open(study, at.out, at.storage)
+    job = at.job(study)
     found = trade_off_job(job, *weights, slack=slack, confidence=confidence)
-    at.show(found, trade_off_table(found), pareto_table(found))
+    emit(found, at.json, trade_off_table(found), pareto_table(found))
     with writing(into or job.out) as folder:
         say(f"wrote {write_trade_off(found, folder)}")
 
 
 @app.command
 def phases(
-    study: Path,
-    /,
-    *,
-    most: int = 6,
-    smoothness: float = 0.0,
-    at: Where = Where(),
+    study: StudyPath, /, *, most: int = 6, smoothness: float = 0.0, at: Where = HERE
 ) -> None:
     """Show what schedules of 1, 2, 3, ... phases would gain, and when more stop paying.
 
+    The study must have two phases; nothing is trained.
+
     Args:
-        study: YAML file of a study of two phases, or its folder; nothing is trained.
         most: Number of phases to stop at.
         smoothness: Price per squared change of the weights from phase to phase, in nats per token.
-        at: Where the run is, and how to print.
     """
     from mixopt.report.effects import phases_table
     from mixopt.tune.analysis_jobs import phases_job
-    from mixopt.tune.job import Job
 
-    found = phases_job(Job.open(study, at.out, at.storage), most=most, smoothness=smoothness)
-    at.show(found, phases_table(found))
+    found = phases_job(at.job(study), most=most, smoothness=smoothness)
+    emit(found, at.json, phases_table(found))
 
 
 @app.command
 def critical(
-    study: Path | None = None,
+    study: StudyPath | None = None,
     /,
     *,
     table: str | None = None,
     step: int = 10_000,
     runs: Path | None = None,
     base_loss: float | None = None,
-    old: Annotated[list[str] | None, Parameter(name="--old", consume_multiple=True)] = None,
+    old: Names | None = None,
     tokens: int | None = None,
-    undecayed: Annotated[bool, Parameter(negative="")] = False,
+    undecayed: bool = False,
     level: float = 0.95,
-    at: Where = Where(),
+    at: Where = HERE,
 ) -> None:
     """Find the smallest share of old data that keeps the old loss when training continues.
 
     Args:
-        study: YAML file of a study whose runs continue on old and new domains, or its folder.
         table: Name of a table of real runs instead (continual).
         step: Length of training, for a table.
         runs: CSV of runs instead, with the columns share, loss and, if it varies, base.
@@ -230,40 +160,32 @@ def critical(
         tokens: Horizon of a study's runs, the base's tokens included; by default their end.
         undecayed: Read an earlier rung though the learning rate had not come down there.
         level: Probability of the interval.
-        at: Where the run is, and how to print.
     """
     if sum(given is not None for given in (study, table, runs)) != 1:
         raise MixoptError(
             "mixopt critical reads one thing: a study, a --table or --runs", "give one of them"
         )
+    from mixopt.analysis.critical_share import critical_of, read_runs
+    from mixopt.report.effects import critical_table
+
     if table is not None:
         from mixopt.bench import critical as from_table
-        from mixopt.bench.show import critical_table
 
-        answer = from_table(table, step=step, level=level)
-        print(jsonlib.dumps(answer)) if at.json else print_out(critical_table(answer))
-        return
-    if runs is not None:
-        from mixopt.analysis.critical_share import critical_of, read_runs
-
+        found = from_table(table, step=step, level=level)
+    elif runs is not None:
         found = critical_of(*read_runs(runs, base_loss), level=level)
     else:
-        from mixopt.tune.job import Job
-
         assert study is not None, "one of the three is given"
-        found = _critical(Job.open(study, at.out, at.storage), old, tokens, undecayed, level)
-    from mixopt.report.effects import critical_table as table_of
-
-    at.show(found, table_of(found))
+        found = _critical(at.study(study), old, tokens, undecayed, level)
+    emit(found, at.json, critical_table(found))
 
 
 def _critical(
-    job: Job, old: list[str] | None, tokens: int | None, undecayed: bool, level: float
+    study: Study, old: list[str] | None, tokens: int | None, undecayed: bool, level: float
 ) -> Any:
     from mixopt.analysis.critical_share import continual_runs, critical_of, old_metrics
     from mixopt.analysis.from_tables import parse_weights
 
-    study = job.existing_study()
     weights = parse_weights(old, "--old") if old else old_metrics(study)
     found = continual_runs(study, weights, tokens=tokens, undecayed=undecayed)
     if undecayed and tokens is not None:

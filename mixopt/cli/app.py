@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,35 +15,78 @@ from mixopt import __version__
 from mixopt.errors import ExportError, MixoptError
 
 if TYPE_CHECKING:
-    from mixopt.propose import Recommendation
     from mixopt.study import Study
+    from mixopt.tune.job import Job
 
-app = App(name="mixopt", version=__version__, help="Choose training-data mixtures by small runs.")
+app = App(
+    name="mixopt",
+    version=__version__,
+    help="Choose training-data mixtures by small runs.",
+    default_parameter=Parameter(negative=()),
+)
 corpus_app = App(name="corpus", help="Turn text into the token shards that proxies train on.")
 space_app = App(name="space", help="Look at search spaces.")
 bench_app = App(name="bench", help="Replay tables of real runs, beside the recipes of peers.")
-app.command(corpus_app)
-app.command(space_app)
-app.command(bench_app)
+for part in (corpus_app, space_app, bench_app):
+    app.command(part)
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON on stdout.")]
-Out = Annotated[Path | None, Parameter(name="--out", help="Folder of the run.")]
-Into = Annotated[
-    Path | None, Parameter(name="--into", help="Folder of the files written (default the run's).")
+StudyPath = Annotated[
+    Path, Parameter(help="YAML file of the study, or the folder of an earlier run.")
 ]
-Storage = Annotated[str | None, Parameter(name="--storage", help="Database URL of the study.")]
+Json = Annotated[bool, Parameter(help="Print JSON on stdout.")]
+Into = Annotated[
+    Path | None, Parameter(help="Folder of the files written (default that of the run).")
+]
+#: An option that takes one value or more at a time.
+Names = Annotated[list[str], Parameter(consume_multiple=True)]
 
 
-def present(study: Study, recommendation: Recommendation, json: bool) -> None:
-    """Print a recommendation as JSON or as tables."""
-    from mixopt.report.report_data import token_worth_or_reason
-    from mixopt.report.terminal import as_json, recommendation_table
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Where:
+    """Where a run is, and how results are printed.
 
-    if json:
-        print(as_json(recommendation))
-    else:
-        worth, _ = token_worth_or_reason(study, recommendation)
-        print_out(recommendation_table(recommendation, study.space, worth=worth))
+    Attributes:
+        out: Folder of the run (default runs/NAME).
+        storage: Database URL of the study (default SQLite in the folder).
+        json: Print JSON on stdout.
+    """
+
+    out: Path | None = None
+    storage: str | None = None
+    json: Json = False
+
+    def job(self, study: Path) -> Job:
+        """The study's file, with the folder and the storage asked for."""
+        from mixopt.tune.job import Job
+
+        return Job.open(study, self.out, self.storage)
+
+    def study(self, study: Path) -> Study:
+        """The study in its storage, to be read."""
+        return self.job(study).existing_study()
+
+
+#: Where nothing else is said.
+HERE = Where()
+
+
+def emit(found: Any, json: bool, *shown: Any) -> None:
+    """Print a result as JSON, or what shows it: texts as they are, tables as they fit."""
+    from rich.console import Console
+
+    from mixopt.report.components import Table
+    from mixopt.report.terminal import as_json, render
+
+    texts = [as_json(found)] if json else shown
+    console = Console()
+    # A pipe has no width of its own; 80 columns would cut the tables.
+    console = console if console.is_terminal else Console(width=120)
+    for part in texts:
+        if isinstance(part, str):
+            print(part)
+        else:
+            console.print(render(part) if isinstance(part, Table) else part)
 
 
 def pairs(parts: Sequence[str], where: str) -> dict[str, str]:
@@ -74,45 +116,6 @@ def writing(folder: Path) -> Iterator[Path]:
         ) from None
 
 
-def show(table: Any, value: Any, json: bool) -> None:
-    """Print a dataclass as JSON or as its table."""
-    if json:
-        print(jsonlib.dumps(asdict(value)))
-    else:
-        print_out(table)
-
-
-def print_out(renderable: Any) -> None:
-    """Print a table on stdout."""
-    from rich.console import Console
-
-    console = Console()
-    # A pipe has no width of its own; 80 columns would cut the tables.
-    (console if console.is_terminal else Console(width=120)).print(renderable)
-
-
-def lines(value: dict[str, Any]) -> str:
-    """A summary as one line per key."""
-    return "\n".join(f"{key}: {short(v)}" for key, v in value.items())
-
-
-def short(value: Any) -> str:
-    """A value as a person reads it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {short(v)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(short(v) for v in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def say(text: str) -> None:
     """Tell what happens, on stderr."""
     print(text, file=sys.stderr, flush=True)
-
-
-def print_rows(value: Any, table: Any, json: bool) -> None:
-    """Print rows as JSON or as a table."""
-    if json:
-        print(jsonlib.dumps(value, indent=2))
-    else:
-        print_out(table)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
-from mixopt.cli.app import Json, bench_app, print_rows, say
+from mixopt.cli.app import Json, Names, bench_app, emit, say
 
 
 @bench_app.command(name="predict")
@@ -16,7 +12,7 @@ def bench_predict(
     train: str = "32,64,128",
     design: str = "random",
     repeats: int = 10,
-    surrogate: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    surrogate: Names | None = None,
     seed: int = 0,
     json: Json = False,
 ) -> None:
@@ -29,7 +25,6 @@ def bench_predict(
         repeats: Subsets per number.
         surrogate: Names of the surrogates; all by default.
         seed: Of subsets and fits.
-        json: Print JSON.
     """
     from mixopt.bench import parse_counts, predict
     from mixopt.bench.show import predict_table
@@ -43,7 +38,7 @@ def bench_predict(
         seed=seed,
         progress=say,
     )
-    print_rows(rows, predict_table(rows), json)
+    emit(rows, json, predict_table(rows))
 
 
 @bench_app.command(name="search")
@@ -53,8 +48,8 @@ def bench_search(
     budget: int = 64,
     batch: int = 8,
     repeats: int = 20,
-    method: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    objective: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    method: Names | None = None,
+    objective: Names | None = None,
     seed: int = 0,
     json: Json = False,
 ) -> None:
@@ -68,7 +63,6 @@ def bench_search(
         method: Names of the methods; all by default.
         objective: Metrics to minimise, or mean; pile_cc and mean by default.
         seed: Of the first study.
-        json: Print JSON.
     """
     from mixopt.bench import search
     from mixopt.bench.show import search_table
@@ -83,7 +77,7 @@ def bench_search(
         seed=seed,
         progress=say,
     )
-    print_rows(rows, search_table(rows), json)
+    emit(rows, json, search_table(rows))
 
 
 @bench_app.command(name="extrapolate")
@@ -104,10 +98,9 @@ def bench_extrapolate(
         train_step: Latest step trained on.
         size: Size to predict.
         step: Step to predict.
-        json: Print JSON.
     """
     from mixopt.bench import extrapolate
     from mixopt.bench.show import extrapolate_table
 
     rows = extrapolate(table, train_size=train_size, train_step=train_step, size=size, step=step)
-    print_rows(rows, extrapolate_table(rows), json)
+    emit(rows, json, extrapolate_table(rows))

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import json as jsonlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from cyclopts import Parameter
-
-from mixopt.cli.app import (
-    Json,
-    app,
-    corpus_app,
-    lines,
-    print_out,
-    say,
-    short,
-    space_app,
-)
+from mixopt.cli.app import Json, Names, app, corpus_app, emit, say, space_app
 
 
 @app.command
@@ -26,7 +15,7 @@ def fit(
     metrics: Path,
     /,
     *,
-    objective: Annotated[list[str], Parameter(name="--objective", consume_multiple=True)],
+    objective: Names,
     space: Path | None = None,
     baseline: str | None = None,
     seed: int = 0,
@@ -41,18 +30,15 @@ def fit(
         space: YAML of the search space (bounds, caps, baseline); the whole simplex by default.
         baseline: Mixture to compare with, as a=0.2,b=0.8; the mean of the runs by default.
         seed: Of every random draw.
-        json: Print JSON.
     """
     from mixopt.analysis.from_tables import fit_tables, parse_weights
-    from mixopt.report.terminal import as_json, recommendation_table
+    from mixopt.report.terminal import recommendation_table
 
     weights = parse_weights(objective, "--objective")
     mixture = parse_weights(baseline.split(","), "--baseline") if baseline else None
     fitted = fit_tables(ratios, metrics, weights, space=space, baseline=mixture, seed=seed)
-    if json:
-        print(as_json(fitted.recommendation))
-    else:
-        print_out(recommendation_table(fitted.recommendation, fitted.space))
+    shown = recommendation_table(fitted.recommendation, fitted.space)
+    emit(fitted.recommendation, json, shown)
 
 
 @corpus_app.command(name="build")
@@ -64,10 +50,9 @@ def corpus_build(spec: str, /, *, out: Path) -> None:
         out: Folder to make.
     """
     from mixopt.corpus import CorpusSpec, build_corpus
-    from mixopt.space.library import corpus_spec_path
+    from mixopt.space.library import find_corpus_spec
 
-    path = Path(spec) if Path(spec).is_file() else corpus_spec_path(spec)
-    corpus = build_corpus(CorpusSpec.from_yaml(path), out, progress=say)
+    corpus = build_corpus(CorpusSpec.from_yaml(find_corpus_spec(spec)), out, progress=say)
     for domain in corpus.domains:
         print(f"{domain}\t{corpus.count(domain, 'train')} training tokens")
 
@@ -78,24 +63,33 @@ def space_check(space: str, /, *, json: Json = False) -> None:
 
     Args:
         space: YAML file, or the name of a shipped space.
-        json: Print JSON.
     """
     from mixopt.space import SearchSpace, geometry_of
-    from mixopt.space.library import search_space_path
+    from mixopt.space.library import find_search_space
 
-    path = Path(space) if Path(space).is_file() else search_space_path(space)
-    checked = geometry_of(SearchSpace.from_yaml(path)).summary()
-    if json:
-        print(jsonlib.dumps(checked, indent=2))
-        return
-    tree = checked.pop("tree", [])
-    print(lines(checked))
+    checked = geometry_of(SearchSpace.from_yaml(find_search_space(space))).summary()
+    emit(checked, json, "\n".join(_checked(checked)))
+
+
+def _checked(found: dict[str, Any]) -> Iterator[str]:
+    """A summary as one line per key, then the tree of domains."""
+    tree = found.get("tree", [])
+    yield from (f"{key}: {_short(value)}" for key, value in found.items() if key != "tree")
     if tree:
-        print("tree, with the baseline's weights:")
+        yield "tree, with the baseline's weights:"
     for row in tree:
         label = "  " * row["depth"] + row["node"].rpartition("/")[2]
-        tied = f"  tied: {short(row['tied'])}" if row["tied"] else ""
-        print(f"  {label:<40} {100 * row['weight']:6.2f} %{tied}")
+        tied = f"  tied: {_short(row['tied'])}" if row["tied"] else ""
+        yield f"  {label:<40} {100 * row['weight']:6.2f} %{tied}"
+
+
+def _short(value: Any) -> str:
+    """A value as a person reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_short, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @space_app.command(name="list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from mixopt import __version__
-from mixopt.cli.app import (
-    Into,
-    Json,
-    Out,
-    Storage,
-    app,
-    pairs,
-    present,
-    print_out,
-    say,
-    show,
-    writing,
-)
+from mixopt.cli.app import HERE, Into, StudyPath, Where, app, emit, pairs, say, writing
 from mixopt.errors import ExportError
 
 if TYPE_CHECKING:
@@ -38,48 +25,37 @@ if TYPE_CHECKING:
 NOT_BETTER = 3
 
 Strict = Annotated[
-    bool,
-    Parameter(
-        name="--strict",
-        negative="",
-        help="Exit with code 3 unless the recommendation is shown to be better than the baseline.",
-    ),
+    bool, Parameter(help="Exit with code 3 unless shown to be better than the baseline.")
 ]
 
 
 @app.command
 def run(
-    study: Path,
+    study: StudyPath,
     /,
     *,
-    out: Out = None,
-    storage: Storage = None,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
-    retry_failed: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+    address: str | None = None,
     strict: Strict = False,
-    json: Json = False,
+    at: Where = HERE,
 ) -> None:
     """Run a study to its recommendation; the same command again goes on where it stopped.
 
     Args:
-        study: YAML file of the study, or the folder of an earlier run.
-        out: Folder of the run (default runs/NAME).
-        storage: Database URL (default SQLite in the folder).
         dry_run: Print trials, tokens, FLOPs and the estimated time, and stop.
         retry_failed: Run failed trials again first, with the same weights and seeds.
-        strict: Exit with code 3 unless the recommendation is shown to be better.
-        json: Print the recommendation as JSON.
+        address: Of the Ray to use: `auto` for the one that runs, `local`, or HOST:PORT.
     """
-    from mixopt.tune.job import Job
     from mixopt.tune.run_job import run_job
 
-    job = Job.open(study, out, storage)
+    job = at.job(study)
     if dry_run:
-        _estimate(job, json)
+        _estimate(job, at.json)
         return
-    done = run_job(job, say=say, retry_failed=retry_failed)
+    done = run_job(job, say=say, retry_failed=retry_failed, address=address)
     # Printed before anything else that can fail.
-    present(job.study, done.recommendation, json)
+    present(job.study, done.recommendation, at.json)
     say(f"stopped: {done.stop_reason}")
     say(str(done))
     for path in _write(job, job.study, done.recommendation):
@@ -92,168 +68,127 @@ def _estimate(job: Job, json: bool) -> None:
     from mixopt.tune.cost_estimate import estimate_cost
 
     found = estimate_cost(job)
-    show(estimate_table(found), found, json)
+    emit(found, json, estimate_table(found))
     for advice in found.advice:
         say(advice)
 
 
 @app.command
 def inherit(
-    study: Path,
+    study: StudyPath,
     /,
     *,
     old: Path,
-    split: Annotated[list[str] | None, Parameter(name="--split")] = None,
-    out: Out = None,
-    storage: Storage = None,
-    json: Json = False,
+    split: list[str] | None = None,
+    at: Where = HERE,
 ) -> None:
     """Attach an old study's finished trials to a study whose domains were added, removed or split.
 
     Args:
-        study: YAML file of the new study, or its folder.
         old: YAML file of the old study, or its folder.
         split: OLD=NEW:SHARE,NEW:SHARE, what a domain became; once per domain that is gone.
-        out: Folder of the new study's run.
-        storage: Database URL of the new study.
-        json: Print what was attached and left out as JSON.
     """
-    from dataclasses import asdict
-
     from mixopt.study.transfer import parse_split
-    from mixopt.tune.job import Job
     from mixopt.tune.run_job import inherit_job
 
-    job = Job.open(study, out, storage)
-    done = inherit_job(job, Job.open(old).existing_study(), parse_split(split or []), say)
+    old_study = HERE.study(old)
+    done = inherit_job(at.job(study), old_study, parse_split(split or []), say)
     for name, reason in done.left_out.items():
         say(f"left out {name}: {reason}")
     for difference in done.differs:
         say(f"not the same in both studies: {difference}")
-    print(jsonlib.dumps(asdict(done)) if json else f"attached {len(done.attached)} trials")
+    emit(done, at.json, f"attached {len(done.attached)} trials")
 
 
 @app.command
-def recommend(
-    study: Path,
-    /,
-    *,
-    out: Out = None,
-    storage: Storage = None,
-    strict: Strict = False,
-    json: Json = False,
-) -> None:
-    """Recommend a schedule from what a study knows so far.
-
-    Args:
-        study: YAML file of the study, or its folder.
-        out: Folder of the run.
-        storage: Database URL.
-        strict: Exit with code 3 unless the recommendation is shown to be better.
-        json: Print JSON.
-    """
-    from mixopt.tune.job import Job
-
-    known = Job.open(study, out, storage).existing_study()
+def recommend(study: StudyPath, /, *, strict: Strict = False, at: Where = HERE) -> None:
+    """Recommend a schedule from what a study knows so far."""
+    known = at.study(study)
     found = known.recommend()
-    present(known, found, json)
+    present(known, found, at.json)
     require_better(found, strict)
 
 
-@app.command
-def trials(study: Path, /, *, out: Out = None, storage: Storage = None, json: Json = False) -> None:
-    """List a study's trials: state, objective, time, and why one failed.
+def present(study: Study, found: Recommendation, json: bool) -> None:
+    """Print a recommendation, what it is worth in tokens and, as JSON, its answer on one scale."""
+    from mixopt.report.report_data import token_worth_or_reason
+    from mixopt.report.terminal import recommendation_table
+    from mixopt.study.results.estimates import answer_of
 
-    Args:
-        study: YAML file of the study, or its folder.
-        out: Folder of the run.
-        storage: Database URL.
-        json: Print every column of every trial as JSON.
-    """
+    worth, no_worth = token_worth_or_reason(study, found)
+    whole = found.model_dump() | {
+        "answer": answer_of(found).model_dump(),
+        "worth": worth and worth.model_dump(),
+        "no_worth": no_worth,
+    }
+    emit(whole, json, recommendation_table(found, study.space, worth=worth))
+
+
+@app.command
+def trials(study: StudyPath, /, *, at: Where = HERE) -> None:
+    """List a study's trials: state, objective, time, and why one failed."""
     from mixopt.report.report_data import ReportData
     from mixopt.report.study_tables import trials_table
-    from mixopt.report.terminal import render
-    from mixopt.tune.job import Job
 
-    known = Job.open(study, out, storage).existing_study()
-    if json:
-        print(known.trials().to_json(orient="records"))
+    known = at.study(study)
+    found = known.trials()
+    if at.json:
+        print(found.to_json(orient="records"))
         return
-    data = ReportData(
-        name=known.name,
-        space=known.space,
-        objective=known.objective,
-        recommendation=None,
-        trials=known.trials(),
-    )
-    print_out(render(trials_table(data)))
+    data = ReportData(known.name, known.space, known.objective, recommendation=None, trials=found)
+    emit(None, False, trials_table(data))
 
 
 @app.command
 def export(
-    study: Path,
+    study: StudyPath,
     /,
     *,
-    to: Annotated[str, Parameter(name="--to")],
+    to: str,
     trial: str | None = None,
-    out: Out = None,
-    storage: Storage = None,
     into: Into = None,
-    path: Annotated[list[str] | None, Parameter(name="--path")] = None,
+    path: list[str] | None = None,
     sequence_length: int | None = None,
-    json: Json = False,
+    at: Where = HERE,
 ) -> None:
-    """Write the recommended schedule, or that of a trial, for a trainer.
+    """Write the recommended schedule, or that of a trial or a schedule.json, for a trainer.
 
     Args:
-        study: YAML file of the study, its folder, or a schedule.json.
         to: Name of the format.
         trial: Id of a trial whose schedule is written instead of the recommended one.
-        out: Folder of the run.
-        storage: Database URL.
-        into: Folder of the files; by default that of the run or of the schedule.json.
         path: NAME=PATH, where the trainer finds a domain; once per domain.
         sequence_length: Tokens per sequence, for trainers that count sequences.
-        json: Print the paths written as JSON.
     """
-    from mixopt.tune.job import Job
-
     known = pairs(path or [], "--path")
     if study.suffix == ".json":
         from mixopt.export import export_file
 
-        folder = into or out or study.parent
+        folder = into or at.out or study.parent
         written = export_file(
             study, to=to, out=folder, paths=known, sequence_length=sequence_length
         )
     else:
-        job = Job.open(study, out, storage)
+        job = at.job(study)
         stored = job.existing_study()
         found = (
             _of_recommendation(stored.recommend()) if trial is None else _of_trial(stored, trial)
         )
         asked = _Export(job, stored, *found, into or job.out)
         written = asked.write([to], known, sequence_length)
-    print(jsonlib.dumps([str(p) for p in written]) if json else "\n".join(map(str, written)))
+    names = list(map(str, written))
+    emit(names, at.json, *names)
 
 
 @app.command
-def report(study: Path, /, *, out: Out = None, storage: Storage = None, into: Into = None) -> None:
-    """Write the HTML report of a study.
-
-    Args:
-        study: YAML file of the study, or its folder.
-        out: Folder of the run.
-        storage: Database URL.
-        into: Folder of the report; by default that of the run.
-    """
+def report(study: StudyPath, /, *, into: Into = None, at: Where = HERE) -> None:
+    """Write the HTML report of a study."""
     from mixopt.report import report_data, write_report
-    from mixopt.tune.job import Job
 
-    job = Job.open(study, out, storage)
+    job = at.job(study)
     data = report_data(job.existing_study())
     with writing(into or job.out) as folder:
-        print(write_report(data, folder))
+        written = str(write_report(data, folder))
+    emit(written, at.json, written)
 
 
 def _write(job: Job, study: Study, recommendation: Recommendation) -> list[Path]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -35,6 +37,11 @@ from mixopt.corpus.store import (
 )
 from mixopt.corpus.tokenizing import encode_documents, make_tokenizer
 from mixopt.errors import CorpusError
+
+_LOG = logging.getLogger(__name__)
+
+#: Documents below which a validation split is warned of.
+FEW = 30
 
 Progress = Callable[[str], None]
 
@@ -120,7 +127,7 @@ def _build_into(
     for name, parts in split.items():
         _need_documents(name, parts)
     say("preparing the tokenizer")
-    training = {name: parts["train"] for name, parts in split.items()}
+    training = {name: [d.text for d in parts["train"]] for name, parts in split.items()}
     tokenizer, end_of_text = make_tokenizer(spec.tokenizer, spec.root, training)
     tokenizer.save(str(work / TOKENIZER))
     tokenizer_sha256 = hashlib.sha256((work / TOKENIZER).read_bytes()).hexdigest()
@@ -129,7 +136,8 @@ def _build_into(
     shards: dict[str, dict[Split, Shard]] = {}
     for name, parts in split.items():
         shards[name] = _write_domain(work, spec, name, parts, tokenizer, end_of_text, dtype)
-        say(f"{name}: " + ", ".join(f"{s.tokens:,} {p} tokens" for p, s in shards[name].items()))
+        say(f"{name}: " + ", ".join(_told(p, parts[p], s) for p, s in shards[name].items()))
+        _warn_of_few(name, parts["validation"][: shards[name]["validation"].documents])
     index = Index(
         format=FORMAT,
         name=spec.name,
@@ -154,7 +162,7 @@ def _write_domain(
     work: Path,
     spec: CorpusSpec,
     domain: str,
-    parts: Mapping[Split, list[str]],
+    parts: Mapping[Split, list[Document]],
     tokenizer: Tokenizer,
     end_of_text: int,
     dtype: str,
@@ -164,7 +172,8 @@ def _write_domain(
     shards: dict[Split, Shard] = {}
     for split in SPLITS:
         limit = _token_limit(spec, domain, split)
-        encoded = encode_documents(tokenizer, parts[split], end_of_text, limit)
+        texts = [document.text for document in parts[split]]
+        encoded = encode_documents(tokenizer, texts, end_of_text, limit)
         _need_context(domain, split, len(encoded.tokens), spec.context)
         data = encoded.tokens.astype(dtype).tobytes()
         (work / domain / f"{split}.bin").write_bytes(data)
@@ -185,7 +194,8 @@ def _read_all(
     names, documents = [], []
     for name, domain in spec.domains.items():
         found = read_domain(name, domain, files[name], spec.seed, spec.max_document_bytes)
-        say(f"{name}: read {len(found):,} documents")
+        whole = len({document.key for document in found})
+        say(f"{name}: read {len(found):,} documents under {whole:,} keys")
         names += [name] * len(found)
         documents += found
     exact = exact_duplicates(document.text for document in documents)
@@ -207,33 +217,45 @@ def _read_all(
 
 def split_documents(
     documents: Sequence[Document], shares: SplitSpec, seed: int
-) -> dict[Split, list[str]]:
-    """Texts per split, whole keys at a time, in the order of the keys' seeded hashes.
+) -> dict[Split, list[Document]]:
+    """Documents per split, whole keys at a time, in the order of the keys' seeded hashes.
 
     Keys with the lowest hashes fill validation until it has its share of the bytes, the next ones
     confirmation, the rest is for training. Unlike a threshold on the hash this keeps a small
-    domain from ending with an empty split by bad luck.
+    domain from ending with an empty split by bad luck. A key that is larger than a held-out share
+    is for training, unless all are. Within a split the first piece of every key comes before any
+    second one, so that a cap on tokens leaves as many keys as it can.
     """
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[Document]] = {}
     for document in documents:
-        groups.setdefault(document.key, []).append(document.text)
-    sizes = {key: sum(len(text.encode("utf-8")) for text in groups[key]) for key in groups}
-    total = sum(sizes.values())
-    keys = sorted(groups, key=lambda key: hash_order(seed, f"split\0{key}"), reverse=True)
-    split: dict[Split, list[str]] = {part: [] for part in SPLITS}
-    held_out: tuple[tuple[Split, float], ...] = (
-        ("validation", shares.validation),
-        ("confirmation", shares.confirmation),
-    )
-    for part, share in held_out:
-        filled = 0
-        while keys and filled < share * total:
-            key = keys.pop()
-            split[part] += groups[key]
-            filled += sizes[key]
-    for key in reversed(keys):
-        split["train"] += groups[key]
-    return split
+        groups.setdefault(document.key, []).append(document)
+    size = {key: sum(len(d.text.encode("utf-8")) for d in groups[key]) for key in groups}
+    keys = sorted(groups, key=lambda key: hash_order(seed, f"split\0{key}"))
+    total = sum(size.values())
+    validation = _held_out(keys, size, shares.validation * total)
+    keys = [key for key in keys if key not in validation]
+    confirmation = _held_out(keys, size, shares.confirmation * total)
+    keys = [key for key in keys if key not in confirmation]
+    chosen = zip(SPLITS, (keys, validation, confirmation), strict=True)
+    return {part: _in_turn([groups[key] for key in found]) for part, found in chosen}
+
+
+def _held_out(keys: Sequence[str], size: Mapping[str, int], wanted: float) -> dict[str, None]:
+    """The first keys that fill ``wanted`` bytes; those that alone are larger only where all are."""
+    fitting = [key for key in keys if size[key] <= wanted] or sorted(keys, key=size.__getitem__)
+    found: dict[str, None] = {}
+    filled = 0
+    for key in fitting:
+        if filled >= wanted:
+            break
+        found[key] = None
+        filled += size[key]
+    return found
+
+
+def _in_turn(groups: Sequence[Sequence[Document]]) -> list[Document]:
+    turns = itertools.zip_longest(*groups)
+    return [document for turn in turns for document in turn if document is not None]
 
 
 def _token_limit(spec: CorpusSpec, domain: str, split: Split) -> int | None:
@@ -244,9 +266,29 @@ def _token_limit(spec: CorpusSpec, domain: str, split: Split) -> int | None:
     return spec.split.max_confirmation_tokens
 
 
-def _need_documents(domain: str, parts: Mapping[Split, list[str]]) -> None:
-    for split, texts in parts.items():
-        if not texts:
+def _told(split: Split, documents: Sequence[Document], shard: Shard) -> str:
+    """The tokens of a split, and what its cap has left out."""
+    left_out = len(documents) - shard.documents
+    dropped = f" (its cap leaves out {left_out:,} documents)" if left_out else ""
+    return f"{shard.tokens:,} {split} tokens{dropped}"
+
+
+def _warn_of_few(domain: str, documents: Sequence[Document]) -> None:
+    """Warn where the loss on a domain would be that of a few documents."""
+    keys = len({document.key for document in documents})
+    if keys < FEW:
+        _LOG.warning(
+            "the validation split of domain %r has %d documents (fewer than %d): its loss is that "
+            "of these few; give it more documents or a larger share",
+            domain,
+            keys,
+            FEW,
+        )
+
+
+def _need_documents(domain: str, parts: Mapping[Split, list[Document]]) -> None:
+    for split, documents in parts.items():
+        if not documents:
             raise CorpusError(
                 f"Domain {domain!r} has no document left for the {split} split after duplicates "
                 f"were removed.",

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mixopt.corpus.permutation import permuted
 from mixopt.corpus.quota import quota_order
 from mixopt.corpus.store import Corpus
 from mixopt.errors import CorpusError
@@ -92,7 +93,6 @@ class MixtureSampler:
         self._taken = np.zeros(len(self.domains), dtype=np.int64)
         self._iterator = quota_order(self._weights[0], self._rank)
         self._phase = -1
-        self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
 
     def _check_lengths(self) -> None:
         for j, name in enumerate(self.domains):
@@ -184,16 +184,9 @@ class MixtureSampler:
         out = np.empty(len(draws), dtype=np.int64)
         for epoch in np.unique(epochs):
             rows = epochs == epoch
-            out[rows] = self._epoch_order(name, int(epoch))[places[rows]]
+            key = _entropy(self.seed, name, int(epoch))
+            out[rows] = permuted(places[rows], self._windows[name], key)
         return out
-
-    def _epoch_order(self, name: str, epoch: int) -> NDArray[np.int64]:
-        """The window numbers of one epoch in the order they are drawn; the newest is kept."""
-        kept = self._orders.get(name)
-        if kept is None or kept[0] != epoch:
-            rng = np.random.default_rng(_entropy(self.seed, name, epoch))
-            kept = self._orders[name] = (epoch, rng.permutation(self._windows[name]))
-        return kept[1]
 
 
 def _token_arrays(source: Corpus | Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

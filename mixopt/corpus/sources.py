@@ -6,8 +6,9 @@ import glob as globbing
 import gzip
 import hashlib
 import json
+import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,8 +136,9 @@ def _read_jsonl(domain: str, file: SourceFile) -> Iterator[Document]:
         if line.strip():
             where = f"{file.path}:{number}"
             row = _parsed(domain, where, line)
-            value = row.get(field) if isinstance(row, dict) else None
-            yield from _checked(domain, where, f"{file.key}:{number}", field, value)
+            fields = row if isinstance(row, dict) else {}
+            key = _key(domain, where, file, number, fields)
+            yield from _checked(domain, where, key, field, fields.get(field))
 
 
 def _parsed(domain: str, where: str, line: bytes) -> object:
@@ -192,23 +194,42 @@ def _read_parquet(domain: str, file: SourceFile) -> Iterator[Document]:
     try:
         with pq.ParquetFile(file.path) as table:
             names = table.schema_arrow.names
-            if field not in names:
-                raise CorpusError(
-                    f"Domain {domain!r}: {file.path} has no column {field!r}; its columns are "
-                    f"{', '.join(names)}.",
-                    "Set text_field to the column that holds the text.",
-                )
-            row = 0
-            for batch in table.iter_batches(columns=[field], batch_size=4096):
-                for value in batch.column(0).to_pylist():
-                    where = f"{file.path} row {row}"
-                    yield from _checked(domain, where, f"{file.key}:{row}", field, value)
-                    row += 1
+            wanted = {"text_field": field, "group_field": file.source.group_field}
+            for setting, name in wanted.items():
+                if name is not None and name not in names:
+                    raise CorpusError(
+                        f"Domain {domain!r}: {file.path} has no column {name!r}; its columns are "
+                        f"{', '.join(names)}.",
+                        f"Set {setting} to one of its columns.",
+                    )
+            columns = [name for name in dict.fromkeys(wanted.values()) if name is not None]
+            number = 0
+            for batch in table.iter_batches(columns=columns, batch_size=4096):
+                for row in batch.to_pylist():
+                    where = f"{file.path} row {number}"
+                    key = _key(domain, where, file, number, row)
+                    yield from _checked(domain, where, key, field, row[field])
+                    number += 1
     except pa.ArrowException as error:
         raise CorpusError(
             f"Domain {domain!r}: {file.path} is not a Parquet file: {error}.",
             "Check the pattern, or that the file was written whole.",
         ) from error
+
+
+def _key(domain: str, where: str, file: SourceFile, number: int, row: Mapping[str, object]) -> str:
+    """What decides the split of a row: its group where the source names one, else its place."""
+    field = file.source.group_field
+    if field is None:
+        return f"{file.key}:{number}"
+    value = row.get(field)
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        got = "nothing" if value is None else type(value).__name__
+        raise CorpusError(
+            f"Domain {domain!r}: {where} must hold a text or a number under {field!r}, got {got}.",
+            "Set group_field to the field that names a row's document, or mend the row.",
+        )
+    return f"{field}={value}"
 
 
 def _checked(domain: str, where: str, key: str, field: str, value: object) -> Iterator[Document]:
@@ -225,20 +246,26 @@ def _checked(domain: str, where: str, key: str, field: str, value: object) -> It
 def read_domain(
     domain: str, spec: DomainSpec, files: list[SourceFile], seed: int, max_document: int | None
 ) -> list[Document]:
-    """The documents of a domain, files visited in seeded order until ``max_bytes`` are read.
+    """The documents of a domain, long ones in pieces under one key.
+
+    Where ``max_bytes`` is given, files are visited in seeded order, and each gives at most its part
+    of the bytes that are left, so that no single file fills them all.
 
     Raises:
         CorpusError: A file is at fault, or the domain holds no text.
     """
     documents: list[Document] = []
-    total = 0
-    for file in sorted(files, key=lambda file: hash_order(seed, file.key)):
-        for document in read_file(domain, file):
-            text, size = _cut(document.text, max_document)
-            documents.append(Document(document.key, text))
-            total += size
-            if spec.max_bytes is not None and total >= spec.max_bytes:
-                return documents
+    left = math.inf if spec.max_bytes is None else float(spec.max_bytes)
+    for place, file in enumerate(sorted(files, key=lambda file: hash_order(seed, file.key))):
+        allowed = left / (len(files) - place)
+        for piece in _pieces_of(read_file(domain, file), max_document):
+            documents.append(piece)
+            size = len(piece.text.encode("utf-8"))
+            left, allowed = left - size, allowed - size
+            if allowed <= 0:
+                break
+        if left <= 0:
+            break
     if not documents:
         raise CorpusError(
             f"Domain {domain!r} is empty: its {len(files)} files hold no text.",
@@ -247,13 +274,32 @@ def read_domain(
     return documents
 
 
-def _cut(text: str, limit: int | None) -> tuple[str, int]:
+def _pieces_of(documents: Iterable[Document], limit: int | None) -> Iterator[Document]:
+    for document in documents:
+        for text in _pieces(document.text, limit):
+            yield Document(document.key, text)
+
+
+def _pieces(text: str, limit: int | None) -> Iterator[str]:
+    """A text in pieces of at most ``limit`` UTF-8 bytes, cut after a line where one ends late."""
     # Lone surrogates are legal in JSON escapes but have no UTF-8 form: they become "?".
     encoded = text.encode("utf-8", errors="replace")
-    if limit is not None:
-        encoded = encoded[:limit]
-    # "ignore" drops only the character that the cut tore apart.
-    return encoded.decode("utf-8", errors="ignore"), len(encoded)
+    start = 0
+    while limit is not None and len(encoded) - start > limit:
+        line = encoded.rfind(b"\n", start + limit // 2, start + limit) + 1
+        end = line or _character_end(encoded, start, limit)
+        yield encoded[start:end].decode("utf-8")
+        start = end
+    if start < len(encoded):
+        yield encoded[start:].decode("utf-8")
+
+
+def _character_end(encoded: bytes, start: int, limit: int) -> int:
+    """Where the last character ends that lies within ``limit`` bytes, or else the first one."""
+    last = range(start + limit, start, -1)
+    following = range(start + limit + 1, len(encoded))
+    ends = (i for i in (*last, *following) if encoded[i] & 0xC0 != 0x80)
+    return next(ends, len(encoded))
 
 
 def manifest_digest(files: dict[str, list[SourceFile]]) -> str:

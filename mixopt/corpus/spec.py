@@ -103,6 +103,8 @@ class SourceSpec(Frozen):
         parquet: Patterns of Parquet files, one document per row.
         installed: A kind of text that installed packages carry.
         text_field: Field of a JSON line or Parquet column holding the text.
+        group_field: Field or column that names what a row is part of (a document, a repository);
+            rows of one group never part between splits. None takes each row for itself.
         packages: For ``installed``: the import names looked through; None takes the default list.
     """
 
@@ -112,6 +114,7 @@ class SourceSpec(Frozen):
     parquet: tuple[str, ...] = ()
     installed: InstalledKind | None = None
     text_field: str = "text"
+    group_field: str | None = None
     packages: tuple[str, ...] | None = None
 
     @field_validator("glob", "files", "jsonl", "parquet", mode="before")
@@ -126,6 +129,8 @@ class SourceSpec(Frozen):
             raise ValueError(f"a source needs exactly one of {', '.join(_KINDS)}, got {given}")
         if self.packages is not None and self.installed is None:
             raise ValueError("`packages` belongs to an `installed` source")
+        if self.group_field is not None and not (self.jsonl or self.parquet):
+            raise ValueError("`group_field` belongs to a `jsonl` or `parquet` source")
         return self
 
 
@@ -136,7 +141,7 @@ class DomainSpec(Frozen):
         sources: Where the text comes from.
         max_tokens: Cap on training tokens; None keeps all.
         max_bytes: Stop reading after this much text; files are visited in an order drawn from
-            the seed, so what is read is a sample of the whole.
+            the seed, and none gives more than its part, so what is read is a sample of the whole.
     """
 
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
@@ -153,7 +158,8 @@ class CorpusSpec(Frozen):
         context: Sequence length in tokens; every split must hold at least ``context + 1``.
         seed: Seed of the split and of the order of documents.
         split: Held-out shares.
-        max_document_bytes: Longer documents are cut there; None keeps them whole.
+        max_document_bytes: Longer documents are cut into pieces of so many bytes, which stay in
+            one split; None keeps them whole.
         near_duplicates: MinHash settings; None removes exact duplicates only.
         domains: Domains by name.
         root: Folder that relative paths start from; ``from_yaml`` sets it to the file's folder.

@@ -1,40 +1,19 @@
 """Parametric laws as pure functions with analytic derivatives, and one robust fitter."""
 
 from mixopt.laws.fitter import LawFit, fit_law
-from mixopt.laws.mixing import (
-    LAWS,
-    M1,
-    M2,
-    M3,
-    M4,
-    EffectiveData,
-    ImplicitDomains,
-    Law,
-    LogLinear,
-    Power,
-)
+from mixopt.laws.mixing import LAWS
 from mixopt.laws.phases import effective_mixture, position_weights, rate_fractions
-from mixopt.laws.repetition import effective_tokens, effective_weights, worth_per_token
+from mixopt.laws.repetition import effective_weights, worth_per_token
 from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, mass_features, shared_value
 from mixopt.laws.units import Units
 
 __all__ = [
     "LAWS",
-    "M1",
-    "M2",
-    "M3",
-    "M4",
-    "EffectiveData",
-    "ImplicitDomains",
-    "Law",
     "LawFit",
-    "LogLinear",
-    "Power",
     "SharedFit",
     "SharedShape",
     "Units",
     "effective_mixture",
-    "effective_tokens",
     "effective_weights",
     "fit_law",
     "fit_shared",

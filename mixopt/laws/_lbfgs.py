@@ -25,11 +25,10 @@ _MAX_HALVINGS = 12
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where each of the ``B`` problems ended: ``theta`` (``B x p``), ``value`` and step counts."""
+    """Where each of the ``B`` problems ended: ``theta`` (``B x p``) and its ``value``."""
 
     theta: Array
     value: Array
-    iterations: Ints
 
 
 class _History:
@@ -113,7 +112,7 @@ def minimise(fun: Objective, theta: Array, *, iterations: int = 300, tol: float 
 def _minimise(fun: Objective, x: Array, iterations: int, tol: float) -> Minimum:
     which = np.arange(len(x))
     f, g = fun(x, which)
-    history, count = _History(*x.shape), np.zeros(len(x), dtype=np.int64)
+    history = _History(*x.shape)
     for it in range(iterations):
         d = history.direction(g[which], which)
         slope = np.einsum("bp,bp->b", d, g[which])
@@ -126,8 +125,7 @@ def _minimise(fun: Objective, x: Array, iterations: int, tol: float) -> Minimum:
         keep = which[moved]
         history.push(keep, new_x[moved] - x[keep], new_g[moved] - g[keep])
         x[keep], f[keep], g[keep] = new_x[moved], new_f[moved], new_g[moved]
-        count[keep] += 1
         which = which[moved & (drop > tol * (1.0 + np.abs(new_f)))]
         if not len(which):
             break
-    return Minimum(x, f, count)
+    return Minimum(x, f)

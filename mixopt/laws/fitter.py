@@ -16,7 +16,7 @@ import numpy as np
 from mixopt.laws._arrays import Array, namespace
 from mixopt.laws._lbfgs import Ints, minimise
 from mixopt.laws.mixing import Law
-from mixopt.laws.phases import effective_mixture, effective_mixture_slope
+from mixopt.laws.phases import effective_mixture
 from mixopt.laws.units import Units
 
 NOISE_SHARE = 0.05
@@ -39,7 +39,6 @@ class LawFit:
         law: The form.
         units: The metrics' units.
         theta: ``m x p`` parameters; with several phases kappa is the last column.
-        value: ``m`` objectives at the end.
         phases: P.
         notes: Per metric, which of the law's assumptions fail on these rows ('' if none).
     """
@@ -47,7 +46,6 @@ class LawFit:
     law: Law
     units: Units
     theta: Any
-    value: Array
     phases: int
     notes: tuple[str, ...]
 
@@ -84,7 +82,7 @@ class _Objective:
         d = self.law.slopes(core, R)
         grad = (g[:, None] @ d.theta)[:, 0]
         if many:
-            dR = effective_mixture_slope(theta[:, -1], self.W, self.F)
+            dR = effective_mixture(theta[:, -1], self.W, self.F, slope=True)
             dkappa = np.einsum("bn,bnd,bnd->b", g, d.R, dR)
             grad = np.concatenate([grad, dkappa[:, None]], axis=1)
         dev = (theta - self.mean[metric]) / self.sd[metric]
@@ -142,13 +140,10 @@ def fit_law(
     end = minimise(
         _Objective(law, W, F, Z, metric, mask, prior), start, iterations=iterations, tol=1e-5
     )
-    value = end.value.reshape(G, m, restarts)
-    theta = end.theta.reshape(G, m, restarts, -1)
-    best = value.argmin(-1)
-    rows, cols = np.arange(G)[:, None], np.arange(m)
-    theta, value = theta[rows, cols, best], value[rows, cols, best]
+    best = end.value.reshape(G, m, restarts).argmin(-1)
+    theta = end.theta.reshape(G, m, restarts, -1)[np.arange(G)[:, None], np.arange(m), best]
     notes = _notes(law, W, F, own, prior, theta[0])
-    return [LawFit(law, units, theta[g], value[g], W.shape[1], notes) for g in range(G)]
+    return [LawFit(law, units, theta[g], W.shape[1], notes) for g in range(G)]
 
 
 def _notes(

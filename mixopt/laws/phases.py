@@ -45,45 +45,36 @@ def _edges(fractions: Any) -> tuple[Any, Any]:
     return end - fractions, end
 
 
-def position_weights(kappa: Any, fractions: Any) -> Any:
-    """Weight of each phase.
+def position_weights(kappa: Any, fractions: Any, *, slope: bool = False) -> Any:
+    """Weight of each phase, or its derivative in kappa (numpy only).
 
     Args:
         kappa: Recency, any shape that broadcasts against ``... x 1``.
         fractions: ``... x P`` shares of the training tokens, summing to 1.
+        slope: Return the derivative.
 
     Returns:
         ``... x P`` weights summing to 1 (numpy or torch, as given).
     """
+    G = _cumulative_slope if slope else _cumulative
     start, end = _edges(fractions)
-    return _cumulative(kappa, end) - _cumulative(kappa, start)
+    return G(kappa, end) - G(kappa, start)
 
 
-def position_weights_slope(kappa: Array, fractions: Array) -> Array:
-    """Derivative of :func:`position_weights` in kappa, same shape."""
-    start, end = _edges(fractions)
-    return _cumulative_slope(kappa, end) - _cumulative_slope(kappa, start)
-
-
-def effective_mixture(kappa: Any, W: Any, F: Any) -> Any:
-    """The mixture a law sees.
+def effective_mixture(kappa: Any, W: Any, F: Any, *, slope: bool = False) -> Any:
+    """The mixture a law sees, or its derivative in kappa (numpy only).
 
     Args:
         kappa: Recencies of any shape ``...``.
         W: ``n x P x d`` weights per phase.
         F: ``n x P`` fractions.
+        slope: Return the derivative.
 
     Returns:
         ``... x n x d``.
     """
-    omega = position_weights(kappa[..., None, None], F)
+    omega = position_weights(kappa[..., None, None], F, slope=slope)
     return namespace(W).einsum("...np,npd->...nd", omega, W)
-
-
-def effective_mixture_slope(kappa: Array, W: Array, F: Array) -> Array:
-    """Derivative of :func:`effective_mixture` in kappa, same shape."""
-    omega = position_weights_slope(kappa[..., None, None], F)
-    return np.asarray(np.einsum("...np,npd->...nd", omega, W))
 
 
 def rate_fractions(clock: RateClock | None, F: Any) -> Any:

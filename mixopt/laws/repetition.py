@@ -4,51 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from mixopt.errors import SurrogateError
-from mixopt.laws._arrays import Array, namespace
+from mixopt.laws._arrays import namespace
 from mixopt.space.geometry.layout import Repetition
 
-#: Epochs after which a repeated token has lost most of its worth, fitted on whole-corpus repeats.
-R_STAR = 15.39
 
+def worth_per_token(epochs: Any, r_star: Any) -> Any:
+    """Fresh tokens worth as much as those drawn, over those drawn, 0 to 1.
 
-def effective_tokens(tokens: Array, available: Array, r_star: float | Array = R_STAR) -> Array:
-    """Fresh tokens that would be worth as much as what was read.
-
-    D' = U + U R* (1 - exp(-R / R*)), with U unique tokens and R = epochs - 1 repeats.
+    D' / D with D' = U + U R* (1 - exp(-R / R*)), U unique tokens and R = epochs - 1 repeats.
 
     Args:
-        tokens: Tokens drawn per domain, any shape.
-        available: Tokens the domain has; infinity where it cannot run out.
-        r_star: R*, for all domains or each its own.
-
-    Returns:
-        Effective tokens, never more than drawn.
-
-    Raises:
-        SurrogateError: If a domain has no tokens, or tokens are negative.
+        epochs: Tokens drawn over tokens available, any shape (numpy or torch).
+        r_star: R*, epochs after which a repeated token has lost most of its worth.
     """
-    tokens, available = np.broadcast_arrays(
-        np.asarray(tokens, dtype=float), np.asarray(available, dtype=float)
-    )
-    if (tokens < 0).any() or (available <= 0).any():
-        raise SurrogateError(
-            f"tokens must not be negative and available tokens must be positive; got "
-            f"{tokens.min():g} and {available.min():g}",
-            "leave domains without text out of the space",
-        )
-    unique = np.minimum(tokens, available)
-    repeats = np.where(np.isfinite(available), np.maximum(tokens / available - 1.0, 0.0), 0.0)
-    return np.asarray(unique - unique * r_star * np.expm1(-repeats / r_star))
-
-
-def worth_per_token(tokens: Array, available: Array, r_star: float | Array = R_STAR) -> Array:
-    """Effective tokens over tokens drawn, 1 where none were drawn."""
-    tokens = np.asarray(tokens, dtype=float)
-    effective = effective_tokens(tokens, available, r_star)
-    return np.where(tokens > 0, effective / np.where(tokens > 0, tokens, 1.0), 1.0)
+    xp = namespace(epochs)
+    read = xp.where(epochs > 1.0, epochs, xp.ones_like(epochs))
+    return (1.0 - r_star * xp.expm1(-(read - 1.0) / r_star)) / read
 
 
 def effective_weights(repetition: Repetition | None, W: Any, F: Any, tokens: float) -> Any:
@@ -73,6 +44,4 @@ def effective_weights(repetition: Repetition | None, W: Any, F: Any, tokens: flo
     per_epoch = xp.asarray([tokens / a for a in repetition.available], dtype=W.dtype)
     r = xp.asarray(repetition.r_star, dtype=W.dtype)
     epochs = (W * F[..., None]).sum(-2) * per_epoch
-    epochs = xp.where(epochs > 1.0, epochs, xp.ones_like(epochs))
-    worth = (1.0 - r * xp.expm1(-(epochs - 1.0) / r)) / epochs
-    return W * worth[..., None, :]
+    return W * worth_per_token(epochs, r)[..., None, :]

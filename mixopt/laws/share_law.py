@@ -42,14 +42,14 @@ class CriticalShare:
         share: Smallest share that keeps the old loss, 0 when none is needed.
         low: Lower end of the interval.
         high: Upper end; 1 where even old data alone may not do.
-        level: Probability the interval is meant to hold.
+        band: Half of the interval of the law's loss at the share (nats/token).
         law: The law behind it.
     """
 
     share: float
     low: float
     high: float
-    level: float
+    band: float
     law: ShareLaw
 
 
@@ -180,6 +180,7 @@ def critical_share(
     redrawn = fitted + noise * rng.standard_normal((draws, len(fitted)))
     base = base_loss + noise * rng.standard_normal(draws)
     c, A, k = _scan(np.asarray(share, dtype=float), redrawn).T
-    shares = np.minimum(_crossing(c, A, k, base), 1.0)
-    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return CriticalShare(value, float(low), float(high), level, law)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(np.minimum(_crossing(c, A, k, base), 1.0), ends)
+    bottom, top = np.quantile(c + A * np.exp(k * value), ends)
+    return CriticalShare(value, float(low), float(high), float(top - bottom) / 2, law)

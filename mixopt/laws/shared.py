@@ -14,14 +14,14 @@ priors but gamma, which has N(0, 3). With several phases r is the recency-weight
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mixopt.laws._arrays import Array, namespace, softmax, softmax_vjp
 from mixopt.laws._lbfgs import Ints, minimise
 from mixopt.laws.fitter import KAPPA_SD, NOISE_SHARE, huber
-from mixopt.laws.phases import effective_mixture, effective_mixture_slope
+from mixopt.laws.phases import effective_mixture
 from mixopt.laws.units import Units
 
 _SHARP = 3.0
@@ -105,14 +105,7 @@ def shared_value(shape: SharedShape, scales: Any, theta: Any, W: Any, F: Any) ->
     Returns:
         ``B x n x m`` nats/token (numpy or torch, as given).
     """
-    xp, t = namespace(theta), shape.unpack(theta)
-    log_mass, w = _log_masses(shape, t, W, F)
-    if shape.phases > 1:
-        entropy = xp.einsum("bmnk,bmk->bnm", log_mass, w)
-    else:
-        entropy = log_mass[:, 0] @ (w.swapaxes(-1, -2))
-    c = scales.low + scales.sd * t["gamma"]
-    return c[:, None] - xp.exp(t["beta"] / 2.0)[:, None] * entropy
+    return _Forward.of(shape, theta, W, F).losses(scales)
 
 
 def mass_features(shape: SharedShape, theta: Any, W: Any, F: Any) -> Any:
@@ -124,26 +117,56 @@ def mass_features(shape: SharedShape, theta: Any, W: Any, F: Any) -> Any:
     Returns:
         ``m x n x (B K)`` (numpy or torch, as given).
     """
-    xp = namespace(theta)
-    log_mass, w = _log_masses(shape, shape.unpack(theta), W, F)
-    features = log_mass * xp.sqrt(w)[:, :, None, :] / len(theta) ** 0.5
+    xp, at = namespace(theta), _Forward.of(shape, theta, W, F)
+    features = at.log_mass * xp.sqrt(at.w)[:, :, None, :] / len(theta) ** 0.5
     return xp.concatenate([features[b] for b in range(len(theta))], -1)
 
 
-def _log_masses(shape: SharedShape, t: dict[str, Any], W: Any, F: Any) -> tuple[Any, Any]:
-    """Log class masses ``B x (m|1) x n x K`` and the metrics' class weights ``B x m x K``."""
-    xp = namespace(W)
-    q, w, eps = _distributions(shape, t)
-    R = effective_mixture(t["kappa"], W, F) if shape.phases > 1 else W[None, None, :, 0]
-    mass = R @ q[:, None, 1 : shape.domains + 1] + (eps * q[:, 0])[:, None, None]
-    return xp.log(mass / (1.0 + eps)[:, None, None] + _FLOOR), w
+class _Forward(NamedTuple):
+    """What the law computes on its way to the losses (numpy or torch).
 
+    Attributes:
+        t: Parameter blocks.
+        q: Token classes of each row of phi, ``B x rows x K``.
+        w: Token classes of each metric, ``B x m x K``.
+        eps: Weight of the background, ``B x 1``.
+        R: Mixtures that the metrics see, ``B x m x n x d``; ``1 x 1 x n x d`` for one phase.
+        mass: Class masses ``B x (m|1) x n x K``.
+        log_mass: Their logarithms.
+        entropy: Their sum over the classes by ``w``, ``B x n x m``.
+        b: Slopes of the metrics, ``B x m``.
+    """
 
-def _distributions(shape: SharedShape, t: dict[str, Any]) -> tuple[Any, Any, Any]:
-    xp = namespace(t["phi"])
-    q = softmax(_SHARP * t["phi"])
-    w = softmax(_SHARP * t["phi"][:, shape.rows] + t["delta"] / 2.0)
-    return q, w, xp.exp(t["e"] - 4.0)
+    t: dict[str, Any]
+    q: Any
+    w: Any
+    eps: Any
+    R: Any
+    mass: Any
+    log_mass: Any
+    entropy: Any
+    b: Any
+
+    @classmethod
+    def of(cls, shape: SharedShape, theta: Any, W: Any, F: Any) -> _Forward:
+        """Pass ``B x p`` parameters and schedules forward."""
+        xp, t, many = namespace(theta), shape.unpack(theta), shape.phases > 1
+        q, eps = softmax(_SHARP * t["phi"]), xp.exp(t["e"] - 4.0)
+        w = softmax(_SHARP * t["phi"][:, shape.rows] + t["delta"] / 2.0)
+        R = effective_mixture(t["kappa"], W, F) if many else W[None, None, :, 0]
+        mass = R @ q[:, None, 1 : shape.domains + 1] + (eps * q[:, 0])[:, None, None]
+        mass = mass / (1.0 + eps)[:, None, None] + _FLOOR
+        log_mass = xp.log(mass)
+        if many:
+            entropy = (log_mass @ w[..., None])[..., 0].swapaxes(-1, -2)
+        else:
+            entropy = log_mass[:, 0] @ w.swapaxes(-1, -2)
+        return cls(t, q, w, eps, R, mass, log_mass, entropy, xp.exp(t["beta"] / 2.0))
+
+    def losses(self, scales: Any) -> Any:
+        """``B x n x m`` nats/token."""
+        c = scales.low + scales.sd * self.t["gamma"]
+        return c[:, None] - self.b[:, None] * self.entropy
 
 
 class SharedObjective:
@@ -163,55 +186,16 @@ class SharedObjective:
 
     def __call__(self, theta: Array, which: Ints) -> tuple[Array, Array]:
         """Values ``b`` and gradients ``b x p`` of the problems ``which``."""
-        shape, t = self.shape, self.shape.unpack(theta)
-        q, w, eps = _distributions(shape, t)
-        R, slope = self._mixtures(t)
-        mass, log_mass = self._masses(R, q, eps)
-        b = np.exp(t["beta"] / 2.0)
-        entropy = self._entropy(log_mass, w)
-        c = self.scales.low + self.scales.sd * t["gamma"]
+        at = _Forward.of(self.shape, theta, self.W, self.F)
         unit = NOISE_SHARE * self.scales.sd
-        z = (c[:, None] - b[:, None] * entropy - self.Y) / unit
-        loss, dz = huber(z)
+        loss, dz = huber((at.losses(self.scales) - self.Y) / unit)
         mask = self.mask[which][:, :, None]
-        g = dz * mask / unit
         value = (loss * mask).sum((1, 2)) + 0.5 * ((theta / self.prior_sd) ** 2).sum(1)
-        grad = self._pull_back(q, w, eps, R, slope, mass, log_mass, b, entropy, g)
-        return value, grad + theta / self.prior_sd**2
+        return value, self._pull_back(at, dz * mask / unit) + theta / self.prior_sd**2
 
-    def _mixtures(self, t: dict[str, Array]) -> tuple[Array, Array | None]:
-        if self.shape.phases == 1:
-            return self.W[None, None, :, 0], None
-        kappa = t["kappa"]
-        return (
-            effective_mixture(kappa, self.W, self.F),
-            effective_mixture_slope(kappa, self.W, self.F),
-        )
-
-    def _masses(self, R: Array, q: Array, eps: Array) -> tuple[Array, Array]:
-        mass = R @ q[:, None, 1 : self.shape.domains + 1] + (eps * q[:, 0])[:, None, None]
-        mass = mass / (1.0 + eps)[:, None, None] + _FLOOR
-        return mass, np.log(mass)
-
-    def _entropy(self, log_mass: Array, w: Array) -> Array:
-        if self.shape.phases == 1:
-            return np.asarray(log_mass[:, 0] @ w.swapaxes(-1, -2))
-        return np.asarray((log_mass @ w[..., None])[..., 0].swapaxes(-1, -2))
-
-    def _pull_back(
-        self,
-        q: Array,
-        w: Array,
-        eps: Array,
-        R: Array,
-        slope: Array | None,
-        mass: Array,
-        log_mass: Array,
-        b: Array,
-        entropy: Array,
-        g: Array,
-    ) -> Array:
+    def _pull_back(self, at: _Forward, g: Array) -> Array:
         """Reverse-mode derivative, block by block, in the order of ``shape.layout``."""
+        _, q, w, eps, R, mass, log_mass, entropy, b = at
         d = self.shape.domains
         gb = g * b[:, None]
         if self.shape.phases == 1:
@@ -237,7 +221,8 @@ class SharedObjective:
             "gamma": g.sum(1) * self.scales.sd,
             "e": (deps * eps[:, 0])[:, None],
         }
-        if slope is not None:
+        if self.shape.phases > 1:
+            slope = effective_mixture(at.t["kappa"], self.W, self.F, slope=True)
             dR = dmass @ q[:, None, 1 : d + 1].swapaxes(-1, -2) / shrink[:, None]
             blocks["kappa"] = (dR * slope).sum((2, 3))
         return np.concatenate([v.reshape(len(q), -1) for v in blocks.values()], axis=1)

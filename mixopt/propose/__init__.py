@@ -20,7 +20,7 @@ from mixopt.propose.recommendation import (
     Recommendation,
     TradeOffPoint,
 )
-from mixopt.propose.stopping import StopDecision, expected_improvement, should_stop
+from mixopt.propose.stopping import StopDecision, expected_regret, should_stop
 
 __all__ = [
     "NEAR",
@@ -36,7 +36,7 @@ __all__ = [
     "StopDecision",
     "TradeOffPoint",
     "choose_fidelities",
-    "expected_improvement",
+    "expected_regret",
     "initial_design",
     "matched_mixture",
     "matched_schedule",

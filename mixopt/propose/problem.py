@@ -167,6 +167,14 @@ class Problem:
         mean, sd = self._apart(X)
         return mean, np.sqrt(sd**2 + self.weights @ self.level @ self.weights)
 
+    def together(self, X: Array) -> tuple[Array, Array]:
+        """Means ``n x m`` and covariance ``n x m x n x m`` of all metrics at ``n x D``, exactly."""
+        with torch.no_grad():
+            found = self.surrogate.posterior(torch.as_tensor(X[None, :, self.back])).distribution
+        shape = len(X), len(self.evidence.metrics)
+        cov = found.covariance_matrix[0].numpy().reshape(*shape, *shape)
+        return found.mean[0].numpy().reshape(shape), cov
+
     @property
     def level(self) -> Array:
         """``m x m`` covariance of what moves all predictions alike."""

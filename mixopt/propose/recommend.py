@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.stats import norm
 from torch import Tensor
 
 from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
@@ -27,9 +27,6 @@ from mixopt.space import Mixture, Objective, Schedule, SearchSpace
 from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
-
-#: Posterior draws behind the differences from the baseline.
-DRAWS = 512
 
 
 @one_thread
@@ -75,7 +72,7 @@ def recommend(
     score = _score(narrow, caution, prior_strength, broken)
     levels = _per_choice(narrow, pool, score)
     chosen, found = _chosen(narrow, levels, score, broken)
-    return _assembled(problem, chosen, levels, found, prior_strength, seed)
+    return _assembled(problem, chosen, levels, found, prior_strength)
 
 
 def _score(problem: Problem, caution: float, strength: float, broken: Score) -> Score:
@@ -150,24 +147,22 @@ def _references(problem: Problem) -> dict[str, Array]:
     return {name: problem.encode(Schedule.static(m)) for name, m in mixtures.items()}
 
 
-def _differences(problem: Problem, rows: dict[str, Array], seed: int) -> Differences:
-    """The objective at some rows minus the baseline's under the same draws."""
-    X = np.vstack([problem.baseline, *rows.values()])
-    mean = problem.expected(X)[0]
-    with torch.no_grad():
-        drawn = problem.paths(DRAWS, seed)(torch.as_tensor(X)).numpy() @ problem.weights
-    sd = (drawn - drawn[:, :1]).std(0, ddof=1)
-    found = {name: Estimate.of(mean[i] - mean[0], sd[i]) for i, name in enumerate(rows, start=1)}
+def _differences(problem: Problem, rows: dict[str, Array]) -> Differences:
+    """The objective at some rows minus the baseline's, under their joint posterior."""
+    X, w = np.vstack([problem.baseline, *rows.values()]), problem.weights
+    mean, cov = problem.together(X)
+    value, C = mean @ w, np.einsum("i,aibj,j->ab", w, cov, w)
+    sd = np.sqrt(np.maximum(np.diagonal(C) + C[0, 0] - 2 * C[0], 0.0))
+    sd[np.abs(X - X[0]).max(1) == 0] = 0.0
+    found = {name: Estimate.of(value[i] - value[0], sd[i]) for i, name in enumerate(rows, start=1)}
     return Differences(**found)
 
 
-def _guardrails(problem: Problem, row: Array, seed: int) -> tuple[GuardrailCheck, ...]:
+def _guardrails(problem: Problem, row: Array) -> tuple[GuardrailCheck, ...]:
     rails = problem.objective.guardrails
     if not rails:
         return ()
-    path = problem.paths(512, seed)
-    with torch.no_grad():
-        both = path(torch.as_tensor(np.vstack([row, problem.baseline]))).numpy()
+    mean, cov = problem.together(np.vstack([row, problem.baseline]))
     _, metrics = _estimates(problem, row)
     _, base = _estimates(problem, problem.baseline)
     out = []
@@ -175,13 +170,15 @@ def _guardrails(problem: Problem, row: Array, seed: int) -> tuple[GuardrailCheck
         i = problem.evidence.metrics.index(rail.metric)
         relative = rail.bound is None
         limit = base[rail.metric].mean + rail.slack if rail.bound is None else rail.bound
-        over = both[:, 0, i] - (both[:, 1, i] + rail.slack if relative else limit)
+        own = np.array([1.0, -1.0 if relative else 0.0])
+        over = own @ mean[:, i] - (rail.slack if relative else limit)
+        sd = np.sqrt(max(own @ cov[:, i, :, i] @ own, 1e-12))
         out.append(
             GuardrailCheck(
                 metric=rail.metric,
                 limit=limit,
                 predicted=metrics[rail.metric],
-                probability=float((over <= 1e-9).mean()),
+                probability=float(norm.cdf((KEPT - over) / sd)),
                 confidence=rail.confidence,
             )
         )
@@ -194,7 +191,6 @@ def _assembled(
     levels: list[tuple[float, Array, float]],
     found: bool,
     strength: float,
-    seed: int,
 ) -> Recommendation:
     schedule, space = problem.decode(row), problem.original.space
     predicted, metrics = _estimates(problem, row)
@@ -204,7 +200,7 @@ def _assembled(
     of_reference = {name: _estimates(problem, x)[0] for name, x in references.items()}
     epochs = schedule.epochs(space.target.tokens, space.supply) if space.target else {}
     same = schedule_distance(problem.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
-    rails = _guardrails(problem, row, seed)
+    rails = _guardrails(problem, row)
     return Recommendation(
         schedule=schedule,
         predicted=predicted,
@@ -214,7 +210,7 @@ def _assembled(
             schedule=problem.decode(problem.X[best]),
         ),
         baseline=baseline,
-        differences=_differences(problem, {"predicted": row, **references}, seed),
+        differences=_differences(problem, {"predicted": row, **references}),
         noise_sd=problem.noise,
         baseline_observed=float(problem.y[same].mean()) if same.any() else None,
         baseline_runs=int(same.sum()),

@@ -1,6 +1,7 @@
 """The small transformer and its training loop: a trial in, loss curves out."""
 
 from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
+from mixopt.proxy.pack_trainer import PackTrainer, packs
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape, architecture, flops
 from mixopt.proxy.step import tokens_per_second
@@ -10,6 +11,7 @@ from mixopt.proxy.transformer import Proxy
 
 __all__ = [
     "CheckpointStore",
+    "PackTrainer",
     "Proxy",
     "ProxySettings",
     "ProxyShape",
@@ -20,6 +22,7 @@ __all__ = [
     "TokenSource",
     "architecture",
     "flops",
+    "packs",
     "plan_steps",
     "tokens_per_second",
     "tokens_with_sharing",

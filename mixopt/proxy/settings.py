@@ -27,8 +27,10 @@ class ProxySettings(Frozen):
         clip: Largest gradient norm.
         betas: Of AdamW.
         rungs: Shares of the training tokens at which validation is measured; the end always is.
-        evaluation_tokens: Tokens per domain at each measurement, at most; windows of one context,
-            spread evenly over the split, the same at every rung and in every trial.
+        evaluation_tokens: Tokens per domain at each measurement on the validation split, at most;
+            windows of one context, spread evenly over the split, the same at every rung and in
+            every trial. Few windows give the difference of two mixtures an error that no further
+            seed lowers. The confirmation split is read whole.
         branch_points: Shares of the training tokens at which a checkpoint is kept besides the
             ones where phases meet.
         device: ``auto`` takes CUDA where there is one.
@@ -43,11 +45,11 @@ class ProxySettings(Frozen):
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     clip: Annotated[float, Field(gt=0)] = 1.0
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.9,
+        0.8,
         0.95,
     )
-    rungs: tuple[Fraction, ...] = (0.25, 0.5, 0.75, 1.0)
-    evaluation_tokens: Annotated[int, Field(ge=1)] = 8192
+    rungs: tuple[Fraction, ...] = (0.5, 1.0)
+    evaluation_tokens: Annotated[int, Field(ge=1)] = 32_768
     branch_points: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

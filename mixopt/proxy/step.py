@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,12 +15,25 @@ from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape
 from mixopt.proxy.transformer import BASE_WIDTH, Proxy
 
+_MATRIX = re.compile(r"blocks\.\d+\.(?!norm)")
 
-def adamw(model: Proxy, settings: ProxySettings) -> torch.optim.AdamW:
+
+class Trained(Protocol):
+    """A proxy, or several of one shape with stacked parameters."""
+
+    @property
+    def shape(self) -> ProxyShape:
+        """Of each."""
+
+    def named_parameters(self) -> Iterable[tuple[str, Tensor]]:
+        """By the names in a proxy."""
+
+
+def adamw(model: Trained, settings: ProxySettings) -> torch.optim.AdamW:
     """AdamW with decay and size-scaled rates on the matrices of the blocks only."""
-    matrices = [p for block in model.blocks for p in block.parameters() if p.ndim == 2]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in chosen]
+    parameters = dict(model.named_parameters())
+    matrices = [p for name, p in parameters.items() if _MATRIX.match(name)]
+    others = [p for name, p in parameters.items() if not _MATRIX.match(name)]
     scale = matrix_rate(model.shape)
     groups = [
         {"params": matrices, "weight_decay": settings.weight_decay, "multiplier": scale},
@@ -54,8 +68,7 @@ def train_step(
     dtype: torch.dtype,
 ) -> Tensor:
     """Train on sequences ``B x (T + 1)`` at a rate; returns the loss."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["multiplier"]
+    set_rate(optimizer, rate)
     with autocast(ids.device, dtype):
         loss = model.loss(ids)
     torch.autograd.backward(loss)
@@ -63,6 +76,12 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach()
+
+
+def set_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
+    """Give each group of parameters its share of a step's rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["multiplier"]
 
 
 @contextlib.contextmanager

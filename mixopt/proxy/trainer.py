@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -22,10 +23,11 @@ from mixopt.proxy.shape import architecture
 from mixopt.proxy.step import adamw, autocast, cpu_threads, train_step
 from mixopt.proxy.step_plan import StepPlan, plan_steps
 from mixopt.proxy.transformer import Proxy
+from mixopt.proxy.unigram import unigram_bias
 from mixopt.space import Frozen, Observation, Report, Split, Trial
 
 # Part of every checkpoint's key: raise it when the training loop or the model changes.
-RECIPE = 2
+RECIPE = 3
 # Steps between looks at the training loss; a look makes a GPU wait.
 _LOOK = 16
 
@@ -100,27 +102,20 @@ class ProxyTrainer:
             CorpusError: If the schedule names a domain that the corpus lacks or that is too short.
         """
         start = time.monotonic()
-        with cpu_threads(self.settings.threads), _memory_errors(trial):
-            run = _Run(trial, self._open(), self.settings, self._store)
+        with cpu_threads(self.settings.threads), memory_errors(trial):
+            run = TrialRun(trial, self._open(), self.settings, self._store)
             reused = run.step
             for tokens, values in run.measured:
-                report(_observations(trial, tokens, values, trial.split))
+                report(observations_of(trial, tokens, values, trial.split))
             while run.step < run.plan.steps:
                 run.advance()
                 if run.step in run.plan.rungs:
-                    report(_observations(trial, *run.measured[-1], trial.split))
+                    report(observations_of(trial, *run.measured[-1], trial.split))
             if trial.split != Split.validation:
                 # Where the search's predictions can be held against this run.
                 values = run.evaluate(Split.validation)
-                report(_observations(trial, run.measured[-1][0], values, Split.validation))
-        kept = run.plan.tokens_after(reused)
-        self.last_run = RunCounts(
-            tokens_trained=run.plan.tokens_after(run.step) - kept,
-            tokens_reused=kept,
-            seconds=time.monotonic() - start,
-            parameters=run.model.parameter_count,
-            epochs=run.sampler.epochs(run.plan.sequences),
-        )
+                report(observations_of(trial, run.measured[-1][0], values, Split.validation))
+        self.last_run = run.counts(reused=reused, seconds=time.monotonic() - start)
 
     def _open(self) -> TokenSource:
         if isinstance(self._corpus, (str, Path)):
@@ -128,16 +123,17 @@ class ProxyTrainer:
         return self._corpus
 
 
-def _observations(
+def observations_of(
     trial: Trial, tokens: int, values: Mapping[str, float], split: Split
 ) -> list[Observation]:
+    """One rung's losses as observations of a trial."""
     return [
         Observation(trial=trial.id, tokens=tokens, metric=name, value=value, split=split)
         for name, value in values.items()
     ]
 
 
-class _Run:
+class TrialRun:
     """The state of one run, moved on step by step."""
 
     def __init__(
@@ -147,15 +143,18 @@ class _Run:
         settings: ProxySettings,
         store: CheckpointStore | None,
     ) -> None:
-        self.settings, self.store, self.name = settings, store, trial.id
+        self.settings, self.store, self.trial = settings, store, trial
         self.device = settings.resolved_device()
-        self.dtype = settings.resolved_dtype(self.device)
         self.plan: StepPlan = plan_steps(trial, settings)
         self.vocab_size = corpus.vocab_size
+        self.dtype = settings.resolved_dtype(self.device)
         shape = architecture(trial.fidelity.parameters)
-        self.model = Proxy(shape, corpus.vocab_size, settings.context, trial.seed).to(self.device)
-        self.optimizer = adamw(self.model, settings)
         text = {name: corpus.tokens(name, "train") for name in corpus.domains}
+        # Of all domains alike, whatever the mixture: it must favour none.
+        bias = unigram_bias(text.values(), corpus.vocab_size)
+        model = Proxy(shape, corpus.vocab_size, settings.context, trial.seed, bias)
+        self.model = model.to(self.device)
+        self.optimizer = adamw(self.model, settings)
         self.sampler = MixtureSampler(
             text, self.plan.shares, self.plan.sequences, settings.context, trial.seed
         )
@@ -196,27 +195,37 @@ class _Run:
 
     def advance(self) -> None:
         """Train one step; measure and keep a checkpoint where the plan says so."""
-        first = self.plan.sequences_after(self.step)
-        size = self.plan.sequences_after(self.step + 1) - first
-        ids = torch.from_numpy(self.sampler.batch(first, size)).to(self.device)
+        ids = torch.from_numpy(self.next_batch()).to(self.device)
         rate = float(self.plan.rates[self.step])
-        loss = train_step(self.model, self.optimizer, ids, rate, self.settings.clip, self.dtype)
-        self.losses.append(loss)
-        self.step += 1
-        self._after_step()
-
-    def _after_step(self) -> None:
-        rung, branch = self.step in self.plan.rungs, self.step in self.plan.branches
-        if rung or branch or self.step % _LOOK == 0:
-            self._need_finite()
-        if rung:
-            self._measure()
-        if branch and self.store:
+        self.stepped(
+            train_step(self.model, self.optimizer, ids, rate, self.settings.clip, self.dtype)
+        )
+        if self.step in self.plan.rungs:
+            self.measured_at_rung(self.evaluate(self.split))
+        if self.step in self.plan.branches and self.store:
             self.store.save(self.keys[self.step], self._snapshot())
 
-    def _measure(self) -> None:
-        self._need_learning()
-        values = self.evaluate(self.split)
+    def next_batch(self) -> NDArray[np.int64]:
+        """The sequences of the next step, ``B x (context + 1)``."""
+        first = self.plan.sequences_after(self.step)
+        return self.sampler.batch(first, self.plan.sequences_after(self.step + 1) - first)
+
+    def stepped(self, loss: torch.Tensor) -> None:
+        """Count a step that was made, and look at its losses now and then.
+
+        Raises:
+            TrialError: If one is not finite, or a rung is reached at a loss above that of guessing.
+        """
+        self.losses.append(loss)
+        self.step += 1
+        rung = self.step in self.plan.rungs
+        if rung or self.step in self.plan.branches or self.step % _LOOK == 0:
+            self._need_finite()
+        if rung:
+            self._need_learning()
+
+    def measured_at_rung(self, values: dict[str, float]) -> None:
+        """Keep a rung's losses; the training losses of the next one are counted anew."""
         self.measured.append((self.plan.tokens_after(self.step), values))
         self.losses = []
 
@@ -226,17 +235,45 @@ class _Run:
         Raises:
             TrialError: If one is not finite.
         """
-        windows = self.windows if split == self.split else self._windows(split)
         with autocast(self.device, self.dtype):
-            values = measure(self.model, windows, self.settings.batch)
+            values = measure(self.model, self.windows_of(split), self.settings.batch)
+        return self.finite(values)
+
+    def finite(self, values: dict[str, float]) -> dict[str, float]:
+        """The same losses.
+
+        Raises:
+            TrialError: If one is not finite.
+        """
         bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
         if bad is not None:
             raise self._diverged(f"the validation loss on {bad!r} must be finite")
         return values
 
-    def _windows(self, split: Split) -> dict[str, torch.Tensor]:
+    def counts(self, *, reused: int, seconds: float) -> RunCounts:
+        """What the run cost.
+
+        Args:
+            reused: Steps taken from a checkpoint.
+            seconds: Wall time.
+        """
+        kept = self.plan.tokens_after(reused)
+        return RunCounts(
+            tokens_trained=self.plan.tokens_after(self.step) - kept,
+            tokens_reused=kept,
+            seconds=seconds,
+            parameters=self.model.parameter_count,
+            epochs=self.sampler.epochs(self.plan.sequences),
+        )
+
+    def windows_of(self, split: Split) -> dict[str, torch.Tensor]:
         """Per domain, the sequences of a split that are evaluated."""
-        context, most = self.settings.context, self.settings.evaluation_tokens
+        return self.windows if split == self.split else self._windows(split)
+
+    def _windows(self, split: Split) -> dict[str, torch.Tensor]:
+        """Per domain, the sequences of a split that are evaluated: all but in the search."""
+        context = self.settings.context
+        most = self.settings.evaluation_tokens if split == Split.validation else None
         return {
             name: torch.from_numpy(
                 evaluation_windows(self.corpus.tokens(name, split.value), context, most, name)
@@ -271,14 +308,15 @@ class _Run:
     def _diverged(self, what: str) -> TrialError:
         rate = float(self.plan.rates[: self.step].max())
         return TrialError(
-            f"{what}; trial {self.name} diverged after {self.plan.tokens_after(self.step):,} "
+            f"{what}; trial {self.trial.id} diverged after {self.plan.tokens_after(self.step):,} "
             f"tokens at a learning rate of up to {rate:g}",
             "lower the peak learning rate, or lengthen the warm-up",
         )
 
 
 @contextlib.contextmanager
-def _memory_errors(trial: Trial) -> Iterator[None]:
+def memory_errors(trial: Trial) -> Iterator[None]:
+    """Turn a device's lack of memory into a failure that says what to lower."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -82,12 +82,23 @@ class Proxy(nn.Module):
         vocab_size: V.
         context: Longest T.
         seed: Of the initial weights; the global random state is neither read nor moved.
+        bias: Fixed part of the logits (``V``), such as log token frequencies: without it the first
+            tenth of a short run goes into learning them, and how well differs from seed to seed.
+            None for zeros.
     """
 
     cos: Tensor
     sin: Tensor
+    bias: Tensor
 
-    def __init__(self, shape: ProxyShape, vocab_size: int, context: int, seed: int) -> None:
+    def __init__(
+        self,
+        shape: ProxyShape,
+        vocab_size: int,
+        context: int,
+        seed: int,
+        bias: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.shape = shape
         self.embedding = nn.Parameter(torch.empty(vocab_size, shape.d_model))
@@ -96,6 +107,7 @@ class Proxy(nn.Module):
         cos, sin = rope_table(context, shape.head_dim)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("bias", torch.zeros(vocab_size) if bias is None else bias)
         self._initialise(torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
@@ -124,15 +136,20 @@ class Proxy(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Token ids ``B x T`` to logits ``B x T x V``."""
-        return F.linear(self.hidden(ids), self.embedding)
+        return F.linear(self.hidden(ids), self.embedding) + self.bias
 
     def loss(self, ids: Tensor) -> Tensor:
         """Mean cross-entropy (nats/token) of sequences ``B x (T + 1)``."""
-        hidden, targets = self.hidden(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
+        return self.loss_of(self.hidden(ids[:, :-1]), self.embedding, ids[:, 1:])
+
+    def loss_of(self, hidden: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of targets ``B x T`` after what the unembedding reads."""
+        hidden, targets = hidden.flatten(0, 1), targets.flatten()
         if hidden.is_cuda:
-            return F.cross_entropy(F.linear(hidden, self.embedding).float(), targets)
+            logits = F.linear(hidden, embedding).float() + self.bias
+            return F.cross_entropy(logits, targets)
         loss: Tensor = _TiedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, self.embedding, targets, torch.is_grad_enabled()
+            hidden, embedding, self.bias, targets, torch.is_grad_enabled()
         )
         return loss
 
@@ -147,7 +164,7 @@ class _TiedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, embedding: Tensor, targets: Tensor, wanted: bool
+        ctx: Any, hidden: Tensor, embedding: Tensor, bias: Tensor, targets: Tensor, wanted: bool
     ) -> Tensor:
         # Autocast does not reach products that write into a given tensor, hence the casts by hand.
         low = torch.is_autocast_enabled("cpu")
@@ -159,7 +176,8 @@ class _TiedCrossEntropy(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             for start in range(0, len(states), rows):
                 part = slice(start, start + rows)
-                loss, slope = _slice_loss((states[part] @ weight.T).float(), targets[part, None])
+                logits = (states[part] @ weight.T).float().add_(bias)
+                loss, slope = _slice_loss(logits, targets[part, None])
                 losses.append(loss)
                 if wanted:
                     slope = slope.to(kind)
@@ -173,10 +191,10 @@ class _TiedCrossEntropy(torch.autograd.Function):
         return torch.cat(losses).mean()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         d_states, d_embedding = ctx.saved_tensors
         scale = grads[0] / len(d_states)
-        return d_states * scale, d_embedding * scale, None, None
+        return d_states * scale, d_embedding * scale, None, None, None
 
 
 def _slice_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

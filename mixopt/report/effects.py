@@ -92,8 +92,7 @@ def phases_table(found: DynamicSchedules) -> Table:
         (
             str(c.phases),
             fmt.value(c.predicted),
-            fmt.DASH if c.phases == 1 else fmt.signed(c.gain.mean),
-            "" if c.phases == 1 else f"[{fmt.signed(c.gain.low)}, {fmt.signed(c.gain.high)}]",
+            *((fmt.DASH, "") if c.phases == 1 else fmt.change(c.gain)),
             "yes" if c.pays else "no",
             " ".join(f"{100 * p.fraction:.0f}" for p in c.schedule.phases),
         )
@@ -111,8 +110,7 @@ def phases_table(found: DynamicSchedules) -> Table:
 
 
 def _row(name: str, effect: Effect) -> tuple[str, ...]:
-    interval = f"[{fmt.signed(effect.low)}, {fmt.signed(effect.high)}]"
-    return name, fmt.signed(effect.mean), interval, "yes" if effect.clear else "no"
+    return name, *fmt.change(effect), "yes" if effect.clear else "no"
 
 
 def _pair(effects: Mapping[str, Effect], name: str) -> tuple[str, str]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixopt.study.results.estimates import ObjectiveEstimate
+
+if TYPE_CHECKING:
+    from mixopt.propose import Estimate
 
 Trace = dict[str, Any]
 
@@ -68,12 +71,25 @@ def line(
     return base | {"showlegend": "name" in more, "hoverinfo": "skip"} | more
 
 
-def band(
-    x: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str, **more: Any
-) -> Trace:
-    """The area between two lines."""
-    fill = {"fill": "toself", "fillcolor": BANDS[colour], "line": {"width": 0}}
-    return line([*x, *x[::-1]], [*high, *low[::-1]], colour) | fill | more
+def estimates(
+    x: Sequence[float],
+    found: Sequence[Estimate],
+    colour: str,
+    symbol: str = "circle",
+    **more: Any,
+) -> list[Trace]:
+    """A line through estimates, and the area of their intervals behind it."""
+    ends = [*(e.high for e in found), *(e.low for e in found[::-1])]
+    area = line([*x, *x[::-1]], ends, colour)
+    area |= {"fill": "toself", "fillcolor": BANDS[colour], "line": {"width": 0}}
+    curve = line(x, [e.mean for e in found], colour, mode="lines+markers", hoverinfo="all", **more)
+    return [area, curve | {"marker": {"size": 9, "symbol": symbol}}]
+
+
+def bars(names: Sequence[str], values: Sequence[float], colour: str, **more: Any) -> Trace:
+    """Bars beside names from outside."""
+    marks = {"orientation": "h", "y": [label(n) for n in names], "x": list(values)}
+    return {"type": "bar", "marker": {"color": colour}} | marks | more
 
 
 def interval_row(

@@ -25,8 +25,9 @@ from mixopt.report.figure_parts import (
     SYMBOLS,
     Trace,
     axis,
-    band,
+    bars,
     error_bars,
+    estimates,
     interval_row,
     label,
     layout,
@@ -38,11 +39,13 @@ from mixopt.report.recommendation_tables import phase_title
 from mixopt.report.report_data import ReportData
 from mixopt.report.study_tables import search_trials
 from mixopt.space import Fidelity
-from mixopt.study.results.estimates import Answer, EstimateRow
+from mixopt.study.results.estimates import Answer, EstimateRow, ObjectiveEstimate
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation, TradeOffPoint
 
+#: Label, difference from the baseline, colour and symbol.
+_Gap = tuple[str, ObjectiveEstimate, str, str]
 #: Marker of each schedule, the same in every figure.
 MARKS = {
     "recommendation": (BLUE, "circle"),
@@ -56,47 +59,36 @@ MARKS = {
 def outcome(data: ReportData) -> Figure:
     """Differences from the baseline, those on unseen text in a panel of their own."""
     answer = _answer(data)
-    here = [
-        (row, *mark)
-        for row, mark in (
-            (answer.predicted, (BLUE, "circle")),
-            (answer.best_observed, (GREEN, "star")),
-            *((row, MARKS[row.label]) for row in answer.references),
-        )
-        if row.difference is not None
-    ]
-    unseen = [
-        (row, *MARKS[row.label])
-        for row in answer.confirmed
-        if row.difference is not None and row.label != "baseline"
-    ]
-    panels = [("on the search's held-out text", here), ("on unseen text, confirmed", unseen)]
-    return _panels([(title, rows) for title, rows in panels if rows])
+    here = [(answer.predicted, (BLUE, "circle")), (answer.best_observed, (GREEN, "star"))]
+    here += [(row, MARKS[row.label]) for row in answer.references]
+    unseen = [(row, MARKS[row.label]) for row in answer.confirmed if row.label != "baseline"]
+    panels = {"on the search's held-out text": here, "on unseen text, confirmed": unseen}
+    return _panels({title: _gaps(rows) for title, rows in panels.items() if _gaps(rows)})
 
 
-def _panels(panels: list[tuple[str, list[tuple[EstimateRow, str, str]]]]) -> Figure:
+def _gaps(rows: Sequence[tuple[EstimateRow, tuple[str, str]]]) -> list[_Gap]:
+    return [(row.label, row.difference, *mark) for row, mark in rows if row.difference is not None]
+
+
+def _panels(panels: dict[str, list[_Gap]]) -> Figure:
     """One panel under the other, each with an axis of its own, drawn to the same scale."""
-    ends = [0.0]
-    for _, rows in panels:
-        gaps = [row.difference for row, _, _ in rows if row.difference is not None]
-        ends += [v for g in gaps for v in (g.value, g.low, g.high) if v is not None]
+    gaps = [gap for rows in panels.values() for _, gap, _, _ in rows]
+    ends = [0.0, *(v for g in gaps for v in (g.value, g.low, g.high) if v is not None)]
     room = 0.06 * (max(ends) - min(ends) or 1.0)
     span = [min(ends) - room, max(ends) + room]
-    sizes = [len(rows) + 1.6 for _, rows in panels]
+    sizes = [len(rows) + 1.6 for rows in panels.values()]
     frame = layout({}, {}, height=40 + 34 * int(np.ceil(sum(sizes))))
     traces: list[Trace] = []
     top = 1.0
-    for k, ((title, rows), size) in enumerate(zip(panels, sizes, strict=True), start=1):
+    for k, ((title, rows), size) in enumerate(zip(panels.items(), sizes, strict=True), start=1):
         end = "" if k == 1 else str(k)
         bottom = top - (size - 1.6) / sum(sizes)
         wide = axis(f"difference from the baseline {title}", range=span, anchor=f"y{end}")
         frame[f"xaxis{end}"] = wide | {"zeroline": True}
         frame[f"yaxis{end}"] = rows_axis(domain=[max(bottom, 0.0), top], anchor=f"x{end}")
         top = bottom - 1.6 / sum(sizes)
-        for row, colour, symbol in rows:
-            assert row.difference is not None, "rows without a difference are left out"
-            where = {"xaxis": f"x{end}", "yaxis": f"y{end}"}
-            traces.append(interval_row(row.label, row.difference, colour, symbol, **where))
+        where = {"xaxis": f"x{end}", "yaxis": f"y{end}"}
+        traces += [interval_row(*gap) | where for gap in rows]
     frame["margin"] = {"l": 10, "r": 16, "t": 8, "b": 8}
     return {"data": traces, "layout": frame}
 
@@ -228,26 +220,19 @@ def weights(data: ReportData) -> Figure:
     """Weights per domain: natural, baseline, and each phase of the recommendation."""
     rec = _recommendation(data)
     space = data.space
-    bars: list[tuple[str, Any, str]] = []
+    shown: list[tuple[str, Any, str]] = []
     if all(d.tokens is not None for d in space.domains) and space.baseline != "natural":
-        bars.append(("natural", space.natural, SKY))
-    bars.append(("baseline", space.baseline_schedule.exposure(), GREY))
+        shown.append(("natural", space.natural, SKY))
+    shown.append(("baseline", space.baseline_schedule.exposure(), GREY))
     for index, phase in enumerate(rec.schedule.phases):
-        bars.append((phase_title(rec.schedule, index), phase.mixture, COLOURS[index % 4]))
+        shown.append((phase_title(rec.schedule, index), phase.mixture, COLOURS[index % 4]))
     names = list(space.names)
-    traces = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": label(title),
-            "y": [label(n) for n in names],
-            "x": [100 * mixture.get(n, 0.0) for n in names],
-            "marker": {"color": colour},
-            "hovertemplate": "%{y}: %{x:.1f} %" + NAMED,
-        }
-        for title, mixture, colour in bars
-    ]
-    height = 120 + (14 * len(bars) + 10) * len(names)
+    hover = "%{y}: %{x:.1f} %" + NAMED
+    traces = []
+    for title, mixture, colour in shown:
+        shares = [100 * mixture.get(n, 0.0) for n in names]
+        traces.append(bars(names, shares, colour, name=label(title), hovertemplate=hover))
+    height = 120 + (14 * len(shown) + 10) * len(names)
     frame = layout(axis("% of training tokens"), rows_axis(), height)
     return {"data": traces, "layout": frame | {"barmode": "group", "bargap": 0.3}}
 
@@ -258,16 +243,14 @@ def trade_off(data: ReportData) -> Figure:
     rec = _recommendation(data)
     x = [100 * p.upsample_fraction for p in found]
     y = [p.objective.mean for p in found]
-    low, high = [p.objective.low for p in found], [p.objective.high for p in found]
-    curve = line(x, y, BLUE, name="objective", mode="lines+markers", marker={"size": 8})
-    curve |= {"hovertemplate": "%{x:.3g} %: %{y:.4f}<extra></extra>", "hoverinfo": "all"}
+    hover = "%{x:.3g} %: %{y:.4f}<extra></extra>"
+    curve = estimates(x, [p.objective for p in found], BLUE, name="objective", hovertemplate=hover)
     near = int(np.argmin([abs(v - 100 * rec.schedule.upsample_fraction) for v in x]))
     ring = points([x[near]], [y[near]], ORANGE, "circle-open", name="recommended")
     ring["marker"] |= {"size": 15, "line": {"width": 3}}
-    shade = band(x, low, high, BLUE, name="95 % interval", showlegend=True)
     level = line([x[0], x[-1]], [rec.baseline.mean] * 2, ORANGE, "dash", name="baseline, predicted")
     frame = layout(axis("upsample fraction, % of training tokens"), axis("predicted objective"))
-    return {"data": [shade, curve, ring, level], "layout": frame}
+    return {"data": [*curve, ring, level], "layout": frame}
 
 
 def trade_off_metrics(data: ReportData, most: int = 8) -> Figure:
@@ -304,22 +287,16 @@ def epochs(data: ReportData) -> Figure:
         raise NotApplicable("no domain's available tokens are known")
     names = [n for n in data.space.names if n in rec.epochs]
     caps = {d.name: d.max_epochs or data.space.max_epochs for d in data.space.domains}
-    bars = {
-        "type": "bar",
-        "orientation": "h",
-        "y": [label(n) for n in names],
-        "x": [rec.epochs[n] for n in names],
-        "marker": {"color": BLUE},
-        "name": "epochs",
-        "hovertemplate": "%{y}: %{x:.2f} epochs<extra></extra>",
-    }
+    read = [rec.epochs[n] for n in names]
+    hover = "%{y}: %{x:.2f} epochs<extra></extra>"
+    drawn = [bars(names, read, BLUE, name="epochs", hovertemplate=hover)]
     capped = [n for n in names if caps[n] is not None]
     hover = "%{y}: cap %{x:g}<extra></extra>"
     shown = [label(n) for n in capped]
     marks = points([caps[n] for n in capped], shown, ORANGE, name="cap", hovertemplate=hover)
     marks["marker"] |= {"symbol": "line-ns-open", "size": 16, "line": {"width": 3}}
     frame = layout(axis("epochs at the target"), rows_axis(), 110 + 28 * len(names))
-    return {"data": [bars, marks] if capped else [bars], "layout": frame}
+    return {"data": [*drawn, marks] if capped else drawn, "layout": frame}
 
 
 def _recommendation(data: ReportData) -> Recommendation:

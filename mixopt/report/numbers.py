@@ -6,7 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mixopt.propose import Estimate
     from mixopt.space import Fidelity
+    from mixopt.space.effect import Effect
 
 DASH = "–"
 
@@ -26,6 +28,11 @@ def interval(low: float | None, high: float | None) -> str:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"[{low:.4f}, {high:.4f}]".replace("-", "−")
+
+
+def change(x: Estimate | Effect) -> tuple[str, str]:
+    """A difference and its interval, with their signs."""
+    return signed(x.mean), f"[{signed(x.low)}, {signed(x.high)}]"
 
 
 def share(x: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,18 +28,7 @@ FILE_NAME = "report.html"
 
 
 def write_report(data: ReportData, out: str | Path) -> Path:
-    """Write the report as one HTML file that works offline.
-
-    Args:
-        data: What to show.
-        out: The file (``*.html``), or a folder for ``report.html``; folders are made.
-
-    Returns:
-        The file written.
-
-    Raises:
-        StudyError: If it cannot be written.
-    """
+    """Write the report as one HTML file that works offline, as ``write_page`` does."""
     return write_page(report_page(data), out, FILE_NAME)
 
 
@@ -51,7 +40,8 @@ def render_report(data: ReportData) -> str:
 def report_page(data: ReportData) -> Page:
     """What the report shows."""
     rec, answer = data.recommendation, data.answer
-    sections = tuple(s for s in (make(data) for make in _SECTIONS) if s is not None)
+    parts = (part(data) for part in (_schedule, _expectation, _choices, _evidence))
+    sections = tuple(section for part in parts for section in part if section is not None)
     facts = tuple(_facts(data))
     if rec is None or answer is None:
         none = "No recommendation yet: too few trials have finished."
@@ -95,6 +85,72 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
     return facts
 
 
+def _schedule(data: ReportData) -> Iterator[Section | None]:
+    rec = data.recommendation
+    yield _tabled("schedule", mixture_table(rec, data.space) if rec else None)
+    yield _drawn(
+        "weights", "Weights", "Share of training tokens per domain.", figures.weights, data
+    )
+
+
+def _expectation(data: ReportData) -> Iterator[Section | None]:
+    answer = data.answer
+    table = lead.answer_table(answer) if answer else None
+    intro = f"{table.note} Bars are 95 % intervals." if table else ""
+    yield _drawn("outcome", "What to expect", intro, figures.outcome, data, table)
+    missing = "Not applicable: no confirmation run has finished."
+    yield _tabled("confirmation", confirmation_table(answer) if answer else None) or Section(
+        "confirmation", "Confirmation runs", missing=missing
+    )
+    intro = (
+        "Losses on the search's held-out text. Intervals of predictions hold no run-to-run noise; "
+        "those of fresh seeds are of their mean, by Student's t."
+    )
+    yield _drawn("fresh", "Predictions against fresh seeds", intro, figures.fresh, data)
+    if answer is not None:
+        text = " ".join(lead.worth_sentences(data.worth)) if data.worth else ""
+        missing = "" if data.worth else f"Not known: {data.no_worth}."
+        yield Section("worth", "What the gain is worth in tokens", text, missing=missing)
+
+
+def _choices(data: ReportData) -> Iterator[Section | None]:
+    rec = data.recommendation
+    intro = "The best schedule at each length of the last phase, with its 95 % interval."
+    yield _drawn("trade-off", "Upsample fraction", intro, figures.trade_off, data)
+    intro = "The metrics that change most along the same schedules, against the baseline."
+    draw = figures.trade_off_metrics
+    yield _drawn("trade-off-metrics", "What the last phase trades", intro, draw, data)
+    intro = "How often a run at the target would read each domain."
+    yield _drawn("epochs", "Epochs against caps", intro, figures.epochs, data)
+    if rec is not None:
+        yield _tabled("metrics", metric_table(rec, data.objective.weights))
+        yield _tabled("guardrails", guardrail_table(rec))
+
+
+def _evidence(data: ReportData) -> Iterator[Section | None]:
+    intro = "Observed objective of each trial; dotted lines part the rounds."
+    for state, word in (("failed", "failed"), ("ended_early", "ended early")):
+        count = int((data.trials["state"] == state).sum())
+        if count:
+            intro += f" Not shown: {count} {'trial' if count == 1 else 'trials'} that {word}."
+    yield _drawn("history", "History", intro, figures.history, data)
+    how = {
+        "out of fold": "Each trial is predicted by a surrogate that did not see it.",
+        "in sample": "The surrogate has seen these trials, so this flatters it; the table of the "
+        "surrogate gives out-of-fold figures.",
+    }.get(data.predictions_how, data.predictions_how)
+    title = "Predicted against observed"
+    intro = f"{how} Bars are 95 % intervals of one observation."
+    if len(data.predictions) and not data.predictions["observed"].all():
+        title = "Predicted against learned from"
+        intro += " Open circles are trials of other sizes, extrapolated to the target."
+    yield _drawn("predicted", title, intro, figures.predicted_observed, data)
+    if data.recommendation is not None:
+        yield _tabled("surrogate", surrogate_table(data.recommendation.surrogate))
+    yield _tabled("cost", cost_table(data))
+    yield _tabled("trials", trials_table(data)) if len(data.trials) else None
+
+
 def _drawn(
     key: str,
     title: str,
@@ -111,127 +167,3 @@ def _drawn(
 
 def _tabled(key: str, table: Table | None) -> Section | None:
     return None if table is None else Section(key, table.title, table.note, table)
-
-
-def _schedule(data: ReportData) -> Section | None:
-    rec = data.recommendation
-    return _tabled("schedule", mixture_table(rec, data.space) if rec else None)
-
-
-def _weights(data: ReportData) -> Section:
-    intro = "Share of training tokens per domain."
-    return _drawn("weights", "Weights", intro, figures.weights, data)
-
-
-def _outcome(data: ReportData) -> Section:
-    table = lead.answer_table(data.answer) if data.answer else None
-    intro = f"{table.note} Bars are 95 % intervals." if table else ""
-    return _drawn("outcome", "What to expect", intro, figures.outcome, data, table)
-
-
-def _worth(data: ReportData) -> Section | None:
-    if data.recommendation is None:
-        return None
-    title = "What the gain is worth in tokens"
-    if data.worth is None:
-        return Section("worth", title, missing=f"Not known: {data.no_worth}.")
-    return Section("worth", title, " ".join(lead.worth_sentences(data.worth)))
-
-
-def _confirmation(data: ReportData) -> Section:
-    table = confirmation_table(data.answer) if data.answer else None
-    if table is None:
-        missing = "Not applicable: no confirmation run has finished."
-        return Section("confirmation", "Confirmation runs", missing=missing)
-    return Section("confirmation", table.title, table.note, table)
-
-
-def _fresh(data: ReportData) -> Section:
-    title = "Predictions against fresh seeds"
-    intro = (
-        "Losses on the search's held-out text. Intervals of predictions hold no run-to-run noise; "
-        "those of fresh seeds are of their mean, by Student's t."
-    )
-    return _drawn("fresh", title, intro, figures.fresh, data)
-
-
-def _history(data: ReportData) -> Section:
-    intro = "Observed objective of each trial; dotted lines part the rounds."
-    for state, word in (("failed", "failed"), ("ended_early", "ended early")):
-        count = int((data.trials["state"] == state).sum())
-        if count:
-            intro += f" Not shown: {count} {'trial' if count == 1 else 'trials'} that {word}."
-    return _drawn("history", "History", intro, figures.history, data)
-
-
-def _predicted(data: ReportData) -> Section:
-    how = {
-        "out of fold": "Each trial is predicted by a surrogate that did not see it.",
-        "in sample": "The surrogate has seen these trials, so this flatters it; the table of the "
-        "surrogate gives out-of-fold figures.",
-    }.get(data.predictions_how, data.predictions_how)
-    intro = f"{how} Bars are 95 % intervals of one observation."
-    title = "Predicted against observed"
-    if len(data.predictions) and not data.predictions["observed"].all():
-        title = "Predicted against learned from"
-        intro += " Open circles are trials of other sizes, extrapolated to the target."
-    return _drawn("predicted", title, intro, figures.predicted_observed, data)
-
-
-def _trade_off(data: ReportData) -> Section:
-    intro = "The best schedule at each length of the last phase, as predicted."
-    return _drawn("trade-off", "Upsample fraction", intro, figures.trade_off, data)
-
-
-def _trade_off_metrics(data: ReportData) -> Section:
-    intro = "The metrics that change most along the same schedules, against the baseline."
-    draw = figures.trade_off_metrics
-    return _drawn("trade-off-metrics", "What the last phase trades", intro, draw, data)
-
-
-def _epochs(data: ReportData) -> Section:
-    intro = "How often a run at the target would read each domain."
-    return _drawn("epochs", "Epochs against caps", intro, figures.epochs, data)
-
-
-def _metrics(data: ReportData) -> Section | None:
-    rec = data.recommendation
-    return _tabled("metrics", metric_table(rec, data.objective.weights) if rec else None)
-
-
-def _guardrails(data: ReportData) -> Section | None:
-    rec = data.recommendation
-    return _tabled("guardrails", guardrail_table(rec) if rec else None)
-
-
-def _surrogate(data: ReportData) -> Section | None:
-    rec = data.recommendation
-    return _tabled("surrogate", surrogate_table(rec.surrogate) if rec else None)
-
-
-def _trials(data: ReportData) -> Section | None:
-    return _tabled("trials", trials_table(data)) if len(data.trials) else None
-
-
-def _cost(data: ReportData) -> Section | None:
-    return _tabled("cost", cost_table(data))
-
-
-_SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
-    _schedule,
-    _weights,
-    _outcome,
-    _confirmation,
-    _fresh,
-    _worth,
-    _trade_off,
-    _trade_off_metrics,
-    _epochs,
-    _metrics,
-    _guardrails,
-    _history,
-    _predicted,
-    _surrogate,
-    _cost,
-    _trials,
-)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
@@ -16,15 +18,12 @@ from mixopt.report.components import Table
 from mixopt.report.recommendation_tables import (
     confirmation_table,
     guardrail_table,
-    metric_table,
     mixture_table,
 )
-from mixopt.space import Objective, SearchSpace
+from mixopt.space import SearchSpace
 from mixopt.study.results.estimates import answer_of
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from mixopt.analysis.token_worth import TokenWorth
     from mixopt.propose import Recommendation
     from mixopt.tune.cost_estimate import CostEstimate
@@ -46,38 +45,32 @@ def render(table: Table) -> RichTable:
 
 
 def recommendation_table(
-    rec: Recommendation,
-    space: SearchSpace,
-    objective: Objective | None = None,
-    worth: TokenWorth | None = None,
+    rec: Recommendation, space: SearchSpace, worth: TokenWorth | None = None
 ) -> RenderableType:
     """The gain first, then what to train on and what to expect of it.
 
     Args:
         rec: The recommendation.
         space: What was searched; gives baseline and caps.
-        objective: Adds the table of metrics.
         worth: Adds what the gain is worth in tokens.
     """
     answer = answer_of(rec)
-    parts: list[Table | None] = [answer_table(answer), mixture_table(rec, space)]
-    parts.append(confirmation_table(answer))
-    if objective is not None:
-        parts.append(metric_table(rec, objective.weights))
-    parts.append(guardrail_table(rec))
-    shown: list[RenderableType] = [Text(rec.verdict, style="bold")]
-    shown += [Text(line) for line in (worth_sentences(worth) if worth else ())]
-    shown += [render(part) for part in parts if part is not None]
-    shown += [Text(f"note: {note}") for note in rec.notes]
-    return Group(*shown)
+    tables = (
+        answer_table(answer),
+        mixture_table(rec, space),
+        confirmation_table(answer),
+        guardrail_table(rec),
+    )
+    return Group(
+        Text(rec.verdict, style="bold"),
+        *(Text(line) for line in (worth_sentences(worth) if worth else ())),
+        *(render(table) for table in tables if table is not None),
+        *(Text(f"note: {note}") for note in rec.notes),
+    )
 
 
-def estimate_table(estimate: CostEstimate) -> RenderableType:
-    """What a run would cost at most: trials, tokens, FLOPs, time.
-
-    Args:
-        estimate: What was counted; the time is None where it is unknown.
-    """
+def estimate_table(estimate: CostEstimate) -> Table:
+    """What a run would cost at most: trials, tokens, FLOPs, time."""
     rows = (
         ("search trials", str(estimate.trials)),
         ("confirmation runs", str(estimate.confirmations)),
@@ -90,17 +83,11 @@ def estimate_table(estimate: CostEstimate) -> RenderableType:
         ("trials at a time", str(estimate.slots)),
         ("estimated time", fmt.duration(estimate.seconds)),
     )
-    return render(Table("At most", ("what", "how much"), rows))
+    return Table("At most", ("what", "how much"), rows)
 
 
-def as_json(value: BaseModel) -> str:
-    """A recommendation, or any such value, as JSON; not-a-number and infinities become null."""
-    return json.dumps(fmt.plain(value.model_dump()), indent=2, ensure_ascii=False, default=_default)
-
-
-def _default(x: Any) -> Any:
-    if hasattr(x, "model_dump"):
-        return fmt.plain(x.model_dump())
-    if hasattr(x, "items"):
-        return {str(k): fmt.plain(v) for k, v in x.items()}
-    return x.item() if hasattr(x, "item") else str(x)
+def as_json(found: Any) -> str:
+    """A model, a dataclass or plain values as JSON; not-a-number and infinities become null."""
+    known = found.model_dump() if isinstance(found, BaseModel) else found
+    known = asdict(known) if is_dataclass(known) and not isinstance(known, type) else known
+    return json.dumps(fmt.plain(known), indent=2, ensure_ascii=False, default=str)

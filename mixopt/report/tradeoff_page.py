@@ -15,8 +15,8 @@ from mixopt.report.figure_parts import (
     ORANGE,
     Trace,
     axis,
-    band,
     error_bars,
+    estimates,
     label,
     layout,
     line,
@@ -29,45 +29,34 @@ if TYPE_CHECKING:
     from mixopt.propose import Estimate
 
 FILE_NAME = "tradeoff.html"
+_COLUMNS = ("upsample fraction", "target", "interval", "general", "interval", "within slack")
 
 
 def trade_off_table(found: TradeOff) -> Table:
     """One row per upsample fraction, the chosen one stressed."""
     rows = tuple(_row(c) for c in found.levels)
-    same = [c.schedule == found.chosen.schedule for c in found.levels]
     note = (
         f"Changes against the baseline with 95 % intervals, nats/token; negative is better. Per "
         f"fraction, the largest target gain whose general loss rises by at most {found.slack:g} "
         f"with probability {found.confidence:g}, or the mixture nearest to that. "
         f"Chosen: {_named(found.chosen)}."
     )
-    strong = frozenset(i for i, chosen in enumerate(same) if chosen)
-    columns = ("upsample fraction", "target", "interval", "general", "interval", "within slack")
-    return Table("Trade-off", columns, rows, strong=strong, note=note)
+    levels = enumerate(found.levels)
+    strong = frozenset(i for i, c in levels if c.schedule == found.chosen.schedule)
+    return Table("Trade-off", _COLUMNS, rows, strong=strong, note=note)
 
 
 def pareto_table(found: TradeOff) -> Table:
     """The choices that no other betters in both."""
     rows = tuple((*_row(c), _ending(c)) for c in found.pareto)
-    columns = (
-        "upsample fraction",
-        "target",
-        "interval",
-        "general",
-        "interval",
-        "within slack",
-        "last phase",
-    )
-    return Table("Pareto choices", columns, rows, text=frozenset({6}))
+    return Table("Pareto choices", (*_COLUMNS, "last phase"), rows, text=frozenset({6}))
 
 
 def _row(c: Choice) -> tuple[str, ...]:
     return (
         f"{100 * c.upsample_fraction:.3g} %",
-        fmt.signed(c.target.mean),
-        f"[{fmt.signed(c.target.low)}, {fmt.signed(c.target.high)}]",
-        fmt.signed(c.general.mean),
-        f"[{fmt.signed(c.general.low)}, {fmt.signed(c.general.high)}]",
+        *fmt.change(c.target),
+        *fmt.change(c.general),
         f"{c.probability:.2f}",
     )
 
@@ -85,19 +74,12 @@ def _ending(c: Choice) -> str:
 def curves_figure(found: TradeOff) -> Figure:
     """Target and general change over the upsample fraction."""
     x = [100 * c.upsample_fraction for c in found.levels]
-    curves = (
-        ("target", [c.target for c in found.levels], BLUE, "circle"),
-        ("general", [c.general for c in found.levels], ORANGE, "square"),
-    )
-    traces: list[Trace] = []
-    for name, values, colour, symbol in curves:
-        traces.append(band(x, [v.low for v in values], [v.high for v in values], colour))
-        mark = {"size": 9, "symbol": symbol}
-        means = [v.mean for v in values]
-        curve = line(x, means, colour, name=f"{name} metrics", mode="lines+markers", marker=mark)
-        traces.append(curve | {"hoverinfo": "all"})
-    ends = [min(x), max(x)]
-    traces.append(line(ends, [found.slack] * 2, GREY, "dash", name="slack of the general loss"))
+    target, general = [c.target for c in found.levels], [c.general for c in found.levels]
+    traces = [
+        *estimates(x, target, BLUE, name="target metrics"),
+        *estimates(x, general, ORANGE, "square", name="general metrics"),
+        line([min(x), max(x)], [found.slack] * 2, GREY, "dash", name="slack of the general loss"),
+    ]
     wide = axis("upsample fraction, % of training tokens")
     change = axis("change against the baseline, nats/token", zeroline=True)
     return {"data": traces, "layout": layout(wide, change)}
@@ -143,13 +125,5 @@ def trade_off_page(found: TradeOff) -> Page:
 
 
 def write_trade_off(found: TradeOff, out: str | Path) -> Path:
-    """Write the trade-off as one HTML file that works offline; returns it.
-
-    Args:
-        found: What to show.
-        out: The file (``*.html``), or a folder for ``tradeoff.html``; folders are made.
-
-    Raises:
-        StudyError: If it cannot be written.
-    """
+    """Write the trade-off as one HTML file that works offline, as ``write_page`` does."""
     return write_page(trade_off_page(found), out, FILE_NAME)

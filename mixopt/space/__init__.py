@@ -6,7 +6,7 @@ from mixopt.space.geometry.geometry import Geometry, geometry_of
 from mixopt.space.geometry.layout import Layout
 from mixopt.space.geometry.polytope import Polytope
 from mixopt.space.learning_rate import LearningRate
-from mixopt.space.learning_rate_space import LearningRateSpace, RateAxis, RateRange
+from mixopt.space.learning_rate_space import LearningRateSpace, RateRange
 from mixopt.space.mixture import Domain, Mixture
 from mixopt.space.model import Frozen
 from mixopt.space.objective import Guardrail, Objective
@@ -35,7 +35,6 @@ __all__ = [
     "Phase",
     "PhaseSpace",
     "Polytope",
-    "RateAxis",
     "RateRange",
     "Report",
     "Schedule",

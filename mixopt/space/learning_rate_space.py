@@ -168,16 +168,12 @@ class RateAxis:
         """The baseline's value."""
         return self.value(0.5) if self.given is None else self.given
 
-    def places(self) -> Array:
-        """Coordinates of the levels; none where all values are allowed."""
-        return np.array([self.place(v) for v in self.levels])
-
     def snapped(self, places: Array) -> Array:
         """Coordinates ``n`` cut to the range, and moved to the nearest level where there are."""
         inside = np.clip(places, 0.0, 1.0)
         if not self.levels:
             return np.asarray(inside)
-        levels = self.places()
+        levels = np.array([self.place(v) for v in self.levels])
         return np.asarray(levels[np.abs(inside[:, None] - levels).argmin(1)])
 
     def read(self, rule: LearningRate | None) -> float:

@@ -28,39 +28,31 @@ def list_search_spaces() -> tuple[str, ...]:
     return tuple(_shipped(corpora=False))
 
 
-def search_space_path(name: str) -> Path:
-    """Where a search space that comes with mixopt lies.
-
-    Args:
-        name: Its name, ``pile-17`` say, with or without ``.yaml``.
+def find_search_space(name: str, folder: Path = Path()) -> Path:
+    """The file of a search space: a path, from a folder, or the name of one that is shipped.
 
     Raises:
-        SpaceError: If there is none of that name; lists those there are.
+        SpaceError: If there is none; lists those that come with mixopt.
     """
-    return _find(name, _shipped(corpora=False), "search space")
+    return _find(name, folder, _shipped(corpora=False), "search space")
 
 
-def corpus_spec_path(name: str) -> Path:
-    """Where a corpus specification that comes with mixopt lies.
-
-    Args:
-        name: Its name, ``local_corpus`` say, with or without ``.yaml``.
+def find_corpus_spec(name: str, folder: Path = Path()) -> Path:
+    """The file of a corpus specification, found as a search space is.
 
     Raises:
-        SpaceError: If there is none of that name; lists those there are.
+        SpaceError: If there is none; lists those that come with mixopt.
     """
-    return _find(name, _shipped(corpora=True), "corpus specification")
+    return _find(name, folder, _shipped(corpora=True), "corpus specification")
 
 
-def _find(name: str, shipped: dict[str, Path], what: str) -> Path:
+def _find(name: str, folder: Path, shipped: dict[str, Path], what: str) -> Path:
     stem = name.removesuffix(".yaml")
+    if (folder / name).is_file():
+        return folder / name
     if stem in shipped:
         return shipped[stem]
     close = difflib.get_close_matches(stem, list(shipped), n=1)
     known = ", ".join(shipped) or "none, for the folder search_spaces is missing"
-    raise SpaceError(
-        f"no {what} named {name!r} comes with mixopt; there are: {known}",
-        f"did you mean {close[0]!r}?"
-        if close
-        else "give one of these names, or a path to a YAML file",
-    )
+    hint = f"did you mean {close[0]!r}?" if close else "give one of these, or a path to a YAML file"
+    raise SpaceError(f"no {what} named {name!r} comes with mixopt; there are: {known}", hint)

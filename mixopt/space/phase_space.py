@@ -17,10 +17,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Ties = dict[str, Literal["natural"] | dict[str, Share]]
 
 
-def _is_none(value: Any) -> bool:
-    return value is None
-
-
 class GroupBound(Frozen):
     """A bound on the summed weight of several domains.
 
@@ -82,7 +78,7 @@ class PhaseSpace(Frozen):
     domains: tuple[str, ...] | None = None
     bounds: dict[str, tuple[Share, Share]] = {}
     groups: tuple[GroupBound, ...] = ()
-    ties: Annotated[Ties | None, Field(exclude_if=_is_none)] = None
+    ties: Annotated[Ties | None, Field(exclude_if=lambda value: value is None)] = None
     learning_rate: SearchableRate | None = None
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -116,6 +116,11 @@ class Schedule(Frozen):
         """Share of training tokens in the last phase; 0 where there is one phase."""
         return self.phases[-1].fraction if len(self.phases) > 1 else 0.0
 
+    def with_last(self, **changes: Any) -> Schedule:
+        """The same schedule with another mixture or rule in its last phase."""
+        last = self.phases[-1].model_copy(update=changes)
+        return self.model_copy(update={"phases": (*self.phases[:-1], last)})
+
     def upsampling_ratio(self) -> dict[str, float]:
         """Per domain, its weight in the last phase over its weight in the base phase.
 
@@ -147,16 +152,6 @@ class Schedule(Frozen):
         for phase, units in zip(self.phases, self.phase_units(total), strict=True):
             counts = largest_remainder(np.array(list(phase.mixture.values())), units)
             out.append({n: int(c) for n, c in zip(phase.mixture, counts, strict=True)})
-        return out
-
-    def offsets(self, total: int) -> list[dict[str, int]]:
-        """Tokens already drawn from each domain when each phase starts."""
-        drawn = dict.fromkeys(self.domains, 0)
-        out = []
-        for phase in self.tokens(total):
-            out.append({name: drawn[name] for name in phase})
-            for name, count in phase.items():
-                drawn[name] += count
         return out
 
     def epochs(self, total: int, available: Mapping[str, int | None]) -> dict[str, float]:

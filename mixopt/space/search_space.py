@@ -21,10 +21,6 @@ from mixopt.space.ties import require_agreement
 from mixopt.space.yamlfile import validate_yaml
 
 
-def _is_empty(value: Any) -> bool:
-    return not value
-
-
 class SearchSpace(Frozen):
     """What can be chosen, and the target it is chosen for: a pure value.
 
@@ -58,7 +54,7 @@ class SearchSpace(Frozen):
     learning_rate: SearchableRate | None = None
     source: str | None = None
     # Left out where empty: the configuration of a flat space is what it was before trees.
-    ties: Annotated[Ties, Field(exclude_if=_is_empty)] = {}
+    ties: Annotated[Ties, Field(exclude_if=lambda value: not value)] = {}
 
     @model_validator(mode="before")
     @classmethod

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from mixopt.space.learning_rate import LearningRate
 from mixopt.space.mixture import Mixture
 from mixopt.space.schedule import Schedule
 
@@ -18,25 +17,18 @@ def common_prefix(one: Schedule, other: Schedule) -> float:
     constant.
     """
     at = 0.0
-    for (mixture, rule, length), (mixture2, rule2, length2) in zip(
-        _pieces(one), _pieces(other), strict=False
-    ):
-        same_length = abs(length - length2) < _CLOSE
-        if not _same(mixture, mixture2) or rule != rule2:
+    for mine, its in zip(one.phases, other.phases, strict=False):
+        rule, same_length = mine.learning_rate, abs(mine.fraction - its.fraction) < _CLOSE
+        if not _same(mine.mixture, its.mixture) or rule != its.learning_rate:
             break
         if rule is None and one.learning_rate != other.learning_rate:
             break
         if rule is not None and not same_length and not (rule.warmup == rule.decay == 0):
             break
-        at += min(length, length2)
+        at += min(mine.fraction, its.fraction)
         if not same_length:
             break
     return min(at, 1.0)
-
-
-def _pieces(schedule: Schedule) -> Iterator[tuple[Mixture, LearningRate | None, float]]:
-    for phase in schedule.phases:
-        yield phase.mixture, phase.learning_rate, phase.fraction
 
 
 def _same(one: Mixture, other: Mixture) -> bool:

@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from mixopt.errors import SpaceError
 from mixopt.space.domain_tree import SEPARATOR, Tie, inner_nodes, leaves
+from mixopt.space.geometry.polytope import Polytope
 
 Array = NDArray[np.float64]
 
@@ -134,15 +134,11 @@ def require_agreement(
     if not rows:
         return
     d = len(names)
-    E = np.hstack([np.vstack([*rows, np.ones(d)]), np.zeros((len(rows) + 1, d))])
-    # As many weights as possible are lifted to a small amount.
-    A = np.hstack([-np.eye(d), np.eye(d)])
-    cost = np.concatenate([np.zeros(d), -np.ones(d)])
-    bounds = [(0, None)] * d + [(0, 1e-6)] * d
-    found = linprog(cost, A, np.zeros(d), E, np.append(np.zeros(len(rows)), 1.0), bounds)
-    weights = np.zeros(d) if found.x is None else found.x[:d]
+    E, e = np.vstack([*rows, np.ones(d)]), np.append(np.zeros(len(rows)), 1.0)
+    allowed = Polytope.unlabelled(-np.eye(d), np.zeros(d), E, e)
+    without = allowed.implicit if allowed.clash()[0] < 1e-7 else np.ones(d, dtype=bool)
     zero = _given_nothing(names, ties)
-    lost = [n for n, w in zip(names, weights, strict=True) if w <= 0 and n not in zero]
+    lost = [n for n, none in zip(names, without, strict=True) if none and n not in zero]
     if lost:
         raise SpaceError(
             f"the ties of {sorted(ties)} contradict each other: together they leave {lost} no "

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Frozen, Trial
+
+#: FLOPs of a run of a fidelity.
+Flops = Callable[[Fidelity], float]
+
+
+def usual_flops(fidelity: Fidelity) -> float:
+    """6 per parameter and token."""
+    return fidelity.flops
 
 
 class Spent(Frozen):
@@ -27,12 +35,12 @@ class Spent(Frozen):
     rounds: int = 0
 
     @classmethod
-    def of(cls, trials: Sequence[Trial]) -> Spent:
+    def of(cls, trials: Sequence[Trial], flops: Flops = usual_flops) -> Spent:
         """What these trials cost."""
         return cls(
             trials=len(trials),
             tokens=sum(t.fidelity.tokens for t in trials),
-            flops=sum(t.fidelity.flops for t in trials),
+            flops=sum(flops(t.fidelity) for t in trials),
             rounds=len({t.round for t in trials}),
         )
 
@@ -57,7 +65,7 @@ class TrialBudget(Frozen):
         if all(total is None for total in self._totals.values()):
             raise StudyError(
                 "a budget needs at least one of trials, tokens, flops and rounds; none is given",
-                "leave the budget out for a study that stops by expected improvement alone",
+                "leave the budget out for a study that stops by expected regret alone",
             )
         return self
 
@@ -78,13 +86,14 @@ class TrialBudget(Frozen):
             if total is not None
         }
 
-    def most_trials(self, fidelity: Fidelity) -> int:
+    def most_trials(self, fidelity: Fidelity, flops: Flops = usual_flops) -> int:
         """Greatest number of trials of one fidelity that the totals pay for.
 
         Raises:
             StudyError: If only rounds are limited, which says nothing of trials.
         """
-        most = self._payable({k: v for k, v in self._totals.items() if v is not None}, fidelity)
+        totals = {name: total for name, total in self._totals.items() if total is not None}
+        most = _payable(totals, trial_cost(fidelity, flops))
         if not most:
             raise StudyError(
                 "a budget of rounds alone does not say how many trials it pays for",
@@ -92,29 +101,38 @@ class TrialBudget(Frozen):
             )
         return min(most)
 
-    def affordable(self, spent: Spent, wanted: int, fidelity: Fidelity) -> int:
+    def affordable(
+        self, spent: Spent, wanted: int, fidelity: Fidelity, flops: Flops = usual_flops
+    ) -> int:
         """How many of the trials wanted for one more round the budget still pays for."""
         left = self.left(spent)
         if left.get("rounds", 1) < 1:
             return 0
-        return min([wanted, *self._payable(left, fidelity)])
+        return min([wanted, *_payable(left, trial_cost(fidelity, flops))])
 
-    @staticmethod
-    def _payable(left: Mapping[str, float], fidelity: Fidelity) -> list[int]:
-        cost = {"trials": 1.0, "tokens": float(fidelity.tokens), "flops": fidelity.flops}
-        # A total that is a whole number of trials must pay for all of them despite rounding.
-        return [int(left[name] / each * (1 + 1e-9)) for name, each in cost.items() if name in left]
-
-    def exhausted(self, spent: Spent, fidelity: Fidelity | None = None) -> str | None:
+    def exhausted(
+        self, spent: Spent, fidelity: Fidelity | None = None, flops: Flops = usual_flops
+    ) -> str | None:
         """Why no further trial can be paid for; None while one can.
 
         Args:
             spent: What is gone.
             fidelity: Of the next trial; without it a total counts as exhausted at 0 left.
+            flops: Of a run.
         """
         left = self.left(spent)
-        cost = {"tokens": fidelity.tokens, "flops": fidelity.flops} if fidelity else {}
+        cost = trial_cost(fidelity, flops) if fidelity else {}
         for name, rest in left.items():
             if rest <= 0 or rest * (1 + 1e-9) < cost.get(name, 0):
                 return f"the budget of {self._totals[name]:,.6g} {name} is spent"
         return None
+
+
+def trial_cost(fidelity: Fidelity, flops: Flops) -> dict[str, float]:
+    """What one trial takes of each total but that of rounds."""
+    return {"trials": 1.0, "tokens": float(fidelity.tokens), "flops": flops(fidelity)}
+
+
+def _payable(left: Mapping[str, float], cost: Mapping[str, float]) -> list[int]:
+    # A total that is a whole number of trials must pay for all of them despite rounding.
+    return [int(left[name] / each * (1 + 1e-9)) for name, each in cost.items() if name in left]

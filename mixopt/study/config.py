@@ -73,10 +73,13 @@ class StudySettings(Frozen):
         batch: Trials per round after the initial design.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
-        patience: Rounds in a row that must say so before the search stops by expected improvement.
+        patience: Rounds in a row that must say so before the search stops by expected regret.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
         most_failures: Failed trials in a row after which the search ends with what it has.
+        seed_blocks: Seeds that the trials are spread over; those of one seed share initial weights
+            and order of data.
+        flops_per_token: By parameters, what a trainer counts; 6 per parameter for sizes not named.
     """
 
     budget: TrialBudget | None = None
@@ -86,6 +89,13 @@ class StudySettings(Frozen):
     patience: Annotated[int, Field(ge=1)] = 1
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     most_failures: Annotated[int, Field(gt=0)] = 8
+    seed_blocks: Annotated[int, Field(gt=0)] = 3
+    flops_per_token: dict[int, Annotated[float, Field(gt=0)]] = {}
+
+    def flops(self, fidelity: Fidelity) -> float:
+        """Training FLOPs of a run."""
+        per_token = self.flops_per_token.get(fidelity.parameters)
+        return fidelity.flops if per_token is None else per_token * fidelity.tokens
 
 
 def default_initial(space: SearchSpace) -> int:

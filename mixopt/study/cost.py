@@ -41,8 +41,8 @@ class TrainedTokens(Frozen):
         runs: Runs that were counted.
         scheduled: Tokens of their schedules: what they would train without sharing.
         trained: Tokens they trained.
-        flops_scheduled: 6 per parameter and scheduled token.
-        flops_trained: 6 per parameter and trained token.
+        flops_scheduled: Of scheduled tokens.
+        flops_trained: Of trained tokens.
     """
 
     runs: int = 0
@@ -89,7 +89,8 @@ def run_cost(trial: Trial, trainer: Trainer) -> dict[str, Any] | None:
 
 def trained_tokens(state: StudyState, since: float = 0.0) -> TrainedTokens:
     """Sum what runs cost that ended after a time (seconds since the epoch)."""
-    size = {r.trial.id: 6.0 * r.trial.fidelity.parameters for r in state.records}
+    fidelity = {r.trial.id: r.trial.fidelity for r in state.records}
+    size = {name: state.settings.flops(f) / f.tokens for name, f in fidelity.items()}
     found = [e for e in state.events_of(COST) if e["time"] >= since]
     return TrainedTokens(
         runs=len(found),

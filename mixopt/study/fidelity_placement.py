@@ -14,6 +14,7 @@ import numpy as np
 
 from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Schedule, SearchSpace, geometry_of
+from mixopt.study.budget import trial_cost
 from mixopt.study.config import derived_seed
 from mixopt.study.results.recording import named
 from mixopt.study.state import StudyState
@@ -64,7 +65,7 @@ def fit_evidence(
     space, seed = state.space, derived_seed(state.seed, "surrogate")
     rows = geometry_of(space).layout.trained_on(state.fidelity.tokens), evidence.X
     names = evidence.metrics, space.names
-    groups = np.array(state.trunk_groups(evidence.ids))
+    groups = np.array(state.seed_groups(evidence.ids))
     if not state.config.fidelities:
         return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed, groups=groups)
     where = trial_fidelities(state, evidence.ids)
@@ -138,6 +139,7 @@ def place_proposed(
         surrogate,
         schedules,
         state.config.fidelities,
+        cost=lambda _schedule, fidelity: state.settings.flops(fidelity),
         left=float(left),
     )
     return paid(state, list(zip(schedules, sizes, strict=False)), step_down=True)
@@ -158,7 +160,7 @@ def paid(state: StudyState, placed: Sequence[Placed], step_down: bool = False) -
     for schedule, size in placed:
         below = [f for f in state.config.fidelities[::-1] if f.flops < size.flops and step_down]
         for choice in (size, *below):
-            cost = {"trials": 1.0, "tokens": float(choice.tokens), "flops": choice.flops}
+            cost = trial_cost(choice, state.settings.flops)
             if any(left[k] * (1 + 1e-9) < cost[k] for k in cost if k in left):
                 continue
             left |= {k: left[k] - cost[k] for k in cost if k in left}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from mixopt.space import Fidelity, Kind, Schedule, Trial, geometry_of
+from mixopt.space import Kind, Schedule, Trial, geometry_of
 from mixopt.study.config import derived_seed
 from mixopt.study.cost import trunk_sharing
 from mixopt.study.fidelity_placement import Placed, distinct_initial, place_initial, place_proposed
+from mixopt.study.seed_blocks import trial_seeds
 from mixopt.study.state import StudyState
 from mixopt.study.storage import State
-from mixopt.study.trunk_seeds import trunk_seeds
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence
@@ -42,7 +42,7 @@ def _affordable(state: StudyState, wanted: int) -> int:
     budget = state.settings.budget
     if budget is None:
         return wanted
-    return budget.affordable(state.spent, wanted, state.config.cheapest)
+    return budget.affordable(state.spent, wanted, state.config.cheapest, state.settings.flops)
 
 
 def initial_runs(state: StudyState, size: int) -> list[Placed]:
@@ -80,27 +80,12 @@ def numbered(state: StudyState, kind: Kind, placed: Sequence[Placed]) -> list[Tr
     """The runs of a round as trials, with ids and seeds."""
     number = state.rounds
     ids = [f"r{number:02d}-t{index:02d}" for index in range(len(placed))]
-    known = {_key(state, r.trial.schedule, r.trial.fidelity) for r in state.records}
-    fresh = trunk_seeds(state, [p for p in placed if _key(state, *p) not in known])
     return [
-        Trial(
-            id=name,
-            round=number,
-            kind=kind,
-            schedule=schedule,
-            fidelity=fidelity,
-            # A repeated schedule needs a seed of its own, not that of the trunk it was run with.
-            seed=derived_seed(state.seed, "trial", name)
-            if _key(state, schedule, fidelity) in known or len(state.space.phases) == 1
-            else next(fresh),
+        Trial(id=name, round=number, kind=kind, schedule=schedule, fidelity=fidelity, seed=seed)
+        for name, seed, (schedule, fidelity) in zip(
+            ids, trial_seeds(state, ids, placed), placed, strict=True
         )
-        for name, (schedule, fidelity) in zip(ids, placed, strict=True)
     ]
-
-
-def _key(state: StudyState, schedule: Schedule, size: Fidelity) -> tuple[float, ...]:
-    row = geometry_of(state.space).encode(schedule).round(8).tolist()
-    return (*row, size.parameters, size.tokens)
 
 
 def _round_seed(state: StudyState) -> int:

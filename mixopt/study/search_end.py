@@ -21,7 +21,8 @@ FIRST_FAILURES = 3
 def spent_reason(state: StudyState) -> str | None:
     """Why the budget or the failures end the search; None where they do not."""
     budget = state.settings.budget
-    reason = budget.exhausted(state.spent, state.config.cheapest) if budget else None
+    facts = state.spent, state.config.cheapest, state.settings.flops
+    reason = budget.exhausted(*facts) if budget else None
     return reason or _failure_reason(state)
 
 

@@ -88,7 +88,7 @@ class StudyState:
     @cached_property
     def spent(self) -> Spent:
         """What the search has spent; trials in flight and failed ones count."""
-        return Spent.of([r.trial for r in self.search])
+        return Spent.of([r.trial for r in self.search], self.settings.flops)
 
     @property
     def rounds(self) -> int:
@@ -161,24 +161,20 @@ class StudyState:
         stops = self.events_of("stop")
         return str(stops[-1]["reason"]) if stops else None
 
-    def trunk_groups(self, ids: Iterable[str]) -> list[int]:
-        """Per trial, the number of its trunk: equal where trials branch off one run.
+    def seed_groups(self, ids: Iterable[str]) -> list[int]:
+        """Per trial, the number of its seed: equal where trials share what their seed decides.
 
-        A trunk is trained with one seed on one base mixture at one fidelity. Where the space does
-        not fix the base mixture, each has a single trunk, and what a trunk does cannot be told from
-        what its mixture does: every trial counts as a trunk of its own, as do runs from elsewhere.
+        Those are trials of one seed at one fidelity; a run from elsewhere is alone.
         """
         numbers: dict[object, int] = {}
-        return [numbers.setdefault(self._trunk(self.by_id[i].trial), len(numbers)) for i in ids]
-
-    def _trunk(self, trial: Trial) -> object:
-        one = len(self.space.phases) == 1 or self.space.phases[0].fixed is None
-        if one or trial.kind == Kind.attached:
-            return trial.id
-        return trial.seed, trunk_key(trial.schedule), trial.fidelity
+        return [numbers.setdefault(_group(self.by_id[i].trial), len(numbers)) for i in ids]
 
 
-def trunk_key(schedule: Schedule) -> str:
+def _group(trial: Trial) -> object:
+    return trial.id if trial.kind == Kind.attached else (trial.seed, trial.fidelity)
+
+
+def base_key(schedule: Schedule) -> str:
     """The base mixture of a schedule, as text that is equal for equal mixtures."""
     base = schedule.base
     return json.dumps({name: round(w, 9) for name, w in sorted(base.items()) if w > 0})

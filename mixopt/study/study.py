@@ -63,16 +63,20 @@ class Study(StudyView):
         fidelities: Several, for trials that differ; the highest serves confirmation runs.
         storage: URL, path to a SQLite file, or None for a study that is not kept.
         seed: Every random draw derives from it.
-        budget: Totals at which the search stops; None to stop by expected improvement alone.
+        budget: Totals at which the search stops; None to stop by expected regret alone.
         initial: Trials of the initial design; None for the number of domains
             plus two.
         batch: Trials per round after that.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
-        patience: Rounds in a row that must say so before the search stops by expected improvement.
+        patience: Rounds in a row that must say so before the search stops by expected regret.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
         most_failures: Failed trials in a row after which the search ends with what it has.
+        seed_blocks: Seeds that the trials are spread over; those of one seed share initial weights
+            and order of data.
+        flops_per_token: By parameters, the FLOPs that a token of training takes, where a trainer
+            counts them; 6 per parameter for sizes not named.
         context: Further facts that results depend on (a corpus' fingerprint, trainer settings).
 
     Raises:
@@ -97,6 +101,8 @@ class Study(StudyView):
         patience: int = 1,
         replicates: int | Literal["auto"] = 0,
         most_failures: int = 8,
+        seed_blocks: int = 3,
+        flops_per_token: Mapping[int, float] | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(objective, Objective):
@@ -119,6 +125,8 @@ class Study(StudyView):
             patience=patience,
             replicates=replicates,
             most_failures=most_failures,
+            seed_blocks=seed_blocks,
+            flops_per_token=dict(flops_per_token or {}),
         )
         store = Storage(storage)
         row = store.study(name)

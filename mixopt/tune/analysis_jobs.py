@@ -46,6 +46,7 @@ def run_comparison(
         study.add_trials(runs, retry_failed=True),
         out=job.out,
         resources_per_trial=job.file.resources_per_trial,
+        address=job.file.address,
         progress=progress,
     )
     return comparison_values(study.state(), schedules)

@@ -56,13 +56,15 @@ def estimate_cost(job: Job) -> CostEstimate:
     tokens = {} if corpus is None else {n: corpus.count(n, "train") for n in corpus.domains}
     study = job.draft(tokens)
     first = study.ask()
-    top, trials = file.highest, file.budget.most_trials(file.cheapest)
+    flops_of = study.settings.flops
+    top, trials = file.highest, file.budget.most_trials(file.cheapest, flops_of)
     checks = 4 * file.confirm_seeds
     # Where trials differ, the totals cap what as many of the largest would cost.
     most = min(trials * top.tokens, file.budget.tokens or sys.maxsize) + checks * top.tokens
-    flops = min(trials * top.flops, file.budget.flops or math.inf) + checks * top.flops
+    highest = flops_of(top)
+    flops = min(trials * highest, file.budget.flops or math.inf) + checks * highest
     slots = max(int((os.cpu_count() or 1) // max(file.resources_per_trial.get("cpu", 1), 1)), 1)
-    each = _seconds_per_trial(file)
+    each = _seconds_per_trial(job)
     trained = _trained(file, first)
     return CostEstimate(
         trials=trials,
@@ -71,10 +73,12 @@ def estimate_cost(job: Job) -> CostEstimate:
         flops=flops,
         first_round=sum(t.fidelity.tokens for t in first),
         first_round_shared=sum(n for n, _ in trained),
-        first_round_flops=sum(t.fidelity.flops for t in first),
-        first_round_flops_shared=sum(6.0 * t.fidelity.parameters * n for n, t in trained),
+        first_round_flops=sum(flops_of(t.fidelity) for t in first),
+        first_round_flops_shared=sum(
+            flops_of(t.fidelity) / t.fidelity.tokens * n for n, t in trained
+        ),
         slots=slots,
-        seconds=None if each is None else each * flops / top.flops / slots,
+        seconds=None if each is None else each * flops / highest / slots,
         advice=(*_assumed(file, study.space), *job.advice(study.space)),
     )
 
@@ -93,11 +97,9 @@ def _trained(file: StudyFile, trials: Sequence[Trial]) -> list[tuple[int, Trial]
     return list(zip(tokens_with_sharing(ordered, file.trainer.settings), ordered, strict=True))
 
 
-def _seconds_per_trial(file: StudyFile) -> float | None:
-    if not isinstance(file.trainer, ProxyChoice):
+def _seconds_per_trial(job: Job) -> float | None:
+    file, vocabulary = job.file, job.vocabulary()
+    if not isinstance(file.trainer, ProxyChoice) or vocabulary is None:
         return None
-    vocabulary = 2048
-    if file.corpus is not None and file.corpus.tokenizer.train is not None:
-        vocabulary = file.corpus.tokenizer.train.vocab_size
     shape = architecture(file.highest.parameters)
     return file.highest.tokens / tokens_per_second(shape, file.trainer.settings, vocabulary)

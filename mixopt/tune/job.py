@@ -15,7 +15,7 @@ from typing import Any
 from mixopt.advice import advise_space
 from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import CorpusError, StudyError
-from mixopt.proxy import ProxyTrainer
+from mixopt.proxy import ProxyTrainer, architecture, flops
 from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
 from mixopt.study import CallableTrainer, CommandTrainer, Storage, Study, StudyConfig
 from mixopt.study.baseline import unreachable_baseline
@@ -188,8 +188,26 @@ class Job:
             patience=file.patience,
             replicates=file.replicates,
             most_failures=file.most_failures,
+            seed_blocks=file.seed_blocks,
+            flops_per_token=self._flops_per_token(),
             context=facts if fingerprint is None else {**facts, "corpus": fingerprint},
         )
+
+    def vocabulary(self) -> int | None:
+        """Entries of the proxy's vocabulary; None where the corpus is not built and cannot say."""
+        spec, corpus = self.file.corpus, self.built_corpus()
+        if corpus is not None:
+            return corpus.vocab_size
+        return spec.tokenizer.train.vocab_size if spec and spec.tokenizer.train else None
+
+    def _flops_per_token(self) -> dict[int, float]:
+        """By parameters, what the proxy takes with its unembedding and attention."""
+        choice, vocabulary = self.file.trainer, self.vocabulary()
+        if not isinstance(choice, ProxyChoice) or vocabulary is None:
+            return {}
+        sizes = {f.parameters for f in (*self.file.fidelities, self.file.highest)}
+        facts = {"vocab_size": vocabulary, "context": choice.settings.context}
+        return {size: flops(architecture(size), 1, **facts) for size in sizes}
 
     def _stored(self) -> StudyConfig | None:
         """What the study is stored with; None where it is not there yet."""

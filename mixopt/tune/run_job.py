@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def run_job(
-    job: Job, *, say: Say, progress: Progress | None = None, retry_failed: bool = False
+    job: Job,
+    *,
+    say: Say,
+    progress: Progress | None = None,
+    retry_failed: bool = False,
+    address: str | None = None,
 ) -> RunSummary:
     """Run a study from its text to its recommendation; the same call again goes on.
 
@@ -30,6 +35,7 @@ def run_job(
         say: Told what happens before the trials start.
         progress: Shows the trials.
         retry_failed: Whether failed trials are run again first, with the same weights and seeds.
+        address: Of the Ray to use; None for the study file's.
 
     Raises:
         MixoptError: If any part cannot do its work; what was finished is kept.
@@ -46,6 +52,7 @@ def run_job(
         resources_per_trial=job.file.resources_per_trial,
         confirm=job.file.confirm_seeds > 0,
         progress=progress or Progress(total=job.file.budget.trials),
+        address=address or job.file.address,
         found=lambda found: _keep(job.out, found),
     )
     _keep(job.out, done.recommendation)

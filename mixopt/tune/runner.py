@@ -51,7 +51,7 @@ def run_rounds(
         resources_per_trial: As Ray counts them; None for one CPU.
         confirm: Whether to run the confirmation trials.
         progress: Shows trials as they start and end; None to show nothing.
-        address: Of a Ray cluster; None for a local one.
+        address: Of the Ray to use, as `ray_session` takes it.
         found: Told of the recommendation before its confirmation runs.
 
     Raises:
@@ -134,7 +134,7 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
 
 @contextmanager
 def _session(driver: Driver, address: str | None) -> Iterator[None]:
-    session = ray_session(address)
+    session = ray_session(address, driver.progress.say)
     with driver.clock.part("ray"):
         session.__enter__()
     try:

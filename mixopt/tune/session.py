@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any, TextIO, cast
@@ -30,13 +30,19 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+LOCAL = "local"
+
 
 @contextmanager
-def ray_session(address: str | None = None) -> Iterator[None]:
+def ray_session(
+    address: str | None = None, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Use the running Ray, or start one for as long as the block lasts.
 
     Args:
-        address: Of a cluster; None for a local one.
+        address: ``auto`` for the Ray that runs on this machine or cluster, ``local`` for one of its
+            own, or host and port; None for the one that ``RAY_ADDRESS`` names, else one of its own.
+        say: Told which Ray was joined.
 
     Raises:
         StudyError: If Ray does not start, or the cluster cannot be reached.
@@ -50,9 +56,12 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    wanted = address or ("auto" if os.environ.get("RAY_ADDRESS") else LOCAL)
     with redirect_stdout(cast("TextIO", _WithoutRay(sys.stdout))):
-        _start(address)
+        _start(wanted)
         try:
+            if say is not None and wanted != LOCAL:
+                say(_joined())
             yield
         finally:
             # Ray flushes what it has kept back of its workers' deaths, in this thread.
@@ -75,7 +84,15 @@ class _WithoutRay:
         return getattr(self._stream, name)
 
 
-def _start(address: str | None) -> None:
+def _joined() -> str:
+    import ray
+
+    nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+    cpus = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    return f"Ray at {ray.get_runtime_context().gcs_address}: {nodes} nodes with {cpus:g} CPUs"
+
+
+def _start(address: str) -> None:
     """Start or join Ray; one that starts beside another may have to try again."""
     import ray
 
@@ -84,11 +101,16 @@ def _start(address: str | None) -> None:
             warnings.simplefilter("ignore")
             try:
                 ray.init(
-                    address=address or ("auto" if os.environ.get("RAY_ADDRESS") else "local"),
-                    include_dashboard=False if address is None else None,
+                    address=address,
+                    include_dashboard=False if address == LOCAL else None,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                 )
+            except ConnectionError as error:
+                raise StudyError(
+                    f"no running Ray was found at the address {address!r}",
+                    "start one with `ray start --head`, or use the address `local`",
+                ) from error
             except OSError as error:
                 # Two Rays that start at once race for the link to the latest session.
                 if last or not isinstance(error, FileNotFoundError | FileExistsError):

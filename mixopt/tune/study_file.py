@@ -23,7 +23,7 @@ from mixopt.space import (
     validate_node,
     validate_yaml,
 )
-from mixopt.space.library import corpus_spec_path, search_space_path
+from mixopt.space.library import find_corpus_spec, find_search_space
 from mixopt.study import TrialBudget
 
 
@@ -119,12 +119,15 @@ class StudyFile(Frozen):
         batch: Trials of every later round.
         seed: Every random draw comes from it.
         resources_per_trial: As Ray counts them.
+        address: Of the Ray to use: ``auto`` (the one that runs), ``local`` (one of its own) or host
+            and port; None for what ``RAY_ADDRESS`` names, else one of its own.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         patience: Rounds in a row that must see no worthwhile gain before the search stops.
         replicates: Trials of each round that repeat the leading schedule; ``auto`` where noise
             decides.
         retries: How often a trial is run again after its worker died.
         most_failures: Failed trials in a row after which the search ends with what it has.
+        seed_blocks: Seeds that the trials are spread over.
         exports: Formats written at the end.
         sequence_length: Tokens per sequence of the trainer that loads them; None for the proxy's.
     """
@@ -141,11 +144,13 @@ class StudyFile(Frozen):
     batch: Annotated[int, Field(ge=1)] = 8
     seed: Annotated[int, Field(ge=0)] = 0
     resources_per_trial: dict[str, float] = {"cpu": 1}
+    address: Annotated[str, Field(pattern=r"^(auto|local|[^:\s]+:\d+)$")] | None = None
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     patience: Annotated[int, Field(ge=1)] = 1
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     retries: Annotated[int, Field(ge=0)] = 1
     most_failures: Annotated[int, Field(gt=0)] = 8
+    seed_blocks: Annotated[int, Field(gt=0)] = 3
     exports: tuple[str, ...] = ("schedule", "megatron", "huggingface")
     sequence_length: Annotated[int, Field(gt=0)] | None = None
 
@@ -195,10 +200,10 @@ class StudyFile(Frozen):
         data, node = load_yaml(path)
         folder = Path(path).resolve().parent
         if isinstance(data.get("space"), str):
-            where = _locate(data["space"], folder, search_space_path)
+            where = find_search_space(data["space"], folder)
             data["space"] = validate_yaml(SearchSpace, where)
         if isinstance(data.get("corpus"), str):
-            where = _locate(data["corpus"], folder, corpus_spec_path)
+            where = find_corpus_spec(data["corpus"], folder)
             data["corpus"] = CorpusSpec.from_yaml(where)
         elif isinstance(data.get("corpus"), dict):
             data["corpus"].setdefault("root", str(folder))
@@ -218,9 +223,3 @@ def _require_measured(objective: ObjectiveFile, space: SearchSpace) -> None:
             f"the objective names the metrics {unknown}, which the proxy does not measure",
             f"it measures {', '.join(space.names)}; `natural` stands for all by their tokens",
         )
-
-
-def _locate(name: str, folder: Path, shipped: Any) -> Path:
-    """A file beside the study if there is one of that name, else a shipped one."""
-    beside = folder / name
-    return beside if beside.is_file() else Path(shipped(name))

@@ -21,7 +21,6 @@ def test_rows_are_joined_by_key_and_names_lose_what_they_share(tmp_path):
     assert table.metrics == ("web", "code")
     assert table.Y.tolist() == [[2, 4], [3, 5], [1, 9]]
     assert np.allclose(table.X.sum(1), 1)
-    assert table.rescaled == pytest.approx(0.003)
 
 
 @pytest.mark.parametrize(

@@ -84,5 +84,5 @@ def test_what_cannot_be_searched_is_refused(law_table):
         search(table, methods=["luck"], budget=4, batch=2)
     with pytest.raises(BenchError, match=r"rows of the pool \(20\).*budget 64"):
         search(table)
-    with pytest.raises(BenchError, match="an objective must be 'mean' or a metric"):
+    with pytest.raises(BenchError, match="an objective must be one of d0, d1, mean; got 'french'"):
         search(table, budget=4, batch=2, objectives=["french"])

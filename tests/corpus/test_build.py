@@ -99,7 +99,7 @@ def test_a_copy_of_held_out_text_never_stays_in_training(folder, make_spec, tmp_
 def test_documents_of_one_key_stay_together():
     documents = [Document(f"file{i % 20}", prose(i, 20)) for i in range(100)]
     split = split_documents(documents, SplitSpec(validation=0.2, confirmation=0.1), seed=0)
-    keys = {part: {d.key for d in documents if d.text in chosen} for part, chosen in split.items()}
+    keys = {part: {d.key for d in chosen} for part, chosen in split.items()}
     assert sum(len(chosen) for chosen in split.values()) == 100
     assert not keys["train"] & (keys["validation"] | keys["confirmation"])
     assert not keys["validation"] & keys["confirmation"]
@@ -128,14 +128,52 @@ def test_token_caps_hold_exactly(make_spec, tmp_path):
     assert corpus.bytes_per_token("letters", "confirmation") == len(whole[0]) / 17
 
 
-def test_reading_stops_at_max_bytes_and_long_documents_are_cut(make_spec, tmp_path):
+def test_long_documents_are_cut_into_pieces_that_stay_in_one_split(folder, make_spec, tmp_path):
+    for i in range(12):
+        # Text of its own for each file, so that pieces tell which file they are of.
+        (folder / "letters" / f"{i:02}.txt").write_text(prose(i, 300))
+    corpus = build_corpus(make_spec(max_document_bytes=300), tmp_path / "out")
+    pieces = {part: texts(corpus, "letters", part) for part in SPLITS}
+    assert all(len(text) <= 300 for part in SPLITS for text in pieces[part])
+    kept = sum(len(text) for part in SPLITS for text in pieces[part])
+    assert kept == sum(path.stat().st_size for path in (folder / "letters").iterdir())
+    for path in (folder / "letters").iterdir():
+        whole = path.read_text()
+        assert sum(any(text in whole for text in pieces[part]) for part in SPLITS) == 1
+
+
+def test_a_cap_on_tokens_takes_first_pieces_first_and_says_what_it_leaves(make_spec, tmp_path):
+    said = []
     spec = make_spec(
         max_document_bytes=300,
-        domains={"letters": {"sources": [{"glob": "*/*.txt"}], "max_bytes": 3000}},
+        split={"validation": 0.4, "confirmation": 0.2, "max_validation_tokens": 350},
     )
-    corpus = build_corpus(spec, tmp_path / "out")
-    assert corpus.index.read == {"letters": 10}
-    assert all(len(text) <= 300 for text in texts(corpus, "letters", "train"))
+    build_corpus(spec, tmp_path / "out", progress=said.append)
+    assert any("350 validation tokens (its cap leaves out" in line for line in said)
+
+
+def test_one_large_document_does_not_become_the_held_out_text():
+    documents = [Document("huge", prose(i, 100)) for i in range(300)]
+    documents += [Document(f"file{i}", prose(1000 + i, 100)) for i in range(100)]
+    for seed in range(20):
+        split = split_documents(documents, SplitSpec(validation=0.1, confirmation=0.1), seed)
+        assert {d.key for d in documents} == {d.key for part in SPLITS for d in split[part]}
+        assert all(d.key != "huge" for d in split["validation"] + split["confirmation"])
+        assert 38 <= len(split["validation"]) <= 42
+
+
+def test_a_cap_takes_the_first_piece_of_every_document_before_any_second_one():
+    documents = [Document(f"file{i}", f"{i} {k}") for i in range(20) for k in range(5)]
+    split = split_documents(documents, SplitSpec(validation=0.3, confirmation=0.1), seed=0)
+    chosen = split["validation"]
+    files = {d.key for d in chosen}
+    assert [d.text.split()[1] for d in chosen] == sorted(d.text.split()[1] for d in chosen)
+    assert {d.key for d in chosen[: len(files)]} == files
+
+
+def test_few_validation_documents_are_warned_of(make_spec, tmp_path, caplog):
+    build_corpus(make_spec(), tmp_path / "out")
+    assert "the validation split of domain 'letters' has 2 documents (fewer than 30)" in caplog.text
 
 
 def test_a_special_token_inside_a_text_is_text(folder, make_spec, tmp_path):

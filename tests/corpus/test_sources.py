@@ -68,9 +68,49 @@ def test_keys_start_after_the_fixed_part_of_a_pattern(tmp_path):
 
 def test_cuts_keep_whole_characters_and_lone_surrogates_become_text(tmp_path):
     (tmp_path / "a.txt").write_text("ää" * 10)
-    assert read(tmp_path, limit=7, glob="*.txt")[0].text == "äää"
+    assert [d.text for d in read(tmp_path, limit=7, glob="*.txt")] == ["äää"] * 6 + ["ää"]
+    assert [d.text for d in read(tmp_path, limit=1, glob="*.txt")] == ["ä"] * 20
     (tmp_path / "b.jsonl").write_text('{"text": "x\\ud800y"}')
     assert read(tmp_path, jsonl="*.jsonl")[0].text == "x?y"
+
+
+def test_pieces_end_with_a_line_where_one_ends_late(tmp_path):
+    (tmp_path / "a.txt").write_text("one two\nthree four\nfive")
+    pieces = read(tmp_path, limit=12, glob="*.txt")
+    assert [d.text for d in pieces] == ["one two\n", "three four\n", "five"]
+    assert {d.key for d in pieces} == {"a.txt"}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_rows_of_one_group_share_a_key(tmp_path, kind):
+    rows = [{"text": f"text {i}", "repository": ["x", 7, "x"][i]} for i in range(3)]
+    if kind == "jsonl":
+        (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    else:
+        names = [str(row["repository"]) for row in rows]
+        table = pa.table({"text": [row["text"] for row in rows], "repository": names})
+        pq.write_table(table, tmp_path / "a.parquet")
+    source = {kind: f"a.{kind}", "group_field": "repository"}
+    keys = [d.key for d in read(tmp_path, **source)]
+    assert keys == ["repository=x", "repository=7", "repository=x"]
+    missing = "must hold a text or a number under 'owner', got nothing"
+    if kind == "parquet":
+        missing = r"has no column 'owner'(.|\n)*Set group_field to one of its columns"
+    with pytest.raises(CorpusError, match=missing):
+        read(tmp_path, **{**source, "group_field": "owner"})
+
+
+def test_no_single_file_fills_max_bytes(tmp_path):
+    for name in "abcd":
+        rows = [json.dumps({"text": f"{name} {i:04}"}) for i in range(200)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows[: 10 if name == "a" else 200]))
+    spec = DomainSpec.model_validate({"sources": [{"jsonl": "*.jsonl"}], "max_bytes": 1200})
+    found = read_domain("mail", spec, domain_files("mail", spec, tmp_path), 0, None)
+    counts = {name: sum(d.text.startswith(name) for d in found) for name in "abcd"}
+    assert sum(len(d.text) for d in found) == 1200
+    assert counts["a"] == 10
+    # What the short file leaves goes to those read after it.
+    assert all(counts[name] >= 42 for name in "bcd")
 
 
 def test_the_manifest_notices_content_and_names(formats):

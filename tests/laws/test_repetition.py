@@ -45,7 +45,7 @@ def test_weights_shrink_by_the_worth_of_the_whole_runs_epochs(kind):
     F = np.array([[0.8, 0.2], [0.8, 0.2]])
     seen = np.asarray(effective_weights(repetition, kind(W), kind(F), 2000.0))
     # Math: 4 epochs in the first schedule, .88 in the second; nothing else is read twice.
-    worth = worth_per_token(np.array([400.0]), np.array([100.0]), 4.0)[0]
+    worth = worth_per_token(np.array([4.0]), 4.0)[0]
     np.testing.assert_allclose(seen[0, :, 1], worth * W[0, :, 1])
     np.testing.assert_allclose(seen[1], W[1])
     np.testing.assert_allclose(seen[..., [0, 2]], W[..., [0, 2]])

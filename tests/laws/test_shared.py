@@ -14,7 +14,7 @@ from mixopt.laws import (
     position_weights,
     shared_value,
 )
-from mixopt.laws.phases import effective_mixture, effective_mixture_slope
+from mixopt.laws.phases import effective_mixture
 from mixopt.laws.shared import SharedObjective
 
 
@@ -100,4 +100,4 @@ def test_effective_mixture_slope(kappa):
     W, F = rows(6, 3, 3)
     k, h = np.array([kappa]), 1e-5
     difference = (effective_mixture(k + h, W, F) - effective_mixture(k - h, W, F)) / (2 * h)
-    np.testing.assert_allclose(effective_mixture_slope(k, W, F), difference, atol=1e-6)
+    np.testing.assert_allclose(effective_mixture(k, W, F, slope=True), difference, atol=1e-6)

@@ -91,7 +91,7 @@ def test_the_longest_of_several_prefixes_is_taken(corpus, settings, tmp_path):
         {"base": {"up": 0.7000001, "down": 0.2999999}},
         {"rate": LearningRate(warmup=0.1, decay=0.3)},
         {"settings": {"clip": 0.5}},
-        {"settings": {"rungs": (0.5, 1.0)}},
+        {"settings": {"rungs": (0.25, 1.0)}},
         {"split": "confirmation"},
         {"parameters": 4000},
     ],

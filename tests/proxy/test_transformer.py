@@ -74,7 +74,8 @@ def test_rotation_keeps_lengths():
 @pytest.mark.parametrize("size", [(1, 5), (5, 201)])
 def test_the_fused_loss_is_cross_entropy_with_its_gradients(size, monkeypatch):
     monkeypatch.setattr("mixopt.proxy.transformer._SLICE", 1)
-    model = Proxy(architecture(5000), VOCAB, 256, seed=0)
+    bias = torch.randn(VOCAB, generator=torch.Generator().manual_seed(2))
+    model = Proxy(architecture(5000), VOCAB, 256, seed=0, bias=bias)
     ids = some_ids(*size)
     fused = model.loss(ids)
     fused.backward()
@@ -99,6 +100,17 @@ def test_a_fresh_model_guesses(model):
     fresh = Proxy(model.shape, VOCAB, 16, seed=0)
     with torch.no_grad():
         assert fresh.loss(some_ids(8, 17)).item() == pytest.approx(math.log(VOCAB), abs=0.3)
+
+
+def test_a_fresh_model_with_a_bias_guesses_by_it(model):
+    shares = torch.rand(VOCAB, generator=torch.Generator().manual_seed(3)) + 0.01
+    bias = (shares / shares.sum()).log()
+    fresh = Proxy(model.shape, VOCAB, 16, seed=0, bias=bias)
+    ids = some_ids(8, 17)
+    with torch.no_grad():
+        assert fresh.loss(ids).item() == pytest.approx(-bias[ids[:, 1:]].mean().item(), abs=0.3)
+    assert "bias" in fresh.state_dict()
+    assert all(p is not fresh.bias for p in fresh.parameters())
 
 
 def test_bfloat16_products_stay_close(model):

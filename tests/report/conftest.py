@@ -37,29 +37,59 @@ def make_space(phases: int = 2, **more) -> SearchSpace:
     )
 
 
-def make_recommendation(space: SearchSpace, **more) -> Recommendation:
-    two = len(space.phases) > 1
-    schedule = Schedule.two_phase(BASE, RICH, 0.2 if two else 0)
-    metrics = {n: Estimate.of(3.0 + 0.1 * i, 0.02) for i, n in enumerate(space.names)}
-    base_metrics = {n: Estimate.of(3.1 + 0.08 * i, 0.02) for i, n in enumerate(space.names)}
-    points = tuple(
+def make_trade_off(names) -> tuple[TradeOffPoint, ...]:
+    return tuple(
         TradeOffPoint(
             upsample_fraction=f,
             schedule=Schedule.two_phase(BASE, RICH, f),
             objective=Estimate.of(3.16 + 2 * (f - 0.2) ** 2, 0.01 + 0.05 * f),
             metrics={
                 n: Estimate.of(3.1 + 0.08 * i + f * (0.4 * i - 0.8), 0.02)
-                for i, n in enumerate(space.names)
+                for i, n in enumerate(names)
             },
         )
-        for f in (0.0, 0.1, 0.2, 0.3)[: 4 if two else 1]
+        for f in (0.0, 0.1, 0.2, 0.3)
     )
+
+
+def make_surrogate_rows(names) -> tuple[dict, ...]:
+    return tuple(
+        {
+            "metric": n,
+            "weights": {"shared law": 0.6, "warped GP": 0.4},
+            "spearman": 0.93,
+            "rmse": 0.021,
+            "coverage": 0.95,
+            "fallback": "" if i else "only 5 different schedules: prior mean and prior width",
+        }
+        for i, n in enumerate(names)
+    )
+
+
+def make_confirmations(schedule: Schedule) -> tuple[Confirmation, ...]:
     values = {
         "recommendation": (3.17, 3.18, 3.16),
         "baseline": (3.27, 3.29, 3.26),
         "uniform": (3.23, 3.25, 3.22),
         "static": (3.19, 3.2, 3.17),
     }
+    return tuple(
+        Confirmation.of(
+            label,
+            schedule,
+            dict(enumerate(v)),
+            {seed: value - 0.002 for seed, value in enumerate(v)},
+            dict(enumerate(values["baseline"])),
+        )
+        for label, v in values.items()
+    )
+
+
+def make_recommendation(space: SearchSpace, **more) -> Recommendation:
+    two = len(space.phases) > 1
+    schedule = Schedule.two_phase(BASE, RICH, 0.2 if two else 0)
+    metrics = {n: Estimate.of(3.0 + 0.1 * i, 0.02) for i, n in enumerate(space.names)}
+    base_metrics = {n: Estimate.of(3.1 + 0.08 * i, 0.02) for i, n in enumerate(space.names)}
     given = {
         "schedule": schedule,
         "predicted": Estimate.of(3.15, 0.012),
@@ -78,7 +108,7 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
         "upsampling_ratio": schedule.upsampling_ratio(),
         "epochs": schedule.epochs(6_400_000, space.supply),
         "static_control": Schedule.static(schedule.exposure()),
-        "trade_off": points,
+        "trade_off": make_trade_off(space.names)[: 4 if two else 1],
         "guardrails": (
             GuardrailCheck(
                 metric="cpp",
@@ -89,27 +119,8 @@ def make_recommendation(space: SearchSpace, **more) -> Recommendation:
             ),
         ),
         "notes": ("python is read 0.8 times; <b>raw</b> & plain.",),
-        "surrogate": tuple(
-            {
-                "metric": n,
-                "weights": {"shared law": 0.6, "warped GP": 0.4},
-                "spearman": 0.93,
-                "rmse": 0.021,
-                "coverage": 0.95,
-                "fallback": "" if i else "only 5 different schedules: prior mean and prior width",
-            }
-            for i, n in enumerate(space.names)
-        ),
-        "confirmations": tuple(
-            Confirmation.of(
-                label,
-                schedule,
-                dict(enumerate(v)),
-                {seed: value - 0.002 for seed, value in enumerate(v)},
-                dict(enumerate(values["baseline"])),
-            )
-            for label, v in values.items()
-        ),
+        "surrogate": make_surrogate_rows(space.names),
+        "confirmations": make_confirmations(schedule),
     }
     return Recommendation(**{**given, **more})
 

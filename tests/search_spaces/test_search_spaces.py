@@ -9,9 +9,9 @@ import pytest
 
 from mixopt.errors import SpaceError
 from mixopt.space import SearchSpace, geometry_of
-from mixopt.space.library import list_search_spaces, search_space_path
+from mixopt.space.library import find_search_space, list_search_spaces
 
-SPACES = {name: SearchSpace.from_yaml(search_space_path(name)) for name in list_search_spaces()}
+SPACES = {name: SearchSpace.from_yaml(find_search_space(name)) for name in list_search_spaces()}
 
 
 def test_the_promised_spaces_are_there():
@@ -73,7 +73,7 @@ def test_pile_names_are_those_of_regmix():
 
 def test_an_unknown_space_is_refused():
     with pytest.raises(SpaceError, match=r"named 'pile17' comes(?s:.)*did you mean 'pile-17'"):
-        search_space_path("pile17")
-    with pytest.raises(SpaceError, match="give one of these names"):
-        search_space_path("zzz")
-    assert search_space_path("pile-17.yaml") == search_space_path("pile-17")
+        find_search_space("pile17")
+    with pytest.raises(SpaceError, match="give one of these, or a path"):
+        find_search_space("zzz")
+    assert find_search_space("pile-17.yaml") == find_search_space("pile-17")

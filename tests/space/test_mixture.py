@@ -87,7 +87,6 @@ def test_a_phase_follows_its_own_rule_and_the_others_the_runs():
 def test_a_two_phase_schedule_accounts_for_every_token():
     schedule = Schedule.two_phase({"a": 0.9, "b": 0.1}, {"a": 0.3, "b": 0.7}, 0.2)
     assert schedule.tokens(1000) == [{"a": 720, "b": 80}, {"a": 60, "b": 140}]
-    assert schedule.offsets(1000) == [{"a": 0, "b": 0}, {"a": 720, "b": 80}]
     assert schedule.exposure() == Mixture({"a": 0.78, "b": 0.22})
     assert schedule.upsampling_ratio()["b"] == pytest.approx(7)
     assert schedule.epochs(1000, {"a": 390, "b": None}) == {"a": 2.0}

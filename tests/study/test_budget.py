@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from mixopt.errors import MixoptError
 from mixopt.space import Fidelity
-from mixopt.study import Spent, TrialBudget
+from mixopt.study import Spent, StudySettings, TrialBudget
 
 SIZE = Fidelity(parameters=1000, tokens=500)
 
@@ -51,3 +51,14 @@ def test_less_than_one_trials_worth_counts_as_spent():
 def test_rounds_alone_say_nothing_of_trials():
     with pytest.raises(MixoptError, match="a budget of rounds alone"):
         TrialBudget(rounds=3).most_trials(SIZE)
+
+
+def test_flops_are_those_a_trainer_counts_where_it_does():
+    settings = StudySettings(flops_per_token={SIZE.parameters: 20_000.0})
+    assert settings.flops(SIZE) == 20_000 * SIZE.tokens
+    other = Fidelity(parameters=7, tokens=500)
+    assert settings.flops(other) == other.flops
+    budget = TrialBudget(flops=5 * settings.flops(SIZE))
+    assert budget.most_trials(SIZE, settings.flops) == 5
+    used = Spent(trials=2, tokens=1, flops=2 * settings.flops(SIZE), rounds=1)
+    assert budget.affordable(used, 9, SIZE, settings.flops) == 3

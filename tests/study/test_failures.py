@@ -51,7 +51,7 @@ def test_failures_of_the_initial_design_are_replaced(make, train):
     more = study.ask()
     assert {t.kind for t in more} == {"initial"}
     assert len(more) == 5
-    assert not {t.seed for t in trials} & {t.seed for t in more}
+    assert not {t.id for t in trials} & {t.id for t in more}
     assert study.space.baseline_schedule not in [t.schedule for t in more]
 
 

@@ -91,6 +91,20 @@ def test_the_budget_counts_what_each_trial_costs(build):
     assert "flops is spent" in study.stop_reason
 
 
+def test_the_budget_counts_flops_as_the_trainer_does(build):
+    # Of the small size most is the unembedding, which 6ND leaves out.
+    each = {CHEAP.parameters: 3e7, DEAR.parameters: 9e7}
+    cheap, dear = (each[f.parameters] * f.tokens for f in (CHEAP, DEAR))
+    study = build(budget=TrialBudget(flops=6 * cheap + dear), flops_per_token=each)
+    first = study.ask()
+    assert sum(t.fidelity == DEAR for t in first) == 1
+    tell_all(study, first)
+    assert study.spent().flops == pytest.approx(6 * cheap + dear)
+    assert study.trials()["flops"].sum() == pytest.approx(6 * cheap + dear)
+    assert study.should_stop()
+    assert "flops is spent" in study.stop_reason
+
+
 def test_a_dear_run_that_the_tokens_do_not_pay_for_is_made_cheaper(build):
     # Nine runs of the first round, three of them dear, and two cheap ones are left.
     tokens = 6 * CHEAP.tokens + 3 * DEAR.tokens + 2 * CHEAP.tokens

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mixopt.surrogate.ensemble.gp import Kernel
+from mixopt.space import Layout
+from mixopt.surrogate import fit_surrogate
+from mixopt.surrogate.ensemble.gp import Kernel, switched
 from mixopt.surrogate.ensemble.kernel import (
     UNSEEN,
     GPObjective,
@@ -106,3 +108,29 @@ def test_calibration_finds_scale_and_trend():
     factor, trend = calibrate(residual, np.ones((400, 3)), t)
     np.testing.assert_allclose(factor, 2.0, rtol=0.1)
     np.testing.assert_allclose(trend, 0.3, atol=0.08)
+
+
+def test_a_switch_is_measured_where_phases_meet():
+    W = np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [1.0, 0.0, 0.0]])
+    rows = np.array([W[[0, 0, 0]], W[[0, 1, 0]], W[[0, 1, 2]], W[[0, 1, 2]], W[[2, 0, 0]]])
+    F = np.array([[0.4, 0.3, 0.3]] * 3 + [[0.7, 0.0, 0.3], [0.0, 0.5, 0.5]])
+    half = 0.5 * np.array([0.0, 0.5 + 0.5, 0.5 + 1.5, 0.5, 0.0])
+    np.testing.assert_allclose(switched(rows, F)[:, 0], half)
+    same = switched(torch.as_tensor(rows), torch.as_tensor(F))
+    np.testing.assert_allclose(same[:, 0].numpy(), half)
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.4])
+def test_what_a_switch_costs_is_learned_beside_the_laws(cost):
+    rng = np.random.default_rng(0)
+    W, F = rng.dirichlet(np.ones(3), (24, 2)), np.tile([0.8, 0.2], (24, 1))
+    law = lambda W, F: 2 - 0.5 * np.log(0.1 + np.einsum("npd,np->nd", W, F))  # noqa: E731
+    Y = law(W, F) + cost * switched(W, F) + 0.003 * rng.standard_normal((24, 3))
+    names = ("a", "b", "c")
+    X = np.hstack([W.reshape(24, 6), F])
+    fitted = fit_surrogate(Layout(3, 2), X, Y, names, names)
+    V = rng.dirichlet(np.ones(3) * 3, 20)
+    static = fitted.predict(np.hstack([V, V, np.tile([0.8, 0.2], (20, 1))]))
+    off = static.mean - law(np.stack([V, V], 1), np.tile([0.8, 0.2], (20, 1)))
+    assert np.abs(off.mean()) < 0.02
+    assert (np.abs(off) < 2.5 * static.sd).mean() > 0.8

@@ -9,6 +9,7 @@ import pytest
 
 from mixopt.cli import main
 from mixopt.errors import StudyError
+from mixopt.proxy import architecture, flops
 from mixopt.study import Study
 from mixopt.tune.job import Job
 from mixopt.tune.run_job import inherit_job
@@ -255,6 +256,9 @@ def test_a_dry_run_counts_before_and_after_the_corpus_is_built(path, tmp_path, c
     captured = capsys.readouterr()
     assert json.loads(captured.out)["tokens"] == before["tokens"]
     assert "the corpus is not built yet" not in captured.err
+    size, vocabulary = job.file.highest, job.built_corpus().vocab_size
+    counted = flops(architecture(size.parameters), size.tokens, vocab_size=vocabulary, context=8)
+    assert study.settings.flops(size) == pytest.approx(counted)
     counts = job.built_corpus().natural_weights()
     assert dict(study.objective.weights) == pytest.approx(counts)
     # Reading needs no corpus.

@@ -12,6 +12,7 @@ from mixopt.space import Fidelity, Kind, Mixture, Schedule, SearchSpace, Trial
 from mixopt.study import CallableTrainer, State, Study, TrialBudget
 from mixopt.tune import Progress, run_rounds
 from mixopt.tune.run_summary import covered
+from mixopt.tune.session import ray_session
 from mixopt.tune.trunk_order import runnable, trunk_of, trunks_first
 
 NAMES = ("web", "code", "books")
@@ -139,3 +140,14 @@ def test_trials_wait_for_a_trunk_that_is_being_trained():
 )
 def test_overlapping_trials_are_counted_once(spans, length):
     assert covered(spans) == length
+
+
+def test_a_ray_that_is_not_there_is_named(monkeypatch):
+    def refuse(**given):
+        raise ConnectionError(given["address"])
+
+    monkeypatch.setattr(ray, "init", refuse)
+    missing = pytest.raises(StudyError, match="no running Ray was found at the address 'auto'")
+    with missing as found, ray_session("auto"):
+        pass
+    assert "ray start --head" in found.value.hint

@@ -84,7 +84,7 @@ def _repetition_notes(problem: Problem, epochs: dict[str, float]) -> Iterator[st
     ):
         read = epochs.get(name, 0.0)
         if read > 1.05 and np.isfinite(available):
-            worth = float(worth_per_token(np.array(read), np.array(1.0), r_star))
+            worth = float(worth_per_token(np.array(read), r_star))
             yield (
                 f"{name} is read {read:.1f} times at the target, which is taken to be worth "
                 f"{worth:.0%} of as many fresh tokens (R* = {r_star:g}, arXiv 2305.16264)."

@@ -72,21 +72,15 @@ def _limits(space: SearchSpace, index: int) -> Iterator[Constraint]:
     phase = space.phases[index]
     if phase.fixed is not None or phase.tied is not None:
         return
-    for name, (low, high) in phase.bounds.items():
+    bounds = [(f"bound {n}", [n], *ends) for n, ends in phase.bounds.items()]
+    for g in phase.groups:
+        bounds.append((f"group {g.name or '+'.join(g.domains)}", list(g.domains), g.min, g.max))
+    for title, names, low, high in bounds:
+        row, where = _one(space, index, names), f"in phase {phase.name!r}"
         if high < 1:
-            label = f"bound {name} <= {high:g} in phase {phase.name!r}"
-            yield Constraint(_one(space, index, [name]), high, label)
+            yield Constraint(row, high, f"{title} <= {high:g} {where}")
         if low > 0:
-            label = f"bound {name} >= {low:g} in phase {phase.name!r}"
-            yield Constraint(-_one(space, index, [name]), -low, label)
-    for group in phase.groups:
-        title = group.name or "+".join(group.domains)
-        if group.max < 1:
-            label = f"group {title} <= {group.max:g} in phase {phase.name!r}"
-            yield Constraint(_one(space, index, group.domains), group.max, label)
-        if group.min > 0:
-            label = f"group {title} >= {group.min:g} in phase {phase.name!r}"
-            yield Constraint(-_one(space, index, group.domains), -group.min, label)
+            yield Constraint(-row, -low, f"{title} >= {low:g} {where}")
 
 
 def _pins(space: SearchSpace, index: int) -> Iterator[Constraint]:

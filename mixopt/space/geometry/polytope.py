@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +118,7 @@ class Polytope:
         A = np.hstack([self.A, -np.eye(r), np.zeros((r, 2 * s))])
         E = np.hstack([self.E, np.zeros((s, r)), np.eye(s), -np.eye(s)])
         bounds = [(None, None)] * D + [(0, None)] * (r + 2 * s)
-        found = linprog(cost, A, self.b, E if s else None, self.e if s else None, bounds)
+        found = linprog(cost, A, self.b, E, self.e, bounds)
         if found.status != 0:
             raise InfeasibleError(f"the caps could not be checked: {found.message}")
         dual = np.concatenate([found.ineqlin.marginals, found.eqlin.marginals])
@@ -144,27 +144,31 @@ class Polytope:
         """A point ``D`` well inside: the centre of the largest ball in the relative interior."""
         return self._ball[0]
 
+    def _solved(self, what: str, *program: Any) -> Array:
+        """Solution of a linear program over the polytope, which may turn out to be empty."""
+        found = linprog(*program)
+        if found.status != 0:
+            self.require_feasible("the search space")
+            raise InfeasibleError(f"{what}: {found.message}")
+        return np.asarray(found.x)
+
+    @cached_property
+    def _flat(self) -> tuple[Array, Array]:
+        """Every equality, those that are written as inequalities included."""
+        tight = self.implicit
+        return np.vstack([self.E, self.A[tight]]), np.concatenate([self.e, self.b[tight]])
+
     @cached_property
     def _ball(self) -> tuple[Array, float]:
         # Rows that can never be slack are equalities in disguise and must not shrink the ball.
-        free = ~self.implicit
-        flat = np.vstack([self.E, self.A[self.implicit]])
-        level = np.concatenate([self.e, self.b[self.implicit]])
-        N = null_space(flat) if len(flat) else np.eye(self.dim)
-        radius = np.linalg.norm(self.A[free] @ N, axis=1)
+        free, (flat, level) = ~self.implicit, self._flat
+        radius = np.linalg.norm(self.A[free] @ self.tangent, axis=1)
         cost = np.append(np.zeros(self.dim), -1.0)
-        found = linprog(
-            cost,
-            np.column_stack([self.A[free], radius]),
-            self.b[free],
-            np.column_stack([flat, np.zeros(len(flat))]) if len(flat) else None,
-            level if len(flat) else None,
-            [(None, None)] * self.dim + [(0, 1)],
-        )
-        if found.status != 0:
-            self.require_feasible("the search space")
-            raise InfeasibleError(f"no interior point was found: {found.message}")
-        point = np.asarray(found.x)
+        rows = np.column_stack([self.A[free], radius])
+        equal = np.column_stack([flat, np.zeros(len(flat))])
+        bounds = [(None, None)] * self.dim + [(0, 1)]
+        what = "no interior point was found"
+        point = self._solved(what, cost, rows, self.b[free], equal, level, bounds)
         return point[:-1], float(point[-1])
 
     @cached_property
@@ -173,40 +177,24 @@ class Polytope:
         r, D = self.A.shape
         cost = np.concatenate([np.zeros(D), -np.ones(r)])
         A = np.hstack([self.A, np.eye(r)])
-        E = np.hstack([self.E, np.zeros((len(self.e), r))]) if len(self.e) else None
+        E = np.hstack([self.E, np.zeros((len(self.e), r))])
         bounds = [(None, None)] * D + [(0, 1e-3)] * r
-        found = linprog(cost, A, self.b, E, self.e if len(self.e) else None, bounds)
-        if found.status != 0:
-            self.require_feasible("the search space")
-            raise InfeasibleError(f"the caps could not be checked: {found.message}")
-        tight = np.asarray(found.x)[D:] < TIGHT
+        what = "the caps could not be checked"
+        tight = self._solved(what, cost, A, self.b, E, self.e, bounds)[D:] < TIGHT
         for row in np.flatnonzero(tight):
-            tight[row] = self._most_slack(int(row)) < 10 * TIGHT
-        return np.asarray(tight)
-
-    def _most_slack(self, row: int) -> float:
-        return float(self.b[row] - self.A[row] @ self.vertex(self.A[row]))
+            slack = self.b[row] - self.A[row] @ self.vertex(self.A[row])
+            tight[row] = slack < 10 * TIGHT
+        return tight
 
     def vertex(self, cost: Array) -> Array:
         """The vertex ``D`` that minimises ``cost . x``."""
-        found = linprog(
-            cost,
-            self.A,
-            self.b,
-            self.E if len(self.e) else None,
-            self.e if len(self.e) else None,
-            (None, None),
-        )
-        if found.status != 0:
-            self.require_feasible("the search space")
-            raise InfeasibleError(f"no vertex was found: {found.message}")
-        return np.asarray(found.x)
+        program = cost, self.A, self.b, self.E, self.e, (None, None)
+        return self._solved("no vertex was found", *program)
 
     @cached_property
     def tangent(self) -> Array:
         """Orthonormal directions ``D x k`` along which one can move inside the polytope."""
-        flat = np.vstack([self.E, self.A[self.implicit]])
-        return np.asarray(null_space(flat)) if len(flat) else np.eye(self.dim)
+        return np.asarray(null_space(self._flat[0])) if len(self._flat[0]) else np.eye(self.dim)
 
     def sample(self, n: int, rng: np.random.Generator, steps: int | None = None) -> Array:
         """Uniform draws by hit-and-run (Smith 1984), one chain each, from the centre.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mixopt.space import Objective, Observation
+from mixopt.space import Observation
 from mixopt.study.state import StudyState
 from mixopt.study.storage import State, TrialRecord
 
@@ -35,13 +35,13 @@ TRIAL_COLUMNS = (
 
 def trials_frame(state: StudyState) -> pd.DataFrame:
     """One row per trial; metrics as ``metric/NAME``, weights as ``PHASE/DOMAIN``."""
-    rows = [_trial_row(state.objective, r, state.finals.get(r.trial.id)) for r in state.records]
+    rows = [_trial_row(state, r, state.finals.get(r.trial.id)) for r in state.records]
     columns = [*TRIAL_COLUMNS, *dict.fromkeys(c for row in rows for c in row)]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
 
 def _trial_row(
-    objective: Objective, record: TrialRecord, values: Mapping[str, float] | None
+    state: StudyState, record: TrialRecord, values: Mapping[str, float] | None
 ) -> dict[str, Any]:
     trial = record.trial
     row: dict[str, Any] = {
@@ -51,12 +51,12 @@ def _trial_row(
         "label": trial.label,
         "state": str(record.state),
         "reason": record.reason,
-        "objective": objective.value(values) if values is not None else float("nan"),
+        "objective": state.objective.value(values) if values is not None else float("nan"),
         "split": str(trial.split),
         "seed": trial.seed,
         "parameters": trial.fidelity.parameters,
         "tokens": trial.fidelity.tokens,
-        "flops": trial.fidelity.flops,
+        "flops": state.settings.flops(trial.fidelity),
         "seconds": record.seconds if record.state != State.running else None,
         "attempts": record.attempts,
         "upsample_fraction": trial.schedule.upsample_fraction,

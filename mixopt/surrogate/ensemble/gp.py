@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixopt.laws._arrays import Array
+from mixopt.laws._arrays import Array, namespace
 from mixopt.laws.phases import effective_mixture
 from mixopt.surrogate.ensemble.kernel import CONSTANT, JITTER, TINY
 from mixopt.surrogate.factorise import factorise
@@ -29,18 +29,32 @@ def features(W: Any, F: Any, R: Any) -> Any:
     """Kernel features of schedules ``n x P x d``, ``n x P``, ``n x r``: ``n x f`` in [0, 1].
 
     One phase: the weights. Several: exposure and recency-weighted mixture side by side, so that
-    nothing depends on the weights of a phase that does not exist. Then the searched learning rates.
+    nothing depends on the weights of a phase that does not exist, and how far the mixture switches.
+    Then the searched learning rates.
     """
-    if W.shape[-2] == 1:
-        data = W[..., 0, :]
-    elif isinstance(W, np.ndarray):
-        data = np.concatenate([effective_mixture(np.array(k), W, F) for k in RECENCIES], -1)
-    else:
-        kappas = torch.tensor(RECENCIES, dtype=W.dtype)
-        data = torch.cat([effective_mixture(k, W, F) for k in kappas], -1)
-    if R.shape[-1] == 0:
-        return data
-    return np.concatenate([data, R], -1) if isinstance(W, np.ndarray) else torch.cat([data, R], -1)
+    join = np.concatenate if isinstance(W, np.ndarray) else torch.cat
+    parts = [W[..., 0, :]]
+    if W.shape[-2] > 1:
+        kappas = namespace(W).asarray(RECENCIES, dtype=W.dtype)
+        parts = [*(effective_mixture(k, W, F) for k in kappas), switched(W, F)]
+    return join([*parts, R], -1) if R.shape[-1] else join(parts, -1)
+
+
+def switched(W: Any, F: Any) -> Any:
+    """How far the mixture moves where phases meet, ``n x 1``: half the squared distances, summed.
+
+    An abrupt switch costs loss that no weighting of tokens by their time accounts for, since what
+    is dropped is forgotten. Phases of fraction 0 do not count.
+    """
+    xp = namespace(W)
+    total, last = xp.zeros_like(F[..., :1]), W[..., 0, :]
+    begun = F[..., :1] > 0
+    for p in range(1, W.shape[-2]):
+        there = F[..., p : p + 1] > 0
+        moved = 0.5 * ((W[..., p, :] - last) ** 2).sum(-1)[..., None]
+        total = total + xp.where(there & begun, moved, xp.zeros_like(moved))
+        last, begun = xp.where(there, W[..., p, :], last), begun | there
+    return total
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from mixopt.laws import LAWS, SharedFit, SharedShape, fit_law, fit_shared
+from mixopt.laws import LAWS, LawFit, SharedFit, SharedShape, fit_law, fit_shared
 from mixopt.laws._arrays import Array, namespace
 from mixopt.laws._lbfgs import Ints
 from mixopt.laws.shared import mass_features
 from mixopt.surrogate.ensemble.data import Data
-from mixopt.surrogate.ensemble.gp import GP, Kernel, MassFeatures
+from mixopt.surrogate.ensemble.gp import GP, Kernel, MassFeatures, switched
 from mixopt.surrogate.ensemble.kernel import UNSEEN, Prior, fit_hyperparameters, squared_distance
 
 #: ``(W: n x P x d, F: n x P, R: n x r) -> n x m``, numpy or torch. Laws do without the rates R.
@@ -23,6 +23,8 @@ Mean = Callable[[Any, Any, Any], Any]
 #: Fits of the shared law whose class masses go into the kernel.
 _KERNEL_FITS = 3
 _LAW_ITERATIONS = 80
+#: Prior sd of what the farthest switch costs, in sds of the losses.
+_SWITCH_SD = 1.0
 #: Steps of a fold's hyperparameters, from those of all rows.
 _FOLD_STEPS = 20
 #: Rows that hyperparameters are learned from, at most: their cost grows with the cube of the rows,
@@ -59,50 +61,71 @@ class Member:
     fold: Ints | None = None
 
 
-def law_member(data: Data, name: str, masks: Array, fold: Ints) -> Member:
-    """Fit one single-metric law on all rows and once per fold."""
+class Fitted(Protocol):
+    """A fitted law."""
+
+    def predict(self, W: Any, F: Any) -> Any:
+        """``n x m`` losses of schedules ``n x P x d``, ``n x P``."""
+
+
+def fit_simple(data: Data, name: str, masks: Array) -> Sequence[LawFit]:
+    """Fits of one single-metric law: to all rows, then to those of each fold."""
     every = np.vstack([np.ones((1, len(data.Y))), masks])
     rows = data.W, data.F, data.Y, data.own
-    fits = fit_law(
+    return fit_law(
         LAWS[name], *rows, restarts=2, iterations=_LAW_ITERATIONS, masks=every, seed=data.seed
     )
-    out = np.zeros_like(data.Y)
-    for k, fit in enumerate(fits[1:]):
-        out[fold == k] = fit.predict(data.W[fold == k], data.F[fold == k])
-    law = fits[0]
-    return Member(name, lambda W, F, _: law.predict(W, F), out, notes=law.notes)
 
 
-@dataclass(frozen=True)
-class SharedMembers:
-    """The shared law fitted on all rows (``full``) and once per fold (``parts``)."""
-
-    full: SharedFit
-    parts: list[SharedFit]
-
-
-def fit_shared_members(
+def fit_shared_law(
     data: Data, masks: Array, classes: int, restarts: int, iterations: int
-) -> SharedMembers:
-    """Fit the shared law; folds get fewer restarts."""
+) -> list[SharedFit]:
+    """Fits of the shared law: to all rows, then to those of each fold from fewer starts."""
     shape = SharedShape(data.own, len(data.domains), classes, data.W.shape[1])
     rows = data.W, data.F, data.Y
-    full = fit_shared(shape, *rows, restarts=restarts, iterations=iterations, seed=data.seed)
+    fits = fit_shared(shape, *rows, restarts=restarts, iterations=iterations, seed=data.seed)
     few = max(_KERNEL_FITS, restarts // 2)
-    if not len(masks):
-        return SharedMembers(full[0], [])
-    parts = fit_shared(
-        shape, *rows, restarts=few, iterations=iterations, masks=masks, seed=data.seed
-    )
-    return SharedMembers(full[0], parts)
+    if len(masks):
+        fits += fit_shared(
+            shape, *rows, restarts=few, iterations=iterations, masks=masks, seed=data.seed
+        )
+    return fits
 
 
-def shared_member(data: Data, shared: SharedMembers, fold: Ints) -> Member:
-    """The shared law as a member of its own."""
+def law_member(data: Data, name: str, fits: Sequence[Fitted], fold: Ints) -> Member:
+    """A law, and what a switch of the mixture costs beside it.
+
+    Args:
+        data: The rows.
+        name: As shown in the report.
+        fits: To all rows, then to those of each fold.
+        fold: ``n`` fold numbers.
+    """
+    means = [_with_switch(data, fit, fold != k) for k, fit in enumerate(fits, start=-1)]
     out = np.zeros_like(data.Y)
-    for k, part in enumerate(shared.parts):
-        out[fold == k] = part.predict(data.W[fold == k], data.F[fold == k])
-    return Member("shared law", lambda W, F, _: shared.full.predict(W, F), out)
+    for k, mean in enumerate(means[1:]):
+        out[fold == k] = mean(*(part[fold == k] for part in data.rows))
+    return Member(name, means[0], out, notes=getattr(fits[0], "notes", ()))
+
+
+def _with_switch(data: Data, fit: Fitted, seen: Any) -> Mean:
+    """The law plus a multiple of how far the mixture switches, by ridge regression per metric.
+
+    A law takes tokens as they come and knows no cost of an abrupt change.
+    """
+    if data.W.shape[1] == 1:
+        return lambda W, F, _: fit.predict(W, F)
+    W, F = data.W[seen], data.F[seen]
+    s, left = switched(W, F), data.Y[seen] - fit.predict(W, F)
+    noise = (left**2).mean(0) / data.scale**2 / _SWITCH_SD**2
+    middle = s.mean(0)
+    slope = ((s - middle) * (left - left.mean(0))).sum(0) / (((s - middle) ** 2).sum(0) + noise)
+
+    def mean(W: Any, F: Any, _: Any) -> Any:
+        cast = namespace(W).asarray
+        return fit.predict(W, F) + (switched(W, F) - cast(middle)) * cast(slope)
+
+    return mean
 
 
 @dataclass(frozen=True)
@@ -138,12 +161,12 @@ def warped_member(data: Data, setting: GPSetting) -> Member:
     return _gp_member("warped GP", data, setting, None)
 
 
-def law_gp_member(data: Data, setting: GPSetting, shared: SharedMembers) -> Member:
+def law_gp_member(data: Data, setting: GPSetting, shared: Sequence[SharedFit]) -> Member:
     """The GP whose kernel also sees the shared law's class masses: law and residual in one model.
 
     Out of fold the masses come from the law of the fold, which never saw the rows predicted.
     """
-    masses = [_masses(data, fit) for fit in (shared.full, *shared.parts)]
+    masses = [_masses(data, fit) for fit in shared]
     return _gp_member("law GP", data, setting, masses)
 
 

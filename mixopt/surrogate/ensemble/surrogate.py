@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mixopt.errors import SurrogateError
-from mixopt.laws import effective_weights, rate_fractions
+from mixopt.laws import LawFit, effective_weights, rate_fractions
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
@@ -22,11 +22,11 @@ from mixopt.surrogate.ensemble.kernel import Prior
 from mixopt.surrogate.ensemble.members import (
     GPSetting,
     Member,
-    fit_shared_members,
+    fit_shared_law,
+    fit_simple,
     law_gp_member,
     law_member,
     prior_member,
-    shared_member,
     warped_member,
     with_noise,
 )
@@ -130,18 +130,10 @@ class Surrogate:
         X = np.atleast_2d(np.asarray(X, dtype=float))
         check_weights(self.model.layout, X, self.domains)
         with torch.no_grad():
-            parts, x = self.model.embed(torch.as_tensor(X))
-            K = self.model.gp.cross(x)
-            mean = self.model.mean(parts, K)
-            inflate = self.model.inflation(mean).numpy()
-            sd = np.sqrt(self.model.gp.variance(K).numpy()) * inflate
-            noise = np.sqrt(self.model.noise_var.numpy()) * inflate
-            if self.model.noise is not None:
-                noise = np.sqrt(self.model.observation_variance(parts, mean).numpy())
-        if self.trunks is None:
-            return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + noise**2))
-        sd = np.sqrt(sd**2 + np.diagonal(self.level))
-        return Prediction(mean.numpy(), sd, np.sqrt(sd**2 + self.trunks.sd**2 + noise**2))
+            mean, latent, noise = (v.numpy() for v in self.model.moments(torch.as_tensor(X)))
+        latent = latent + np.diagonal(self.level)
+        trunk = 0.0 if self.trunks is None else self.trunks.sd**2
+        return Prediction(mean, np.sqrt(latent), np.sqrt(latent + trunk + noise))
 
     @property
     def correlation(self) -> Array:
@@ -268,18 +260,20 @@ def _fit_members(data: Data, known: Array, settings: SurrogateSettings) -> list[
     classes = settings.classes or int(np.clip(3 * len(data.domains), 12, 48))
     setting = GPSetting(fold, fixed, settings.prior, settings.gp_iterations)
 
-    def alone() -> tuple[list[Member], Member]:
-        laws = [law_member(data, name, masks, fold) for name in settings.laws]
-        return laws, warped_member(data, setting)
+    def alone() -> tuple[list[Sequence[LawFit]], Member]:
+        fits = [fit_simple(data, name, masks) for name in settings.laws]
+        return fits, warped_member(data, setting)
 
     # The shared law and its GP depend on each other and on nothing else: numpy's linear algebra
     # lets go of the interpreter, so two threads take little more than half the time.
     with ThreadPoolExecutor(1) as beside:
         others = beside.submit(alone)
-        shared = fit_shared_members(data, masks, classes, settings.restarts, settings.iterations)
+        shared = fit_shared_law(data, masks, classes, settings.restarts, settings.iterations)
         law_gp = law_gp_member(data, setting, shared)
-        laws, warped = others.result()
-    return [*laws, shared_member(data, shared, fold), warped, law_gp]
+        simple, warped = others.result()
+    named = zip(settings.laws, simple, strict=True)
+    laws = [law_member(data, name, fits, fold) for name, fits in named]
+    return [*laws, law_member(data, "shared law", shared, fold), warped, law_gp]
 
 
 def _assemble(
@@ -306,7 +300,7 @@ def _assemble(
     assert last.variance is not None
     if learned is not None:
         at = learned.at(predicted, data.W, data.F)
-        latent = last.variance if last.latent is None else last.latent
+        latent = stack.between + (last.variance if last.latent is None else last.latent)
         if cross_validated:
             size = factor * np.exp(trend * level)
             grown = calibrate_beside(data.Y - predicted, latent, at, size)
@@ -318,7 +312,7 @@ def _assemble(
         sd = np.sqrt(unseen_sd**2 + at)
     else:
         noise_sd = np.sqrt(noise) * factor
-        sd = np.sqrt(last.variance) * factor * np.exp(trend * level)
+        sd = np.sqrt(last.variance + stack.between) * factor * np.exp(trend * level)
         unseen_sd = np.sqrt(np.maximum(sd**2 - noise * size**2, 0.0))
     R = error_correlation((data.Y - predicted) / sd) if cross_validated else np.eye(len(factor))
     means = [k.mean for k in members[:-1]]
@@ -353,6 +347,7 @@ class _Stacked:
     Args:
         weights: ``k x m``.
         predicted: ``n x m`` out of fold.
+        between: ``n x m`` variances out of fold of the members about that.
         level: ``n x m`` standardised, cut.
         factor: ``m`` factors on the claimed sds.
         trend: ``m`` trends of that in the level.
@@ -361,6 +356,7 @@ class _Stacked:
 
     weights: Array
     predicted: Array
+    between: Array
     level: Array
     factor: Array
     trend: Array
@@ -373,13 +369,14 @@ def _stacked(data: Data, members: list[Member]) -> _Stacked:
     oof = np.stack([member.out_of_fold for member in members])
     weights = _weights(data, members, oof)
     predicted = np.einsum("km,knm->nm", weights, oof)
+    between = np.einsum("km,knm->nm", weights, (oof - predicted) ** 2)
     factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
     level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
     cross_validated = len(members) > 1 and last.cross_validated
     if cross_validated:
-        factor, trend = calibrate(data.Y - predicted, last.variance, level)
+        factor, trend = calibrate(data.Y - predicted, last.variance + between, level)
         factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
-    return _Stacked(weights, predicted, level, factor, trend, cross_validated)
+    return _Stacked(weights, predicted, between, level, factor, trend, cross_validated)
 
 
 def _typical_noise(data: Data, members: list[Member]) -> Array:

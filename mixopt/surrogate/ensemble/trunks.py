@@ -1,4 +1,4 @@
-"""Trunk effects: runs that end one trunk share its run-to-run noise.
+"""Trunk effects: runs that share a seed, and with it a trunk, share its run-to-run noise.
 
 Notation: n rows, G trunks, Z the ``n x G`` memberships, m metrics. A loss is
 y = f(x) + t_g + e with t_g ~ N(0, s^2) for every metric. The mean of the G effects cannot be told
@@ -34,7 +34,8 @@ def learn_trunks(data: Data, groups: Ints | None, prior: Prior) -> Trunks | None
     """The trunk effects; None where no two rows share a trunk.
 
     With several trunks the sd of their effects is the maximum a posteriori beside the kernel's
-    hyperparameters, under a log-normal prior around the spread of the endings of one trunk; the
+    hyperparameters, under a log-normal prior around the spread of the endings of one trunk, or the
+    noise that a fit without trunks finds where that is less; the
     centred memberships make it a restricted likelihood. One trunk tells nothing: its sd is the
     greater of that spread and five times the noise of endings. Either is widened by the ratio of
     the 97.5 % points of Student's t, with G - 1 degrees of freedom (2 for one
@@ -66,17 +67,22 @@ def _effects(data: Data, Z: Array, T: Array, prior: Prior) -> tuple[Array, Array
     spread = _spread(data, Z)
     unit = np.sqrt(spread * data.scale)
     Y = ((data.Y - data.offset) / unit).T
-    many = Z.shape[1] > 1
-    shared = (spread / unit)[:, None, None] ** 2 * (T @ T.T) if many else None
-    fixed, plain = np.zeros_like(Y), data.R.shape[1]
-    theta = fit_hyperparameters(data.U, Y, fixed, prior, _STEPS, plain=plain, shared=shared)
-    kernel = Kernel(torch.as_tensor(theta), data.U.shape[-1], plain=plain)
-    live = np.logical_not(data.constant)
-    if shared is None:
-        noise = kernel.noise.sqrt().numpy() * unit
+    given = (data.U, Y, np.zeros_like(Y), prior, _STEPS)
+    plain, live = data.R.shape[1], np.logical_not(data.constant)
+    alone = Kernel(
+        torch.as_tensor(fit_hyperparameters(*given, plain=plain)), data.U.shape[-1], plain=plain
+    )
+    noise = alone.noise.sqrt().numpy() * unit
+    if Z.shape[1] == 1:
         return live * np.maximum(spread, _OVER_NOISE * noise), np.zeros((1, len(spread)))
+    # Where groups differ in their mixtures too, most of the spread is no noise; and a fit without
+    # groups takes what they share for noise.
+    usual = np.minimum(spread, noise)
+    shared = (usual / unit)[:, None, None] ** 2 * (T @ T.T)
+    theta = fit_hyperparameters(*given, plain=plain, shared=shared)
+    kernel = Kernel(torch.as_tensor(theta), data.U.shape[-1], plain=plain)
     x = kernel.embed(*(torch.as_tensor(part) for part in data.rows))
-    size = np.exp(theta[:, -1]) * spread / unit
+    size = np.exp(theta[:, -1]) * usual / unit
     K = kernel.covariance(x, x) + torch.diag_embed(kernel.noise[:, None].expand(-1, len(Z)))
     K = K + torch.as_tensor(size[:, None, None] ** 2 * (T @ T.T))
     solved = torch.cholesky_solve(torch.as_tensor(Y)[..., None], factorise(K).root)[..., 0].numpy()

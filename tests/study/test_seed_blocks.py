@@ -1,4 +1,4 @@
-"""Endings of one base mixture are spread over a few trunks, as far as those are worth it."""
+"""Trials share a few seeds: pairs are surer, and no choice is tuned to a single seed."""
 
 from collections import Counter
 
@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from mixopt.space import SearchSpace
 from mixopt.study import Study
 from mixopt.study.baseline import unreachable_baseline
-from mixopt.study.config import derived_seed
-from mixopt.study.state import trunk_key
-from mixopt.study.trunk_seeds import trunk_seed, trunks_worth
+from mixopt.study.comparisons import comparison_seeds
+from mixopt.study.seed_blocks import block_seed, trial_seeds, trunks_worth
+from mixopt.study.state import base_key
 
 BASE = {"web": 0.7, "code": 0.3}
+FREE = ({"name": "base"}, {"name": "ending", "fraction": [0.1, 0.2]})
 
 
 @pytest.fixture
@@ -29,36 +30,56 @@ def study():
     return Study("s", space, {"loss": 1.0}, storage=None, initial=12)
 
 
-def test_endings_share_two_or_three_trunks_evenly(study):
+def test_endings_of_a_fixed_base_share_two_or_three_trunks_evenly(study):
     trials = study.ask()
     ended = Counter(t.seed for t in trials if len(t.schedule.phases) > 1)
     assert 2 <= len(ended) <= 3
-    first = derived_seed(0, "trunk", trunk_key(trials[0].schedule))
-    # The first trunk has the seed that it always had, and the runs that stay on the base.
-    assert first in ended
-    assert {t.seed for t in trials if len(t.schedule.phases) == 1} == {first}
-    assert first == trunk_seed(0, trunk_key(trials[0].schedule), 0)
+    # Runs that stay on the base are on the first trunk.
+    assert {t.seed for t in trials if len(t.schedule.phases) == 1} == {block_seed(0, 0)}
+    assert block_seed(0, 0) in ended
 
 
-def test_trials_of_one_trunk_are_one_group(study):
+def test_trials_of_one_seed_are_one_group(study):
     trials = study.ask()
-    groups = study.state().trunk_groups([t.id for t in trials])
+    groups = study.state().seed_groups([t.id for t in trials])
     by_seed = {t.seed: g for t, g in zip(trials, groups, strict=True)}
     assert groups == [by_seed[t.seed] for t in trials]
     assert len(set(groups)) == len({t.seed for t in trials})
 
 
-def test_without_phases_every_trial_is_a_trunk_of_its_own():
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_mixtures_are_spread_evenly_over_the_blocks(blocks):
     space = SearchSpace(domains=("web", "code"), baseline=BASE)
-    study = Study("s", space, {"loss": 1.0}, storage=None, initial=4)
-    ids = [t.id for t in study.ask()]
+    study = Study("s", space, {"loss": 1.0}, storage=None, initial=6, seed_blocks=blocks)
+    trials = study.ask()
+    assert Counter(t.seed for t in trials) == {block_seed(0, b): 6 // blocks for b in range(blocks)}
+    ids = [t.id for t in trials]
     ids.append(study.attach({"web": 1.0}, {"loss": 2.0}))
-    assert study.state().trunk_groups(ids) == [0, 1, 2, 3, 4]
+    groups = study.state().seed_groups(ids)
+    assert len(set(groups[:-1])) == blocks
+    assert groups[-1] not in groups[:-1]
+
+
+def test_a_schedule_is_repeated_in_every_block_before_it_has_a_seed_of_its_own():
+    space = SearchSpace(domains=("web", "code"), baseline=BASE)
+    study = Study("s", space, {"loss": 1.0}, storage=None, initial=2, seed_blocks=2)
+    for trial in study.ask():
+        study.tell(trial.id, {"loss": 1.0})
+    schedule, size = trial.schedule, trial.fidelity
+    names = ["a", "b", "c"]
+    first, second, third = trial_seeds(study.state(), names, [(schedule, size)] * 3)
+    blocks = {block_seed(0, 0), block_seed(0, 1)}
+    assert {trial.seed, first} == blocks
+    assert len({*blocks, second, third}) == 4
+
+
+def test_confirmation_runs_have_seeds_that_no_block_has(study):
+    assert not set(comparison_seeds(study.state(), 20)) & {block_seed(0, b) for b in range(20)}
 
 
 @given(st.lists(st.floats(0.05, 0.95), min_size=1, max_size=40))
 def test_trunks_cost_at_most_about_the_endings(endings):
-    worth = trunks_worth(endings)
+    worth = trunks_worth(endings, 3)
     if len(endings) < 4:
         assert worth == 1
         return
@@ -70,7 +91,7 @@ def test_trunks_cost_at_most_about_the_endings(endings):
 
 @given(st.floats(0.05, 0.95), st.integers(1, 40))
 def test_more_endings_never_want_fewer_trunks(share, n):
-    assert trunks_worth([share] * n) <= trunks_worth([share] * (n + 1))
+    assert trunks_worth([share] * n, 3) <= trunks_worth([share] * (n + 1), 3)
 
 
 def test_a_baseline_that_the_space_cannot_reach_is_warned_of_before_any_trial(caplog):
@@ -90,16 +111,8 @@ def test_a_baseline_held_through_every_phase_is_inside(study, caplog):
 
 
 def test_endings_of_a_free_base_find_the_trunk_they_were_chosen_for():
-    phases = ({"name": "base"}, {"name": "ending", "fraction": [0.1, 0.2]})
-    space = SearchSpace(domains=("web", "code"), baseline=BASE, phases=phases)
+    space = SearchSpace(domains=("web", "code"), baseline=BASE, phases=FREE)
     study = Study("s", space, {"loss": 1.0}, storage=None, initial=16)
-    seeds = {(trunk_key(t.schedule), t.seed) for t in study.ask()}
+    seeds = {(base_key(t.schedule), t.seed) for t in study.ask()}
     assert len({base for base, _ in seeds}) == len(seeds)
-
-
-def test_trunks_of_free_bases_are_not_told_from_their_mixtures():
-    phases = ({"name": "base"}, {"name": "ending", "fraction": [0.1, 0.2]})
-    space = SearchSpace(domains=("web", "code"), baseline=BASE, phases=phases)
-    study = Study("s", space, {"loss": 1.0}, storage=None, initial=16)
-    ids = [t.id for t in study.ask()]
-    assert study.state().trunk_groups(ids) == list(range(16))
+    assert len({seed for _, seed in seeds}) == 3
