@@ -157,8 +157,8 @@ def load_table(
     """Read a table of runs; a pair as ``mixopt fit`` reads it.
 
     Args:
-        table: One of ``regmix``, ``redpajama``, ``pile2``, ``pile3``, ``pile5``, ``continual``, or a
-            pair of CSV files of weights and metrics, also written ``ratios.csv,metrics.csv``.
+        table: One of ``regmix``, ``redpajama``, ``pile2``, ``pile3``, ``pile5``, ``continual``, or
+            a pair of CSV files of weights and metrics, also written ``ratios.csv,metrics.csv``.
         data_dir: Folder of the public tables; ``MIXOPT_DATA`` or ``../shared/data`` by default.
 
     Raises:

@@ -115,7 +115,12 @@ class FidelityRows:
     def take(self, rows: Ints) -> FidelityRows:
         """Some of the rows."""
         return FidelityRows(
-            *(v[rows] for v in (self.U, self.N, self.D, self.run, self.area, self.fall))
+            self.U[rows],
+            self.N[rows],
+            self.D[rows],
+            self.run[rows],
+            self.area[rows],
+            self.fall[rows],
         )
 
     @property

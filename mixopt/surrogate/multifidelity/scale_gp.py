@@ -245,7 +245,8 @@ class ScaleGP:
         base, half = self._base(sums)
         gain = np.diagonal(self._back(half)[which])
         precision = (solve_triangular(self._root, np.eye(len(self.rows)), lower=True) ** 2).sum(0)
-        means, variances, weights, level, common = [], [], [], [], 0.0
+        means, variances, weights, level = [], [], [], []
+        common = np.zeros(len(self.unit))
         for node in self._nodes:
             R, B = self._law_part(node, sums, half), self._back(node.white)[which]
             residual = self._back(self._white - node.white @ node.mean.T)[which]
@@ -487,7 +488,8 @@ def _check(rows: FidelityRows, Y: Array, target: FidelityRows) -> None:
 def _departures(rows: FidelityRows, Y: Array) -> Array:
     """``n x m`` losses less the mean of their fidelity."""
     group = fidelity_groups(rows)
-    return Y - np.stack([Y[group == k].mean(0) for k in range(group.max() + 1)])[group]
+    means = np.stack([Y[group == k].mean(0) for k in range(int(group.max()) + 1)])
+    return np.asarray(Y - means[group])
 
 
 def _spread(rest: Array, rows: FidelityRows, offset: Array) -> Array:

@@ -31,12 +31,12 @@ _PUBLISHED = (3e8, 3e10)
 class LawPrior:
     """Normal priors, centre and standard deviation; slopes and the rest as shares of the loss.
 
-    Slopes at 300M parameters and 30B tokens: Hoffmann et al. (arXiv 2203.15556) .068 and .050 of
-    the loss, its refit (Besiroglu et al., arXiv 2404.10102) .071 and .041, Kaplan et al. (arXiv
-    2001.08361) .076 and .095. Exponents: .34, .35 for the size; .28, .37 for the length, and .5 to
-    .6 where the length is the area under the learning rate (Tissue et al., arXiv 2408.11029), who
-    also give a fall of the loss of .02 to .03 of it over a whole cosine; the tables of mixing laws
-    say less (``docs/negative-results.md``).
+    Slopes at 300M parameters and 30B tokens, as shares of the loss there, and exponents: Hoffmann
+    et al. (arXiv 2203.15556) .068 and .050, .34 and .28; its refit (Besiroglu et al., arXiv
+    2404.10102) .071 and .041, .35 and .37; Kaplan et al. (arXiv 2001.08361) .076 and .095, .076 and
+    .095. The centres are their means, geometric for exponents. Tissue et al. (arXiv 2408.11029)
+    give a fall of the loss of .02 to .03 of it over a whole cosine; the tables of mixing laws say
+    less (``docs/negative-results.md``).
 
     Args:
         log_alpha: Exponent of the size.
@@ -52,10 +52,10 @@ class LawPrior:
         unknown_rule: Of H where curves are read in the middle of runs of an unknown rule.
     """
 
-    log_alpha: tuple[float, float] = (-1.39, 0.6)
-    log_beta: tuple[float, float] = (-1.2, 0.45)
+    log_alpha: tuple[float, float] = (-1.57, 0.6)
+    log_beta: tuple[float, float] = (-1.54, 0.5)
     size: tuple[float, float] = (0.07, 0.03)
-    length: tuple[float, float] = (0.055, 0.025)
+    length: tuple[float, float] = (0.06, 0.025)
     product: float = 0.005
     larger: float = 0.004
     fall: tuple[float, float] = (0.012, 0.012)
