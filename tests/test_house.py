@@ -45,10 +45,13 @@ LIBRARIES = {
     "gpytorch": {"surrogate", "propose", "bench"},
     "botorch": {"surrogate", "propose", "bench"},
     "ray": {"tune"},
-    "sqlalchemy": {"study", "tune"},
+    "sqlalchemy": {"study", "tune", "service"},
     "alembic": {"study"},
     "plotly": {"report"},
     "fastapi": {"service"},
+    "uvicorn": {"service"},
+    "httpx2": {"service"},
+    "prometheus_client": {"service"},
     "cyclopts": {"cli"},
 }
 HEAVY = ("torch", "ray", "botorch", "pandas", "scipy", "plotly", "pyarrow", "sqlalchemy")

@@ -10,11 +10,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mixopt.cli import analysis_verbs, bench_verbs, data_verbs, study_verbs
+from mixopt.cli import analysis_verbs, bench_verbs, data_verbs, service_verbs, study_verbs
 from mixopt.cli.app import app
 from mixopt.errors import MixoptError
 
-__all__ = ["analysis_verbs", "app", "bench_verbs", "data_verbs", "main", "study_verbs"]
+__all__ = [
+    "analysis_verbs",
+    "app",
+    "bench_verbs",
+    "data_verbs",
+    "main",
+    "service_verbs",
+    "study_verbs",
+]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -39,8 +39,8 @@ def as_space_error(error: ValidationError, where: str, line: int | None = None) 
     if isinstance(cause, MixoptError) and line is None and not place:
         return SpaceError(cause.message, cause.hint)
     if isinstance(cause, MixoptError):
-        return SpaceError(f"{at}: {cause.message}", cause.hint)
-    return SpaceError(f"{at}: {_plain(first)}", _hint(first))
+        return SpaceError(f"{at}: {cause.message}", cause.hint, place)
+    return SpaceError(f"{at}: {_plain(first)}", _hint(first), place)
 
 
 def _plain(first: Any) -> str:

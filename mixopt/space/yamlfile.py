@@ -27,10 +27,20 @@ def load_yaml(path: str | Path) -> tuple[Any, yaml.Node]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path} cannot be read: {error}", "check the path") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: str | Path) -> tuple[Any, yaml.Node]:
+    """Parse the text of a YAML file; ``path`` is what errors call it.
+
+    Raises:
+        SpaceError: If it is not YAML, holds a key twice or is not a mapping.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SpaceError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict) or node is None:
@@ -120,7 +130,8 @@ def _refuse_twice(node: yaml.Node, path: str | Path) -> None:
 def _suggest(raised: SpaceError, key: str, model: type[BaseModel]) -> SpaceError:
     known = _all_fields(model)
     close = difflib.get_close_matches(key, sorted(known), n=1)
-    return SpaceError(raised.message, f"did you mean {close[0]!r}?" if close else raised.hint)
+    hint = f"did you mean {close[0]!r}?" if close else raised.hint
+    return SpaceError(raised.message, hint, raised.field)
 
 
 def _all_fields(model: type[BaseModel]) -> set[str]:

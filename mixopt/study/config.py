@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from mixopt.errors import StudyError
+from mixopt.errors import ConflictError
 from mixopt.space import Fidelity, Frozen, Objective, SearchSpace, geometry_of
 from mixopt.study.budget import TrialBudget
 
@@ -114,7 +114,7 @@ def require_same(name: str, stored: str, given: StudyConfig) -> None:
     if not found:
         return
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    raise StudyError(
+    raise ConflictError(
         f"the study {name!r} is stored with another configuration: {'; '.join(found[:3])}{more}",
         "its results depend on these: give the new study another name or storage",
     )

@@ -61,7 +61,8 @@ class Study(StudyView):
         objective: What is minimised.
         fidelity: Of the trials; None for the space's target, or 1M parameters on 1B tokens.
         fidelities: Several, for trials that differ; the highest serves confirmation runs.
-        storage: URL, path to a SQLite file, or None for a study that is not kept.
+        storage: URL, path to a SQLite file, a storage that is open, or None for a study that is
+            not kept.
         seed: Every random draw derives from it.
         budget: Totals at which the search stops; None to stop by expected regret alone.
         initial: Trials of the initial design; None for the number of domains
@@ -91,7 +92,7 @@ class Study(StudyView):
         *,
         fidelity: Fidelity | None = None,
         fidelities: Sequence[Fidelity] = (),
-        storage: str | Path | URL | None = "sqlite:///mixopt.db",
+        storage: str | Path | URL | Storage | None = "sqlite:///mixopt.db",
         seed: int = 0,
         budget: TrialBudget | None = None,
         initial: int | None = None,
@@ -128,7 +129,7 @@ class Study(StudyView):
             seed_blocks=seed_blocks,
             flops_per_token=dict(flops_per_token or {}),
         )
-        store = Storage(storage)
+        store = storage if isinstance(storage, Storage) else Storage(storage)
         row = store.study(name)
         if row is not None:
             require_same(name, row.config, config)

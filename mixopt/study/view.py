@@ -22,7 +22,7 @@ from mixopt.study.storage.rows import unknown_trial
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Row
 
     from mixopt.propose import Evidence, Recommendation
     from mixopt.surrogate import ScaleSurrogate, Surrogate
@@ -66,7 +66,11 @@ class StudyView:
             StudyError: If there is no such study, or several and no name.
         """
         store = Storage(storage, create=False, read_only=read_only)
-        row = store.require_study(name)
+        return cls.of_row(store, store.require_study(name))
+
+    @classmethod
+    def of_row(cls, store: Storage, row: Row[Any]) -> Self:
+        """The study of a row that the storage gave."""
         self = cls.__new__(cls)
         config = StudyConfig.model_validate_json(row.config)
         settings = StudySettings.model_validate_json(row.settings)

@@ -20,7 +20,13 @@ from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
 from mixopt.study import CallableTrainer, CommandTrainer, Storage, Study, StudyConfig
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.config import require_same
-from mixopt.tune.study_file import CallableChoice, CommandChoice, ProxyChoice, StudyFile
+from mixopt.tune.study_file import (
+    CallableChoice,
+    CommandChoice,
+    ExternalChoice,
+    ProxyChoice,
+    StudyFile,
+)
 
 Say = Callable[[str], None]
 
@@ -172,26 +178,8 @@ class Job:
         if natural is None and storage is None:
             natural = space.uniform
         facts = {"trainer": self._trainer_facts(known)}
-        return Study(
-            file.name,
-            space,
-            file.objective.resolve(natural),
-            fidelity=file.fidelity,
-            fidelities=file.fidelities,
-            storage=storage,
-            seed=file.seed,
-            budget=file.budget,
-            initial=file.initial,
-            batch=file.batch,
-            confirm_seeds=file.confirm_seeds,
-            retries=file.retries,
-            patience=file.patience,
-            replicates=file.replicates,
-            most_failures=file.most_failures,
-            seed_blocks=file.seed_blocks,
-            flops_per_token=self._flops_per_token(),
-            context=facts if fingerprint is None else {**facts, "corpus": fingerprint},
-        )
+        context = facts if fingerprint is None else {**facts, "corpus": fingerprint}
+        return study_of(file, space, natural, storage, context, self._flops_per_token())
 
     def vocabulary(self) -> int | None:
         """Entries of the proxy's vocabulary; None where the corpus is not built and cannot say."""
@@ -231,13 +219,18 @@ class Job:
         """What runs the trials.
 
         Raises:
-            StudyError: If a callable cannot be imported.
+            StudyError: If a callable cannot be imported, or workers elsewhere run the trials.
         """
         choice = self.file.trainer
         if isinstance(choice, ProxyChoice):
             return ProxyTrainer(self.corpus_dir, choice.settings, self.out / "checkpoints")
         if isinstance(choice, CommandChoice):
             return CommandTrainer(choice.command, timeout=choice.timeout, logs=self.logs)
+        if isinstance(choice, ExternalChoice):
+            raise StudyError(
+                f"the trials of {self.file.name!r} are run by workers of a service, not by `run`",
+                "start mixopt serve and mixopt worker, or name another trainer",
+            )
         return CallableTrainer(_import(choice))
 
     def advice(self, space: SearchSpace) -> tuple[str, ...]:
@@ -249,6 +242,50 @@ class Job:
             space = space.model_copy(update={"learning_rate": rule})
         outside = unreachable_baseline(space)
         return (*([outside] if outside else []), *map(str, advise_space(space)))
+
+
+def study_of(
+    file: StudyFile,
+    space: SearchSpace,
+    natural: Mixture | None,
+    storage: str | Storage | None,
+    context: Mapping[str, Any],
+    flops_per_token: Mapping[int, float] | None = None,
+) -> Study:
+    """The study of a file, made in its storage where it is not there yet.
+
+    Args:
+        file: What to search for, and how.
+        space: The file's, with the tokens that are known.
+        natural: What ``natural`` stands for in the objective; None where that is not known.
+        storage: Where it is kept; None for memory.
+        context: What else its results depend on.
+        flops_per_token: By parameters, where the trainer says; see ``Study``.
+
+    Raises:
+        SpaceError: If the objective uses ``natural`` and that is not known.
+        ConflictError: If it is stored with another configuration.
+    """
+    return Study(
+        file.name,
+        space,
+        file.objective.resolve(natural),
+        fidelity=file.fidelity,
+        fidelities=file.fidelities,
+        storage=storage,
+        seed=file.seed,
+        budget=file.budget,
+        initial=file.initial,
+        batch=file.batch,
+        confirm_seeds=file.confirm_seeds,
+        retries=file.retries,
+        patience=file.patience,
+        replicates=file.replicates,
+        most_failures=file.most_failures,
+        seed_blocks=file.seed_blocks,
+        flops_per_token=flops_per_token,
+        context=context,
+    )
 
 
 def with_tokens(space: SearchSpace, tokens: Mapping[str, int]) -> SearchSpace:

@@ -65,7 +65,19 @@ class CallableChoice(Frozen):
     target: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 
 
-TrainerChoice = Annotated[ProxyChoice | CommandChoice | CallableChoice, Field(discriminator="kind")]
+class ExternalChoice(Frozen):
+    """Trials are run by workers that ask a service for them.
+
+    Attributes:
+        kind: ``external``.
+    """
+
+    kind: Literal["external"]
+
+
+TrainerChoice = Annotated[
+    ProxyChoice | CommandChoice | CallableChoice | ExternalChoice, Field(discriminator="kind")
+]
 
 
 class ObjectiveFile(Frozen):
@@ -113,7 +125,7 @@ class StudyFile(Frozen):
         objective: What to minimise.
         fidelity: Of every trial.
         fidelities: Instead of it, several: the study chooses one per trial.
-        trainer: The proxy, a command, or a callable.
+        trainer: The proxy, a command, a callable, or workers of a service.
         budget: Totals after which the study stops.
         initial: Trials of the first round; None for the number of domains plus two.
         batch: Trials of every later round.
@@ -132,7 +144,7 @@ class StudyFile(Frozen):
         sequence_length: Tokens per sequence of the trainer that loads them; None for the proxy's.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=200)]
     space: SearchSpace
     corpus: CorpusSpec | None = None
     objective: ObjectiveFile
@@ -171,7 +183,7 @@ class StudyFile(Frozen):
         if isinstance(self.trainer, ProxyChoice) and self.corpus is None:
             raise SpaceError(
                 "the proxy trainer needs a corpus; the study names none",
-                "add `corpus: local_corpus`, or use a trainer of kind command or callable",
+                "add `corpus: local_corpus`, or use a trainer of another kind",
             )
         if isinstance(self.trainer, ProxyChoice):
             _require_measured(self.objective, self.space)

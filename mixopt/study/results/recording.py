@@ -59,13 +59,21 @@ def _checked(trial: Trial, rows: list[Observation]) -> list[Observation]:
                 f"trial {trial.id!r} was told observations of trial {row.trial!r}",
                 "tell each trial its own",
             )
-        if not math.isfinite(row.value):
-            raise StudyError(
-                f"the metric {row.metric!r} of trial {trial.id!r} must be finite; got "
-                f"{row.value!r}",
-                "a run that diverged is told with fail(trial, reason)",
-            )
+        require_finite_value(trial.id, row.metric, row.value)
     return rows
+
+
+def require_finite_value(trial: str, metric: str, value: float) -> None:
+    """Refuse a value that no surrogate could learn from.
+
+    Raises:
+        StudyError: Naming the metric and the trial.
+    """
+    if not math.isfinite(value):
+        raise StudyError(
+            f"the metric {metric!r} of trial {trial!r} must be finite; got {value!r}",
+            "a run that diverged is told with fail(trial, reason)",
+        )
 
 
 def end_of(objective: Objective, trial: Trial, rows: Sequence[Observation]) -> State:

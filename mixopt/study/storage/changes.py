@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from mixopt.errors import StudyError
+from mixopt.errors import ConflictError
 from mixopt.space import Observation, Trial
 from mixopt.study.storage import clock
 from mixopt.study.storage.leases import RETURNED, Lease, fence
@@ -62,7 +62,7 @@ def fail(c: Connection, row: Row[Any], reason: str, lease: Lease | str | None) -
         StudyError: If it has results, or the lease was lost or is missing.
     """
     if row.state in ENDED:
-        raise StudyError(
+        raise ConflictError(
             f"trial {row.id!r} is {row.state} and cannot fail any more",
             "results are kept as they were told",
         )

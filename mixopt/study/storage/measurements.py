@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
-from mixopt.errors import StudyError
+from mixopt.errors import ConflictError
 from mixopt.space import Observation, Split, Trial
 from mixopt.study.storage import clock
 from mixopt.study.storage.leases import Lease, fence
@@ -25,7 +25,7 @@ def tell(
 ) -> None:
     """Store rungs of a trial, and its end; see ``Storage.record``. Its row must be locked."""
     if row.state == State.failed.value:
-        raise StudyError(
+        raise ConflictError(
             f"trial {row.id!r} is stored as failed ({row.reason}) and takes no values",
             "call requeue first if it is to be run again",
         )
@@ -33,7 +33,7 @@ def tell(
     if not ended:
         fence(c, row, lease)
     elif end is not None and end != row.state:
-        raise StudyError(
+        raise ConflictError(
             f"trial {row.id!r} was told as {end}, but it is stored as {row.state}",
             "results are never overwritten; attach a repeated run as a trial of its own",
         )
@@ -64,7 +64,7 @@ def _unstored(
             new.append(v)
         elif known != v.value:
             was = f"it is {row.state} without it" if known is None else f"stored is {known!r}"
-            raise StudyError(
+            raise ConflictError(
                 f"trial {row.id!r} was told {v.metric} = {v.value!r} at {v.tokens:,} tokens, but "
                 f"{was}",
                 "results are never overwritten; attach a repeated run as a trial of its own",
@@ -84,7 +84,7 @@ def require_same_run(
     for field in Trial.model_fields:
         was, given = getattr(stored, field), getattr(trial, field)
         if was != given:
-            raise StudyError(
+            raise ConflictError(
                 f"the id {trial.id!r} belongs to another run: its {field} is {was}, not {given}",
                 "leave the id out to attach the run under the next free one",
             )

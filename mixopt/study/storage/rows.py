@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select
 
-from mixopt.errors import StudyError
+from mixopt.errors import NotFoundError
 from mixopt.space import Kind, Observation, Split, Trial
 from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import study_table as studies
@@ -52,6 +52,7 @@ class TrialRecord:
         ended: Seconds since the epoch; None while it is open.
         worker: The process that runs it, or last ran it, as ``host:pid:born``.
         expires: The end of its lease in seconds since the epoch; None unless it runs.
+        position: Its place in the order of proposal, from 0.
     """
 
     trial: Trial
@@ -63,6 +64,7 @@ class TrialRecord:
     ended: float | None
     worker: str | None = None
     expires: float | None = None
+    position: int = 0
 
     @property
     def open(self) -> bool:
@@ -110,9 +112,19 @@ def lock_trial(c: Connection, study: int, trial: str) -> Row[Any]:
     return row
 
 
-def unknown_trial(trial: str) -> StudyError:
+def open_search(study: int) -> Select[Any]:
+    """The ids of the search's trials that are not over yet."""
+    t = trials.c
+    return select(t.id).where(
+        t.study_id == study,
+        t.state.in_([State.waiting.value, State.running.value]),
+        t.kind.in_([Kind.initial.value, Kind.proposed.value]),
+    )
+
+
+def unknown_trial(trial: str) -> NotFoundError:
     """The error for an id that the study has not."""
-    return StudyError(
+    return NotFoundError(
         f"the study has no trial {trial!r}", "ids are those of the trials that ask returned"
     )
 
@@ -150,6 +162,7 @@ def record_of(row: Row[Any]) -> TrialRecord:
         ended=row.ended,
         worker=row.worker,
         expires=row.expires,
+        position=row.position,
     )
 
 

@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import rung, trial
+from stored import rung, trial
 
 from mixopt.errors import StudyError
 from mixopt.space import Kind, Split

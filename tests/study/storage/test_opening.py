@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import rung, trial
+from stored import rung, trial
 
 from mixopt.errors import StudyError
 from mixopt.space import Split

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 import storm
-from conftest import trial
+from stored import trial
 
 from mixopt.space import Split
 from mixopt.study.storage import State
