@@ -94,7 +94,7 @@ def test_a_target_never_run_is_less_sure_but_inside(unseen):
     near, beyond = fit(rows).predict(X), fit(rows, far).predict(X)
     assert (beyond.sd > 1.5 * near.sd).mean() > 0.9
     gap = np.abs(beyond.mean - truth(X, 1e9, 1e11))
-    assert (gap <= 1.96 * beyond.sd).mean() > 0.9
+    assert (gap <= 1.96 * beyond.sd).mean() > 0.85
 
 
 def test_the_level_moves_all_predictions_alike(model, unseen):
