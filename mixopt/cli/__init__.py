@@ -10,7 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mixopt.cli import analysis_verbs, bench_verbs, data_verbs, service_verbs, study_verbs
+from mixopt.cli import (
+    analysis_verbs,
+    bench_verbs,
+    data_verbs,
+    export_verbs,
+    service_verbs,
+    study_verbs,
+)
 from mixopt.cli.app import app
 from mixopt.errors import MixoptError
 
@@ -19,6 +26,7 @@ __all__ = [
     "app",
     "bench_verbs",
     "data_verbs",
+    "export_verbs",
     "main",
     "service_verbs",
     "study_verbs",
