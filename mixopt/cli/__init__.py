@@ -10,7 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mixopt.cli import analysis_verbs, bench_verbs, data_verbs, service_verbs, study_verbs
+from mixopt.cli import (
+    analysis_verbs,
+    bench_verbs,
+    data_verbs,
+    service_verbs,
+    shelf_verbs,
+    study_verbs,
+)
 from mixopt.cli.app import app
 from mixopt.errors import MixoptError
 
@@ -21,6 +28,7 @@ __all__ = [
     "data_verbs",
     "main",
     "service_verbs",
+    "shelf_verbs",
     "study_verbs",
 ]
 
