@@ -76,8 +76,12 @@ def test_a_study_runs_from_file_to_files_and_goes_on(study, tmp_path, capsys):
 
     assert call("recommend", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["schedule"] == answer["schedule"]
-    length = ("--sequence-length", 8)
-    assert call("export", out, "--to", "megatron", "--path", "web=/d/web", *length, "--json") == 0
+    paths = tmp_path / "paths.yaml"
+    paths.write_text("code: /d/code\n")
+    assert call("export", out, "--to", "megatron", "--paths", "web=/d/web", "--json") == 1
+    assert "needs the path of every domain in use; ['code'] have none" in capsys.readouterr().err
+    more = ("--paths", "web=/d/web", "--paths", paths, "--sequence-length", 8, "--batch", 2)
+    assert call("export", out, "--to", "megatron", *more, "--json") == 0
     written = json.loads(capsys.readouterr().out)
     assert any("/d/web" in Path(p).read_text() for p in written)
     assert call("report", out) == 0

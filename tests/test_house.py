@@ -28,6 +28,7 @@ ROOMS = [
     "bench",
     "service",
     "cli",
+    "testing",
 ]
 # Rooms that are side by side although one stands above the other in the list.
 STRANGERS = {

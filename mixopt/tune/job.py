@@ -72,13 +72,6 @@ class Job:
         """Folder of the trials' output."""
         return self.out / "logs"
 
-    @property
-    def sequence_length(self) -> int | None:
-        """Tokens per sequence: the file's, or the proxy's context; None where neither says."""
-        choice = self.file.trainer
-        proxy = choice.settings.context if isinstance(choice, ProxyChoice) else None
-        return self.file.sequence_length or proxy
-
     def built_corpus(self) -> Corpus | None:
         """The corpus, where it is built from this file's spec and needed."""
         spec = self.file.corpus

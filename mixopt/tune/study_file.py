@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from mixopt.corpus import CorpusSpec
 from mixopt.errors import SpaceError
-from mixopt.export import EXPORTERS
+from mixopt.export import ExportRequest
 from mixopt.proxy import ProxySettings
 from mixopt.space import (
     Fidelity,
@@ -115,6 +115,14 @@ class ObjectiveFile(Frozen):
         return Objective(weights=weights, guardrails=self.guardrails)
 
 
+def _export(value: Any) -> Any:
+    """A trainer's name alone asks for nothing more."""
+    return {"to": value} if isinstance(value, str) else value
+
+
+Export = Annotated[ExportRequest, BeforeValidator(_export)]
+
+
 class StudyFile(Frozen):
     """Everything ``mixopt run`` needs.
 
@@ -140,8 +148,9 @@ class StudyFile(Frozen):
         retries: How often a trial is run again after its worker died.
         most_failures: Failed trials in a row after which the search ends with what it has.
         seed_blocks: Seeds that the trials are spread over.
-        exports: Formats written at the end.
-        sequence_length: Tokens per sequence of the trainer that loads them; None for the proxy's.
+        exports: What is written at the end: a trainer's name, or a mapping of ``to``, ``tokens``,
+            ``sequence_length``, ``batch``, ``seed``, ``paths``, ``learning_rate`` and more.
+        sequence_length: Tokens per sequence of the target, for exports that name none.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=200)]
@@ -163,7 +172,7 @@ class StudyFile(Frozen):
     retries: Annotated[int, Field(ge=0)] = 1
     most_failures: Annotated[int, Field(gt=0)] = 8
     seed_blocks: Annotated[int, Field(gt=0)] = 3
-    exports: tuple[str, ...] = ("schedule", "megatron", "huggingface")
+    exports: tuple[Export, ...] = (ExportRequest(to="schedule"),)
     sequence_length: Annotated[int, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
@@ -173,12 +182,6 @@ class StudyFile(Frozen):
                 "a study needs either `fidelity` or `fidelities`; "
                 f"{'it has both' if self.fidelities else 'it has neither'}",
                 "add `fidelity: {parameters: ..., tokens: ...}`, or a list under `fidelities`",
-            )
-        unknown = [name for name in self.exports if name not in EXPORTERS]
-        if unknown:
-            raise SpaceError(
-                f"`exports` names the formats {unknown}, which mixopt does not write",
-                f"it writes {', '.join(EXPORTERS)}",
             )
         if isinstance(self.trainer, ProxyChoice) and self.corpus is None:
             raise SpaceError(

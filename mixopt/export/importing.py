@@ -1,0 +1,36 @@
+"""What the readers of trainers' configurations share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixopt.errors import ExportError
+from mixopt.export.exporter import ImportedPhase
+from mixopt.space import Mixture
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML or JSON file as plain data.
+
+    Raises:
+        ExportError: If it cannot be read.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ExportError(f"{path} cannot be read: {error}", "check the path") from None
+
+
+def weighted(
+    amounts: Mapping[str, float],
+    path: Path,
+    start: int = 0,
+    paths: Mapping[str, str] | None = None,
+) -> ImportedPhase:
+    """One phase; weights of any sum are shares of it."""
+    plain = {str(name): float(amount) for name, amount in amounts.items()}
+    return ImportedPhase(Mixture.normalized(plain, str(path)), start, paths or {})
