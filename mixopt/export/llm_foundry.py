@@ -140,6 +140,6 @@ EXPORTER = Exporter(
     write=write,
     changes="one run",
     unit="stored samples",
-    loaded="mosaicml-streaming (streams); the callback is read in llm-foundry 0.22.0",
+    loaded="mosaicml-streaming 0.13.0 (streams); the callback is read in llm-foundry 0.22.0",
     read=read,
 )
