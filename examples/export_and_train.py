@@ -2,7 +2,7 @@
 
 Needs ``pip install accelerate datasets transformers``. Run with a ``schedule.json`` of your own, or
 without one: then a schedule written by hand over text that comes with Python. A small GPT-2 is
-trained by the Hugging Face ``Trainer`` on the script that ``mixopt export --to huggingface`` writes.
+trained by the ``Trainer`` of transformers on what ``mixopt export --to huggingface`` writes.
 """
 
 import json

@@ -1,9 +1,9 @@
 """Load what every exporter writes with the trainer's own library, and compare what is drawn.
 
-``python tests/export/verify.py [TRAINER or EXAMPLE ...]`` makes an environment per verifier in the user's cache,
-exports one schedule for each trainer, lets the library draw both phases, and compares sequences per
-domain and learning rates with the report. An environment that cannot be made is skipped where it is
-optional, with the reason.
+``python tests/export/verify.py [TRAINER or EXAMPLE ...]`` makes an environment per verifier in the
+user's cache, exports one schedule for each trainer, lets the library draw both phases, and compares
+sequences per domain and learning rates with the report. An environment that cannot be made is
+skipped where it is optional, with the reason.
 """
 
 from __future__ import annotations
