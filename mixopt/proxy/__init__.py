@@ -1,7 +1,7 @@
 """The small transformer and its training loop: a trial in, loss curves out."""
 
 from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
-from mixopt.proxy.pack_trainer import PackTrainer, packs
+from mixopt.proxy.pack_trainer import PackTrainer, likeness, packs
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape, architecture, flops
 from mixopt.proxy.speed import Products, faster_on_cpu, tokens_per_second
@@ -24,6 +24,7 @@ __all__ = [
     "architecture",
     "faster_on_cpu",
     "flops",
+    "likeness",
     "packs",
     "plan_steps",
     "tokens_per_second",

@@ -14,6 +14,7 @@ from mixopt.proxy.evaluate import mean_losses
 from mixopt.proxy.pack import ProxyPack, pack_step
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import architecture
+from mixopt.proxy.speed import Products
 from mixopt.proxy.step import adamw, autocast, cpu_threads
 from mixopt.proxy.step_plan import plan_steps
 from mixopt.proxy.trainer import RunCounts, TokenSource, TrialRun, memory_errors, observations_of
@@ -30,14 +31,19 @@ def packs(trials: Sequence[Trial], settings: ProxySettings, most: int) -> list[l
     """
     alike: dict[object, list[list[Trial]]] = defaultdict(lambda: [[]])
     for trial in trials:
-        groups = alike[_likeness(trial, settings)]
+        groups = alike[likeness(trial, settings)]
         if len(groups[-1]) == most:
             groups.append([])
         groups[-1].append(trial)
     return [group for groups in alike.values() for group in groups]
 
 
-def _likeness(trial: Trial, settings: ProxySettings) -> object:
+def likeness(trial: Trial, settings: ProxySettings) -> object:
+    """What trials must have in common to train side by side.
+
+    Raises:
+        TrialError: If the trial does not fit the settings.
+    """
     plan = plan_steps(trial, settings)
     shape = architecture(trial.fidelity.parameters)
     return shape.model_dump_json(), trial.split, plan.sequences, plan.rates.tobytes()
@@ -52,13 +58,19 @@ class PackTrainer:
     Args:
         corpus: Its tokens.
         settings: How to train.
+        on_cpu: As `ProxyTrainer` takes it.
 
     Attributes:
         runs: The cost of each finished trial of the last pack, by its id; the time is shared.
     """
 
-    def __init__(self, corpus: TokenSource, settings: ProxySettings | None = None) -> None:
-        self._corpus = corpus
+    def __init__(
+        self,
+        corpus: TokenSource,
+        settings: ProxySettings | None = None,
+        on_cpu: Products | None = None,
+    ) -> None:
+        self._corpus, self._on_cpu = corpus, on_cpu
         self.settings = settings or ProxySettings()
         self.runs: dict[str, RunCounts] = {}
 
@@ -84,7 +96,8 @@ class PackTrainer:
             )
         start = time.monotonic()
         with cpu_threads(self.settings.threads), memory_errors(trials[0]):
-            work = _PackRun([TrialRun(t, self._corpus, self.settings) for t in trials])
+            given = self._corpus, self.settings, None, self._on_cpu
+            work = _PackRun([TrialRun(t, *given) for t in trials])
             work.train(report)
         seconds = (time.monotonic() - start) / len(trials)
         self.runs = {r.trial.id: r.counts(reused=0, seconds=seconds) for r in work.alive}

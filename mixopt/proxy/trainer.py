@@ -125,6 +125,11 @@ class ProxyTrainer:
         checkpoints = None if self._store is None else self._store.place
         return ProxyTrainer(corpus, self.settings, checkpoints, self._on_cpu)
 
+    @property
+    def on_cpu(self) -> Products | None:
+        """Type of products on CPU where the settings leave it open; None to try it out."""
+        return self._on_cpu
+
     def corpus(self) -> TokenSource:
         """The corpus, opened where that was not done yet."""
         if isinstance(self._corpus, (str, Path)):

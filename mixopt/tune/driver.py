@@ -33,6 +33,8 @@ FEWEST_TIMES = 3
 LEAST_LATE_SECONDS = 30.0
 
 Trunk = tuple[int, Mixture, str]
+# Most trials that one process trains side by side, and what they must have in common.
+Pack = tuple[int, Callable[[Trial], object]]
 # Begins to propose trials beside those that run; there may come none.
 Ahead = Callable[[], "Future[Sequence[Trial]]"]
 
@@ -51,6 +53,7 @@ class Driver:
         rounds: Whether whole rounds come from ``ahead`` too.
         spans: Start and end of each trial that ended, by ``time.time``.
         error: What ended the run; None while nothing did.
+        pack: Trials of one worker, at most, and what they must have in common.
         ahead: Proposes trials beside those that run, in a thread of its own; None where a batch is
             all that is run.
     """
@@ -64,6 +67,7 @@ class Driver:
     rounds: bool = False
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     error: MixoptError | None = None
+    pack: Pack | None = None
     ahead: Ahead | None = None
     _batch: frozenset[str] = frozenset()
     _ready: Trial | None = None
@@ -132,6 +136,19 @@ class Driver:
         trial, self._ready = self._ready or self._lease(), None
         return trial or self._from_ahead()
 
+    def companions(self, trial: Trial) -> list[Trial]:
+        """Further trials, leased, that the worker of a trial trains side by side with it."""
+        if self.pack is None:
+            return []
+        most, likeness = self.pack
+        found: list[Trial] = []
+        for other in [t for t in self._waiting if likeness(t) == likeness(trial)]:
+            if len(found) < most - 1 and self.take(other):
+                found.append(other)
+        names = {t.id for t in found}
+        self._waiting = [t for t in self._waiting if t.id not in names]
+        return found
+
     @property
     def idle(self) -> bool:
         """Whether no trial runs here, and none is being proposed."""
@@ -177,7 +194,8 @@ class Driver:
 
     def _lease(self) -> Trial | None:
         waiting = self._waiting
-        if isinstance(self.trainer, Counting):
+        # Trials of a pack leave no trunks.
+        if isinstance(self.trainer, Counting) and self.pack is None:
             running = [trial for trial, _ in self._running.values()]
             waiting = runnable(waiting, running, self._trained)
         for trial in waiting:

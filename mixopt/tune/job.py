@@ -6,14 +6,14 @@ import importlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from mixopt.advice import advise_space
 from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import CorpusError, StudyError
-from mixopt.proxy import Products, ProxyTrainer, architecture, faster_on_cpu, flops
+from mixopt.proxy import Products, ProxyTrainer, architecture, faster_on_cpu, flops, likeness
 from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
 from mixopt.study import (
     CallableTrainer,
@@ -24,6 +24,7 @@ from mixopt.study import (
 )
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.config import require_same
+from mixopt.tune.driver import Pack
 from mixopt.tune.study_file import (
     CallableChoice,
     CommandChoice,
@@ -207,6 +208,13 @@ class Job:
         """Where trials leave their trunks for one another."""
         place = self.file.storage_path
         return self.out / "checkpoints" if place is None else f"{place}/{self.file.name}/trunks"
+
+    def packing(self) -> Pack | None:
+        """How many proxies one worker trains side by side, and which; None for one at a time."""
+        choice = self.file.trainer
+        if not isinstance(choice, ProxyChoice) or choice.pack == 1:
+            return None
+        return choice.pack, partial(likeness, settings=choice.settings)
 
     def trainer_of(self, study: Study) -> Trainer:
         """The trainer of a study's trials, with what is decided once for all of them."""

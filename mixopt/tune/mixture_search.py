@@ -21,6 +21,8 @@ from mixopt.tune.driver import Driver, require_stored
 # Keys of a config and of a result: the trial's id; observations as JSON, where a trainable reports
 # them by itself.
 TRIAL, ROWS = "trial", "rows"
+# Key of a config: the trials that are trained side by side with it.
+PACK = "pack"
 
 
 def config_of(trial: Trial) -> dict[str, Any]:
@@ -33,6 +35,11 @@ def trial_of(config: Mapping[str, Any]) -> Trial:
     """The trial of a Tuner's config."""
     known = {name: config[name] for name in Trial.model_fields if name in config}
     return Trial.model_validate({**known, "id": config[TRIAL]})
+
+
+def trials_of(config: Mapping[str, Any]) -> list[Trial]:
+    """The trial of a config, and those that are trained side by side with it."""
+    return [trial_of(facts) for facts in (config, *config.get(PACK, ()))]
 
 
 def schedule_of(config: Mapping[str, Any]) -> Schedule:
@@ -135,7 +142,8 @@ class MixtureSearch(Searcher):
             driver.error, trial = error, None
         if trial is not None:
             self._running[trial_id] = trial
-            return config_of(trial)
+            beside = [config_of(t) for t in driver.companions(trial)]
+            return {**config_of(trial), **({PACK: beside} if beside else {})}
         if driver.idle or driver.error:
             if driver.error is not None:
                 logging.getLogger("mixopt.tune").warning(str(driver.error))

@@ -54,6 +54,7 @@ def run_job(
         progress=progress or Progress(total=job.file.budget.trials),
         address=address or job.file.address,
         found=lambda found: _keep(job.out, found),
+        pack=job.packing(),
     )
     _keep(job.out, done.recommendation)
     return done

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mixopt.space import Trainer, Trial
 from mixopt.study import CommandTrainer, Study
 from mixopt.study.search_end import require_progress
-from mixopt.tune.driver import POLL_SECONDS, Driver, require_stored
+from mixopt.tune.driver import POLL_SECONDS, Driver, Pack, require_stored
 from mixopt.tune.progress import Progress
 from mixopt.tune.run_summary import Clock, RunSummary, summarise
 from mixopt.tune.session import count_slots, ray_session
@@ -35,6 +35,7 @@ def run_rounds(
     progress: Progress | None = None,
     address: str | None = None,
     found: Found | None = None,
+    pack: Pack | None = None,
 ) -> RunSummary:
     """Run a study to its recommendation; the same call again goes on where it was killed.
 
@@ -51,12 +52,15 @@ def run_rounds(
         progress: Shows trials as they start and end; None to show nothing.
         address: Of the Ray to use, as `ray_session` takes it.
         found: Told of the recommendation before its confirmation runs.
+        pack: Most proxies that one worker trains side by side, and what they must have in common;
+            None for one trial at a time.
 
     Raises:
         StudyError: If the study is in memory, its first trials all fail, or a trial does not fit
             on the cluster.
     """
     driver = _driver(study, trainer, out, resources_per_trial, progress)
+    driver.pack = pack
     with driver.progress:
         done, slots = _finished(driver, confirm), 1
         if done is None:

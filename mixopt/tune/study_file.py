@@ -32,10 +32,13 @@ class ProxyChoice(Frozen):
     Attributes:
         kind: ``proxy``.
         settings: Of the proxy.
+        pack: Proxies that one worker trains side by side, at most; more than one pays on a GPU
+            alone. They take and leave no trunks.
     """
 
     kind: Literal["proxy"] = "proxy"
     settings: ProxySettings = ProxySettings()
+    pack: Annotated[int, Field(ge=1)] = 1
 
 
 class CommandChoice(Frozen):

@@ -1,4 +1,4 @@
-"""One trial as a Ray Tune trainable: it trains and reports, and never opens the storage."""
+"""A trial, or a pack of them, as a Ray Tune trainable that never opens the storage."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any, cast
 from ray import cloudpickle, tune
 
 from mixopt.errors import StudyError
-from mixopt.space import Observation, Trainer, Trial
+from mixopt.space import Observation, Report, Trainer, Trial
 from mixopt.study.cost import run_cost
 from mixopt.study.trainers import require_finite, run_trainer
-from mixopt.tune.mixture_search import ROWS, trial_of
+from mixopt.tune.mixture_search import ROWS, trials_of
 from mixopt.tune.stored_tokens import ReadingTokens, StoredTokens, store_tokens
 
-# Keys of the last result: its reason (empty for a trial that finished) and its cost.
-REASON, COST = "reason", "cost"
+# Key of the last result: per trial, why it failed (empty where it did not) and what it cost.
+ENDS = "ends"
 
 
 @dataclass(frozen=True)
@@ -76,23 +76,24 @@ class TrialWorker(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial without a new process."""
-        self._trial = trial_of(new_config)
+        self._trials = trials_of(new_config)
         self._attempt: _Attempt | None = None
         return True
 
     def step(self) -> dict[str, Any]:
-        """Wait for the next rung, or for the end of the trial."""
+        """Wait for the next rung, or for the end of the trials."""
         if self._attempt is None:
-            self._attempt = _Attempt(self._trainer, self._trial, self._work.logs)
+            self._attempt = _Attempt(self._trainer, self._trials, self._work.logs)
         return self._attempt.next_result()
 
 
 class _Attempt:
-    """A trial that runs in a thread, so that its rungs can be sent as they are reached."""
+    """Trials that run in a thread, so that their rungs can be sent as they are reached."""
 
-    def __init__(self, trainer: Trainer, trial: Trial, logs: Path) -> None:
+    def __init__(self, trainer: Trainer, trials: Sequence[Trial], logs: Path) -> None:
         self._said: SimpleQueue[list[Observation] | str] = SimpleQueue()
-        self._trainer, self._trial, self._logs = trainer, trial, logs
+        self._trainer = trainer if len(trials) == 1 else _Pack(trainer, trials)
+        self._trials, self._logs = trials, logs
         Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -101,7 +102,7 @@ class _Attempt:
             self._said.put(list(observations))
 
         try:
-            reason = run_trainer(self._trainer, self._trial, report, self._logs)
+            reason = run_trainer(self._trainer, self._trials[0], report, self._logs)
         except BaseException as error:  # such as SystemExit: nobody would hear of the end
             reason = f"{type(error).__name__}: {error}"
         self._said.put(reason)
@@ -115,5 +116,39 @@ class _Attempt:
             if self._said.empty():
                 return {ROWS: json.dumps(rows)}
             said = self._said.get()
-        cost = None if said else run_cost(self._trial, self._trainer)
-        return {ROWS: json.dumps(rows), REASON: said, COST: json.dumps(cost), "done": True}
+        ends = {trial.id: self._end(trial, said) for trial in self._trials}
+        return {ROWS: json.dumps(rows), ENDS: json.dumps(ends), "done": True}
+
+    def _end(self, trial: Trial, reason: str) -> tuple[str, dict[str, Any] | None]:
+        """Why a trial failed, if it did, else what it cost."""
+        if isinstance(self._trainer, _Pack):
+            reason = reason or self._trainer.failed.get(trial.id, "")
+            self._trainer.count(trial)
+        return reason, None if reason else run_cost(trial, self._trainer)
+
+
+class _Pack:
+    """A proxy trainer for several trials at once (a ``Trainer`` of the first of them)."""
+
+    def __init__(self, trainer: Trainer, trials: Sequence[Trial]) -> None:
+        from mixopt.proxy import PackTrainer, ProxyTrainer, RunCounts
+
+        assert isinstance(trainer, ProxyTrainer), "only proxies are packed"
+        self._trainer = PackTrainer(trainer.corpus(), trainer.settings, trainer.on_cpu)
+        self._trials = trials
+        self.failed: dict[str, str] = {}
+        self.last_run: RunCounts | None = None
+
+    def run(self, trial: Trial, report: Report) -> None:
+        """Train them all.
+
+        Raises:
+            TrialError: If none of them can be trained.
+        """
+        del trial
+        failed = self._trainer.run(self._trials, report)
+        self.failed = {name: error.message for name, error in failed.items()}
+
+    def count(self, trial: Trial) -> None:
+        """Turn to what one of them cost."""
+        self.last_run = self._trainer.runs.get(trial.id)

@@ -15,8 +15,8 @@ from ray.tune import Callback, Stopper
 
 from mixopt.space import Observation
 from mixopt.tune.driver import Driver
-from mixopt.tune.mixture_search import ROWS, TRIAL, MixtureSearch
-from mixopt.tune.trainable import COST, REASON, TrialWorker, Work
+from mixopt.tune.mixture_search import ROWS, TRIAL, MixtureSearch, trials_of
+from mixopt.tune.trainable import ENDS, TrialWorker, Work
 
 
 def tune_trials(driver: Driver, slots: int, work: Work) -> None:
@@ -63,20 +63,24 @@ class _Recorder(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has taken a trial."""
-        self._driver.started(trial.config[TRIAL])
+        for each in trials_of(trial.config):
+            self._driver.started(each.id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial has reached rungs, or its end."""
-        name = trial.config[TRIAL]
-        self._driver.reached(name, [Observation(**row) for row in json.loads(result[ROWS])])
-        if REASON in result:
-            self._driver.ended(name, result[REASON], json.loads(result[COST]))
+        rows = [Observation(**row) for row in json.loads(result[ROWS])]
+        for each in trials_of(trial.config):
+            self._driver.reached(each.id, [row for row in rows if row.trial == each.id])
+        for name, (reason, cost) in json.loads(result.get(ENDS, "{}")).items():
+            self._driver.ended(name, reason, cost)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has died."""
-        self._driver.died(trial.config[TRIAL], _reason(_error_of(trial)))
+        reason = _reason(_error_of(trial))
+        for each in trials_of(trial.config):
+            self._driver.died(each.id, reason)
 
 
 class _Stop(Stopper):

@@ -59,7 +59,7 @@ corpus:
     down: {sources: [{glob: "down/*.txt"}]}
 objective: {weights: {up: 0.5, down: 0.5}}
 fidelity: {parameters: 3000, tokens: 3200}
-trainer: {kind: proxy, settings: {context: 16, batch: 4, evaluation_tokens: 256}}
+trainer: {kind: proxy, pack: 2, settings: {context: 16, batch: 4, evaluation_tokens: 256}}
 budget: {trials: 4}
 initial: 4
 confirm_seeds: 0
@@ -169,8 +169,11 @@ def test_two_nodes_that_share_no_folder(head, tmp_path):
         node.terminate()
         node.wait()
     assert code == 0, said
-    records = Study.open(tmp_path / "runs" / "first" / "study.db").records()
-    assert [(r.state, r.reason) for r in records] == [(State.finished, "")] * 4
+    study = Study.open(tmp_path / "runs" / "first" / "study.db")
+    assert [(r.state, r.reason) for r in study.records()] == [(State.finished, "")] * 4
+    # Two of them in one process, each with its own rungs.
+    assert len(study.observations()) == 4 * 2 * 2
+    assert len({o.value for o in study.observations()}) == 4 * 2 * 2
     assert (tmp_path / "runs" / "first" / "report.html").is_file()
     # What workers wrote lies on their node.
     assert not (tmp_path / "runs" / "first" / "checkpoints").exists()
