@@ -17,11 +17,11 @@ from mixopt.service.messages import (
     StudyInfo,
     StudyPage,
     StudyRow,
+    study_info,
 )
 from mixopt.service.problems import PROBLEMS
 from mixopt.service.served_file import make_study, read_study
 from mixopt.space import geometry_of
-from mixopt.study import Spent
 from mixopt.study.storage.access_tokens import Scope
 from mixopt.study.storage.audit import acting
 from mixopt.study.storage.whole import delete_study, set_archived
@@ -162,16 +162,4 @@ def _is_yaml(request: Request) -> bool:
 
 def info_of(known: Catalogue, held: Held) -> StudyInfo:
     """A study as it is shown."""
-    study = held.study
-    stops = study.store.events(study.id, "stop")
-    return StudyInfo(
-        name=study.name,
-        created=held.created,
-        archived=held.archived,
-        config=study.config,
-        settings=study.settings,
-        trials=study.store.counts(study.id),
-        spent=Spent.of([r.trial for r in study.records() if r.search]),
-        stop_reason=str(stops[-1]["reason"]) if stops else None,
-        proposing=known.proposing(held),
-    )
+    return study_info(held.study, held.created, held.archived, known.proposing(held))
