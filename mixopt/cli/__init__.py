@@ -16,6 +16,7 @@ from mixopt.cli import (
     data_verbs,
     export_verbs,
     service_verbs,
+    shelf_verbs,
     study_verbs,
 )
 from mixopt.cli.app import app
@@ -29,6 +30,7 @@ __all__ = [
     "export_verbs",
     "main",
     "service_verbs",
+    "shelf_verbs",
     "study_verbs",
 ]
 

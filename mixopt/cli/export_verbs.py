@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from mixopt import __version__
-from mixopt.cli.app import Json, app, emit, pairs, say
+from mixopt.cli.app import Json, app, emit, pairs, say, space_app
 from mixopt.errors import ExportError
 
 if TYPE_CHECKING:
@@ -84,6 +84,24 @@ def export(
     found, folder = _found(source, trial, storage)
     written = list(map(str, export_source(found, request, out or folder)))
     emit(written, json, *written)
+
+
+@space_app.command(name="import")
+def space_import(
+    config: Path, /, *, trainer: Annotated[str, Parameter(name="--from")], json: Json = False
+) -> None:
+    """Print a search space whose baseline is what a trainer's configuration trains on.
+
+    Args:
+        config: A blend, a mixture file or a training configuration.
+        trainer: The trainer it belongs to.
+    """
+    import yaml
+
+    from mixopt.export import as_space
+
+    found = as_space(trainer, config)
+    emit(found, json, yaml.safe_dump(found, sort_keys=False).rstrip())
 
 
 def _list(json: bool) -> None:

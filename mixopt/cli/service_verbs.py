@@ -1,8 +1,9 @@
-"""Verbs about the service: serve, token."""
+"""Verbs about the service: serve, worker, token."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -19,6 +20,8 @@ Kept = Annotated[
     str,
     Parameter(name="--storage", env_var="MIXOPT_STORAGE", help="Database URL of the service."),
 ]
+Server = Annotated[str, Parameter(env_var="MIXOPT_SERVER", help="URL of the service.")]
+Secret = Annotated[str | None, Parameter(env_var="MIXOPT_TOKEN", help="Token of the service.")]
 STORAGE = "sqlite:///mixopt.db"
 
 
@@ -49,6 +52,40 @@ def serve(
     limits = Limits(rate=rate, burst=2 * rate)
     names = frozenset(allow_host or ())
     start(storage, host, port, allowed=names, limits=limits, processes=processes)
+
+
+@app.command
+def worker(
+    *,
+    server: Server,
+    study: str,
+    command: str,
+    token: Secret = None,
+    trials: int | None = None,
+    timeout: float | None = None,
+    lease_seconds: float = 600.0,
+    logs: Path | None = None,
+) -> None:
+    """Run the trials of a served study on this machine until its search is over.
+
+    Args:
+        server: URL of the service.
+        study: Name of the study.
+        command: What trains; {schedule}, {out} and {seed} stand for the trial's files and seed.
+        token: Of scope work.
+        trials: Trials after which the worker ends.
+        timeout: Seconds after which a trial has failed.
+        lease_seconds: How long the service waits for a sign of life.
+        logs: Folder that keeps the command's output.
+    """
+    from mixopt.service.client import connect
+    from mixopt.service.worker import PATIENCE, work
+    from mixopt.study import CommandTrainer
+
+    held = connect(server, token, patience=PATIENCE).study(study)
+    trainer = CommandTrainer(command, timeout=timeout, logs=logs)
+    why = work(held, trainer, say=say, most=trials, lease_seconds=lease_seconds, logs=logs)
+    say(f"stopped: {why}")
 
 
 @token_app.command(name="create")

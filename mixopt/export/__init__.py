@@ -5,6 +5,7 @@ from __future__ import annotations
 from mixopt.export.export_plan import ExportPlan, PhasePlan, Provenance, plan_export
 from mixopt.export.export_request import ExportRequest
 from mixopt.export.exporter import Exporter, ImportedPhase, Written
+from mixopt.export.imported_baseline import as_space, import_baseline, import_phases
 from mixopt.export.rate_plan import RatePlan
 from mixopt.export.registry import EXPORTERS, exporter_of, exporters
 from mixopt.export.schedule_file import (
@@ -29,12 +30,15 @@ __all__ = [
     "ScheduleFile",
     "ScheduleSource",
     "Written",
+    "as_space",
     "export",
     "export_file",
     "export_files",
     "export_source",
     "exporter_of",
     "exporters",
+    "import_baseline",
+    "import_phases",
     "plan_export",
     "read_schedule",
     "read_schedule_file",

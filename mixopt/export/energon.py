@@ -44,7 +44,7 @@ def read(path: Path) -> tuple[ImportedPhase, ...]:
     blend = read_yaml(path)["splits"]["train"]["blend"]
     paths = {Path(part["path"]).name: part["path"] for part in blend}
     amounts = {Path(part["path"]).name: part.get("weight", 1.0) for part in blend}
-    return (weighted(amounts, path, 0, paths),)
+    return (weighted(amounts, path, None, paths),)
 
 
 EXPORTER = Exporter(
@@ -53,7 +53,7 @@ EXPORTER = Exporter(
     write=write,
     changes="relaunch",
     unit="samples, drawn at random",
-    loaded="nothing yet; read in megatron-energon 7.4.1",
+    loaded="nothing: read in megatron-energon 7.4.1",
     exact=False,
     batch=False,
     read=read,

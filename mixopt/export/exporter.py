@@ -104,10 +104,10 @@ class ImportedPhase:
 
     Attributes:
         mixture: Its weights, normalised.
-        start: Where it starts, in the trainer's unit; 0 for the first.
+        length: How long it is, in any unit that all phases share; None where that is not said.
         paths: Domain to the path the configuration names.
     """
 
     mixture: Mixture
-    start: int = 0
+    length: int | None = None
     paths: Mapping[str, str] = field(default_factory=dict)

@@ -156,6 +156,6 @@ EXPORTER = Exporter(
     write=write,
     changes="one run",
     unit="rows",
-    loaded="datasets 5.2.0",
+    loaded="datasets 5.2.0, and Trainer of transformers 5.23.0",
     batch=False,
 )

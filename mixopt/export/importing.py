@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,15 @@ def read_yaml(path: Path) -> Any:
 def weighted(
     amounts: Mapping[str, float],
     path: Path,
-    start: int = 0,
+    length: int | None = None,
     paths: Mapping[str, str] | None = None,
 ) -> ImportedPhase:
     """One phase; weights of any sum are shares of it."""
     plain = {str(name): float(amount) for name, amount in amounts.items()}
-    return ImportedPhase(Mixture.normalized(plain, str(path)), start, paths or {})
+    return ImportedPhase(Mixture.normalized(plain, str(path)), length, paths or {})
+
+
+def lengths(starts: Sequence[int], end: int | None) -> list[int | None]:
+    """How long phases are that start at these places; the last is not known without an end."""
+    known: list[int | None] = [b - a for a, b in pairwise(starts)]
+    return [*known, None if end is None else end - starts[-1]]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mixopt.errors import ExportError
 from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.exporter import Exporter, ImportedPhase, Written
-from mixopt.export.importing import read_yaml, weighted
+from mixopt.export.importing import lengths, read_yaml, weighted
 from mixopt.export.rate_plan import RatePlan
 from mixopt.export.texts import yaml_text
 from mixopt.space import largest_remainder
@@ -26,6 +26,8 @@ from mixopt.space import largest_remainder
 Floats = NDArray[np.float64]
 
 LARGEST_BLOCK = 2**16 - 1
+# Far above the rounding error of a product, far below one sequence of the largest block.
+TRIFLE = 1e-10
 # Steps per block that are tried, beside the powers of two.
 FEW_STEPS = 64
 _SHAPES = {"linear": "linear", "cosine": "cosine"}
@@ -71,7 +73,7 @@ def _in_blocks(shares: Floats, sequences: int, block: int) -> NDArray[np.int64]:
 
 
 def _weights(shares: Floats, block: int) -> Floats:
-    """Whole parts of a block, raised by rounding errors where the product with it falls short."""
+    """Whole parts of a block, raised by a trifle where the product with it would fall short."""
     counts = largest_remainder(shares, block)
     weights = counts / block
     for _ in range(20):
@@ -79,7 +81,7 @@ def _weights(shares: Floats, block: int) -> Floats:
         short[np.argmax(counts)] = False
         if not short.any():
             break
-        weights[short] = np.nextafter(weights[short], 2.0)
+        weights[short] *= 1 + TRIFLE
     return np.asarray(weights)
 
 
@@ -189,17 +191,17 @@ def _same_but_warmup(one: RatePlan, other: RatePlan) -> bool:
 
 
 def read(path: Path) -> tuple[ImportedPhase, ...]:
-    """The stages of a configuration; starts count steps."""
-    data = read_yaml(path)
-    data = data.get("data", data)
-    paths = {
-        name: urls[0]
-        for name, part in (data.get("components") or data.get("configs") or {}).items()
-        if (urls := (part.get("source") or part).get("train_urls"))
-    }
+    """The stages of a configuration."""
+    config = read_yaml(path)
+    data = config.get("data", config)
+    components = data.get("components") or data.get("configs") or {}
+    urls = {name: (c.get("source") or c).get("train_urls") for name, c in components.items()}
+    paths = {name: found[0] for name, found in urls.items() if found}
     stages = data["train_weights"]
     stages = stages if isinstance(stages, list) else [[0, stages]]
-    return tuple(weighted(weights, path, start, paths) for start, weights in stages)
+    end = (config.get("trainer") or {}).get("num_train_steps")
+    spans = lengths([start for start, _ in stages], end)
+    return tuple(weighted(w, path, n, paths) for (_, w), n in zip(stages, spans, strict=True))
 
 
 EXPORTER = Exporter(

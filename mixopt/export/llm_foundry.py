@@ -117,20 +117,17 @@ def _scheduler(plan: ExportPlan, rate: RatePlan) -> dict[str, Any]:
 
 
 def read(path: Path) -> tuple[ImportedPhase, ...]:
-    """The datasets of a configuration; starts count tokens."""
+    """The datasets of a configuration."""
     data = read_yaml(path)
     callback = (data.get("callbacks") or {}).get("curriculum_learning") or {"schedule": []}
-    parts = [
-        {"duration": callback.get("duration", "0tok"), "dataset": data["train_loader"]["dataset"]},
-        *callback["schedule"],
-    ]
-    out, start = [], 0
+    parts = [callback | {"dataset": data["train_loader"]["dataset"]}, *callback["schedule"]]
+    out = []
     for part in parts:
         streams = part["dataset"]["streams"]
         amounts = {name: stream["proportion"] for name, stream in streams.items()}
         paths = {name: stream["local"] for name, stream in streams.items()}
-        out.append(weighted(amounts, path, start, paths))
-        start += int(str(part["duration"]).removesuffix("tok"))
+        count = str(part.get("duration", "")).removesuffix("tok").removesuffix("ep")
+        out.append(weighted(amounts, path, int(count) if count else None, paths))
     return tuple(out)
 
 
@@ -140,6 +137,6 @@ EXPORTER = Exporter(
     write=write,
     changes="one run",
     unit="stored samples",
-    loaded="mosaicml-streaming (streams); the callback is read in llm-foundry 0.22.0",
+    loaded="mosaicml-streaming 0.13.0 (streams); the callback is read in llm-foundry 0.22.0",
     read=read,
 )

@@ -100,7 +100,7 @@ def read(path: Path) -> tuple[ImportedPhase, ...]:
     """A mixture file."""
     data = read_yaml(path)
     paths = {name: part["path"] for name, part in data.items()}
-    return (weighted({n: part["weight"] for n, part in data.items()}, path, 0, paths),)
+    return (weighted({n: part["weight"] for n, part in data.items()}, path, None, paths),)
 
 
 EXPORTER = Exporter(

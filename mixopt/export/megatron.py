@@ -20,9 +20,9 @@ from typing import Any
 from mixopt.errors import ExportError
 from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.exporter import Exporter, ImportedPhase, Written
+from mixopt.export.importing import weighted
 from mixopt.export.rate_plan import RatePlan
 from mixopt.export.texts import json_text
-from mixopt.space import Mixture
 
 _DECAY = {"linear": "linear", "cosine": "cosine", "sqrt": "minus_sqrt"}
 
@@ -151,7 +151,7 @@ def read(path: Path) -> tuple[ImportedPhase, ...]:
         )
     paths = {Path(prefix).name: prefix for prefix in flat[1::2]}
     weights = dict(zip(paths, map(float, flat[::2]), strict=True))
-    return (ImportedPhase(Mixture.normalized(weights, str(path)), 0, paths),)
+    return (weighted(weights, path, None, paths),)
 
 
 EXPORTER = Exporter(

@@ -13,7 +13,7 @@ from typing import Any
 
 from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.exporter import Exporter, ImportedPhase, Written
-from mixopt.export.importing import read_yaml, weighted
+from mixopt.export.importing import lengths, read_yaml, weighted
 from mixopt.export.rate_plan import RatePlan
 from mixopt.export.texts import yaml_text
 
@@ -99,15 +99,18 @@ def _notes(plan: ExportPlan) -> tuple[str, ...]:
 
 
 def read(path: Path) -> tuple[ImportedPhase, ...]:
-    """The stages of a configuration; starts count steps from 0."""
+    """The stages of a configuration."""
+    config = read_yaml(path)
+    stages = config["data_stages"]
+    end = (config.get("tokens") or {}).get("train_steps")
+    spans = lengths([stage["start_training_step"] - 1 for stage in stages], end)
     out = []
-    for stage in read_yaml(path)["data_stages"]:
+    for stage, span in zip(stages, spans, strict=True):
         data = stage["data"]["dataset"]
         folders = data["dataset_folder"]
         weights = data.get("dataset_weights") or [1.0] * len(folders)
         paths = {Path(folder).name: folder for folder in folders}
-        amounts = dict(zip(paths, weights, strict=True))
-        out.append(weighted(amounts, path, stage["start_training_step"] - 1, paths))
+        out.append(weighted(dict(zip(paths, weights, strict=True)), path, span, paths))
     return tuple(out)
 
 

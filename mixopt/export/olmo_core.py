@@ -162,7 +162,7 @@ def read(path: Path) -> tuple[ImportedPhase, ...]:
     """A source mixture list."""
     sources = read_yaml(path)["sources"]
     paths = {s["source_name"]: s["paths"][0] for s in sources}
-    return (weighted({s["source_name"]: s["target_ratio"] for s in sources}, path, 0, paths),)
+    return (weighted({s["source_name"]: s["target_ratio"] for s in sources}, path, None, paths),)
 
 
 EXPORTER = Exporter(

@@ -20,11 +20,11 @@ from mixopt.service.access import Gate, Reader, require
 from mixopt.service.catalogue import Catalogue
 from mixopt.service.fits import Desk
 from mixopt.service.guards import Guards, Limits
-from mixopt.service.problems import Problem, add_handlers
+from mixopt.service.problems import PROBLEMS, add_handlers
 from mixopt.study import Storage
 from mixopt.study.storage.access_tokens import Scope
 
-health = APIRouter(tags=["health"])
+health = APIRouter(tags=["health"], responses=PROBLEMS)
 
 
 class Health(BaseModel):
@@ -133,7 +133,7 @@ async def healthz() -> Health:
     return Health()
 
 
-@health.get("/readyz", responses={503: {"model": Problem, "description": "No database."}})
+@health.get("/readyz")
 def readyz(request: Request) -> Health:
     """Whether the database answers too."""
     catalogue: Catalogue = request.app.state.catalogue

@@ -54,6 +54,10 @@ class Service:
         self._http = http
         self._patience = patience
 
+    def close(self) -> None:
+        """Give back every connection."""
+        self._http.close()
+
     def study(self, name: str) -> ServedStudy:
         """One study.
 
@@ -260,6 +264,10 @@ class ServedStudy:
         self._leases.update({t["trial"]["id"]: t["lease"] for t in found["trials"]})
         return [*held, *(Trial.model_validate(t["trial"]) for t in found["trials"])]
 
+    def lease_of(self, trial: str) -> str | None:
+        """The name of the lease that this object holds of a trial; None for none."""
+        return self._leases.get(trial)
+
     def heartbeat(self, trial: str, lease_seconds: float = 600.0) -> None:
         """Prolong the lease of a trial that this object holds to so many seconds from now.
 
@@ -348,7 +356,7 @@ class ServedStudy:
         return f"{self._path}/trials/{trial}"
 
     def _lease(self, trial: str) -> dict[str, str | None]:
-        return {"lease": self._leases.get(trial)}
+        return {"lease": self.lease_of(trial)}
 
 
 def _record(row: Mapping[str, Any]) -> TrialRecord:

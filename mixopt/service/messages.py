@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field
 
 from mixopt.space import Observation, Split, Trial
-from mixopt.study import Spent, State, StudyConfig, StudySettings
+from mixopt.study import Spent, State, Study, StudyConfig, StudySettings
 
 #: Longest time that a lease may be asked for.
 LONGEST_LEASE = 7 * 24 * 3600.0
@@ -59,6 +59,24 @@ class StudyInfo(BaseModel):
     spent: Spent
     stop_reason: str | None
     proposing: bool
+
+
+def study_info(
+    study: Study, created: float, archived: float | None, proposing: bool = False
+) -> StudyInfo:
+    """A study as it is stored; see ``StudyInfo``."""
+    state = study.state()
+    return StudyInfo(
+        name=study.name,
+        created=created,
+        archived=archived,
+        config=study.config,
+        settings=study.settings,
+        trials=study.store.counts(study.id),
+        spent=state.spent,
+        stop_reason=state.stop_reason,
+        proposing=proposing,
+    )
 
 
 class SpaceSummary(BaseModel):

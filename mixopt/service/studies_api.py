@@ -17,6 +17,7 @@ from mixopt.service.messages import (
     StudyInfo,
     StudyPage,
     StudyRow,
+    study_info,
 )
 from mixopt.service.problems import PROBLEMS
 from mixopt.service.served_file import make_study, read_study
@@ -161,15 +162,4 @@ def _is_yaml(request: Request) -> bool:
 
 def info_of(known: Catalogue, held: Held) -> StudyInfo:
     """A study as it is shown."""
-    study, state = held.study, held.study.state()
-    return StudyInfo(
-        name=study.name,
-        created=held.created,
-        archived=held.archived,
-        config=study.config,
-        settings=study.settings,
-        trials=study.store.counts(study.id),
-        spent=state.spent,
-        stop_reason=state.stop_reason,
-        proposing=known.proposing(held),
-    )
+    return study_info(held.study, held.created, held.archived, known.proposing(held))

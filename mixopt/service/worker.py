@@ -19,6 +19,8 @@ Say = Callable[[str], None]
 
 #: Between looks at trials that other workers run.
 POLL_SECONDS = 2.0
+#: For which a worker waits for a service that is away.
+PATIENCE = 24 * 3600.0
 
 
 class Stopped(BaseException):

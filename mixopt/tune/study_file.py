@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mixopt.corpus import CorpusSpec
 from mixopt.errors import SpaceError
-from mixopt.export import ExportRequest
+from mixopt.export import ExportRequest, import_baseline
 from mixopt.proxy import ProxySettings
 from mixopt.space import (
     Fidelity,
@@ -21,7 +21,6 @@ from mixopt.space import (
     SearchSpace,
     load_yaml,
     validate_node,
-    validate_yaml,
 )
 from mixopt.space.library import find_corpus_spec, find_search_space
 from mixopt.study import TrialBudget
@@ -113,6 +112,16 @@ class ObjectiveFile(Frozen):
             if share:
                 weights[name] = weights.get(name, 0.0) + share * weight
         return Objective(weights=weights, guardrails=self.guardrails)
+
+
+def _with_imported_baseline(space: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The space with ``baseline: {from: TRAINER, path: CONFIG}`` as what the configuration says."""
+    asked = space.get("baseline")
+    if not isinstance(asked, dict) or set(asked) != {"from", "path"}:
+        return space
+    found = import_baseline(str(asked["from"]), folder / str(asked["path"]))
+    plain = dict(found) if isinstance(found, Mixture) else found.model_dump(mode="json")
+    return {**space, "baseline": plain}
 
 
 def _export(value: Any) -> Any:
@@ -216,7 +225,11 @@ class StudyFile(Frozen):
         folder = Path(path).resolve().parent
         if isinstance(data.get("space"), str):
             where = find_search_space(data["space"], folder)
-            data["space"] = validate_yaml(SearchSpace, where)
+            space, tree = load_yaml(where)
+            space = _with_imported_baseline(space, where.resolve().parent)
+            data["space"] = validate_node(SearchSpace, space, tree, where)
+        elif isinstance(data.get("space"), dict):
+            data["space"] = _with_imported_baseline(data["space"], folder)
         if isinstance(data.get("corpus"), str):
             where = find_corpus_spec(data["corpus"], folder)
             data["corpus"] = CorpusSpec.from_yaml(where)

@@ -1,9 +1,9 @@
 """Load what every exporter writes with the trainer's own library, and compare what is drawn.
 
-``python tests/export/verify.py [NAME ...]`` makes an environment per verifier in the user's cache,
-exports one schedule for each trainer, lets the library draw both phases, and compares sequences per
-domain and learning rates with the report. An environment that cannot be made is skipped where it is
-optional, with the reason.
+``python tests/export/verify.py [TRAINER or EXAMPLE ...]`` makes an environment per verifier in the
+user's cache, exports one schedule for each trainer, lets the library draw both phases, and compares
+sequences per domain and learning rates with the report. An environment that cannot be made is
+skipped where it is optional, with the reason.
 """
 
 from __future__ import annotations
@@ -135,13 +135,27 @@ def verify(to: str, python: Path) -> list[str]:
         return problems(report, chosen, json.loads(done.stdout.splitlines()[-1]))
 
 
+def example(name: str, python: Path) -> list[str]:
+    """Run an example that compares by itself; what is wrong."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [python, root / "examples" / f"{name}.py"],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [done.stderr.strip()[-1500:]] if done.returncode else []
+
+
 def main(names: list[str]) -> int:
-    """Verify the trainers named, or all."""
+    """Verify the trainers and examples named, or all."""
     wrong = 0
     specs = tomllib.loads((HERE / "environments.toml").read_text())
     for environ, spec in specs.items():
         chosen = [to for to in spec["verifies"] if not names or to in names]
-        if not chosen:
+        runs = [name for name in spec.get("runs", ()) if not names or name in names]
+        if not chosen and not runs:
             continue
         try:
             python = environment(environ, spec)
@@ -152,8 +166,9 @@ def main(names: list[str]) -> int:
             )
             wrong += 0 if spec.get("optional") else 1
             continue
-        for to in chosen:
-            found = verify(to, python)
+        checks = [(to, verify) for to in chosen] + [(name, example) for name in runs]
+        for to, check in checks:
+            found = check(to, python)
             print(f"{to}: {'as reported' if not found else 'DIFFERS'}", *found, sep="\n  ")
             wrong += bool(found)
     return wrong

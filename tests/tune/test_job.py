@@ -13,6 +13,7 @@ from mixopt.proxy import architecture, flops
 from mixopt.study import Study
 from mixopt.tune.job import Job
 from mixopt.tune.run_job import inherit_job
+from mixopt.tune.study_file import StudyFile
 
 STUDY = """name: small
 space:
@@ -223,6 +224,28 @@ def test_an_unknown_export_is_refused_at_once(path, capsys):
     error = capsys.readouterr().err
     assert "exports.1.to: there is no exporter 'megatrn'" in error
     assert "did you mean 'megatron'?" in error
+
+
+def test_a_study_begins_with_what_the_team_runs_and_writes_what_it_asks_for(path, tmp_path):
+    (path.parent / "blend.txt").write_text("3 /d/web 1 /d/code")
+    edited(
+        path,
+        (
+            "objective:",
+            "  baseline: {from: megatron, path: blend.txt}\nobjective:",
+        ),
+        (
+            "budget:",
+            "exports: [schedule, {to: hf, batch: 2, tokens: 9, paths: {web: /w}}]\nbudget:",
+        ),
+    )
+    file = StudyFile.from_yaml(path)
+    assert file.space.baseline == {"web": 0.75, "code": 0.25}
+    assert [e.to for e in file.exports] == ["schedule", "huggingface"]
+    assert file.exports[1].batch == 2
+    again = tmp_path / "again.yaml"
+    again.write_text(file.to_yaml())
+    assert StudyFile.from_yaml(again) == file
 
 
 CORPUS = """corpus:

@@ -52,7 +52,7 @@ if (live) setInterval(async () => {
 const pending = find("pending");
 if (pending) asked(pending.dataset.pending).then(answer => {
   if (answer.ok) location.reload();
-  else sentence(answer).then(text => { pending.textContent = text; });
+  else sentence(answer).then(text => { pending.textContent = "No recommendation yet: " + text; });
 });
 
 const create = find("create");

@@ -1,0 +1,79 @@
+"""A trainer's configuration as the baseline of a search space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mixopt.errors import ExportError
+from mixopt.export.exporter import ImportedPhase
+from mixopt.export.registry import exporter_of, exporters
+from mixopt.space import Mixture, Phase, Schedule
+
+
+def import_phases(trainer: str, path: str | Path) -> tuple[ImportedPhase, ...]:
+    """What a trainer's configuration trains on.
+
+    Args:
+        trainer: The trainer's name or alias.
+        path: Its configuration: a blend, a mixture file, a training configuration.
+
+    Raises:
+        ExportError: If configurations of this trainer cannot be read, or this one is not one.
+    """
+    exporter = exporter_of(trainer)
+    if exporter.read is None:
+        known = [name for name, e in exporters().items() if e.read]
+        raise ExportError(
+            f"configurations of {exporter.name} cannot be read", f"those of {known} can"
+        )
+    try:
+        return exporter.read(Path(path))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ExportError(
+            f"{path} is not a configuration of {exporter.name} that mixes data: "
+            f"{type(error).__name__} {error}",
+            "give the file that names the sources and their weights",
+        ) from None
+
+
+def import_baseline(trainer: str, path: str | Path) -> Mixture | Schedule:
+    """The mixture of a configuration, or its schedule where it has several phases.
+
+    Raises:
+        ExportError: As ``import_phases``, or if the length of a phase is not said.
+    """
+    phases = import_phases(trainer, path)
+    if len(phases) == 1:
+        return phases[0].mixture
+    spans = [p.length for p in phases]
+    total = sum(n for n in spans if n is not None)
+    if None in spans or not total:
+        raise ExportError(
+            f"{path} has {len(phases)} phases and does not say how long each is",
+            "add the steps or tokens of the whole run to the configuration",
+        )
+    return Schedule(
+        phases=tuple(
+            Phase(name=f"phase{i}", fraction=(p.length or 0) / total, mixture=p.mixture)
+            for i, p in enumerate(phases, 1)
+        )
+    )
+
+
+def as_space(trainer: str, path: str | Path) -> dict[str, Any]:
+    """A search space around a configuration, as plain data for a YAML file."""
+    found = import_baseline(trainer, path)
+    paths: dict[str, str] = {}
+    for phase in import_phases(trainer, path):
+        paths |= phase.paths
+    schedule = found if isinstance(found, Schedule) else Schedule.static(found)
+    domains = {n: {"path": paths[n]} if n in paths else {} for n in schedule.domains}
+    baseline = (
+        dict(found)
+        if isinstance(found, Mixture)
+        else found.model_dump(mode="json", exclude_none=True)
+    )
+    phases = [{"name": p.name, "fraction": p.fraction} for p in schedule.phases[1:]]
+    base = {"name": schedule.phases[0].name}
+    return {"domains": domains, "phases": [base, *phases], "baseline": baseline}
