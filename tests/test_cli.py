@@ -142,6 +142,13 @@ def test_fit_recommends_from_two_tables(tmp_path, capsys):
     answer = json.loads(capsys.readouterr().out)
     (phase,) = answer["schedule"]["phases"]
     assert phase["mixture"]["web"] == pytest.approx(0.6, abs=0.08)
+    wanted = ("--candidates", ratios, "--objective", "x")
+    assert call("fit", ratios, metrics, *wanted) == 0
+    assert "difference_low" in capsys.readouterr().out
+    assert call("fit", ratios, metrics, *wanted, "--json") == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(map(str, range(11)))
+    assert call("fit", ratios, metrics, "--objective", "x", "--target", "1B:100B") == 1
+    assert "no column 'parameters'" in capsys.readouterr().err
     assert call("fit", ratios, metrics, "--objective", "z") == 1
     assert "the objective names ['z']" in capsys.readouterr().err
 

@@ -15,6 +15,8 @@ from mixopt.errors import StudyError
 Array = NDArray[np.float64]
 
 ROW_SUM_TOLERANCE = 0.01
+#: Columns that say how large and how long a run was.
+PLACES = ("parameters", "tokens")
 BORDERS = "_/. -"
 
 
@@ -28,6 +30,8 @@ class RunTable:
         X: Weights ``n x d``; rows sum to 1.
         metrics: ``m`` names.
         Y: Values ``n x m``.
+        parameters: ``n`` non-embedding parameters, where a file has a column of that name.
+        tokens: ``n`` training tokens, likewise; a run may then have several rows, its checkpoints.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +39,13 @@ class RunTable:
     X: Array
     metrics: tuple[str, ...]
     Y: Array
+    parameters: Array | None = None
+    tokens: Array | None = None
+
+    @property
+    def run(self) -> NDArray[np.int64]:
+        """``n`` numbers of the runs; checkpoints of one run share it."""
+        return np.unique(self.ids, return_inverse=True)[1].ravel().astype(np.int64)
 
 
 def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
@@ -46,7 +57,8 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
 
     Args:
         ratios: One row per run: key, then one weight per domain.
-        metrics: One row per run: key, then one value per metric.
+        metrics: One row per run: key, then one value per metric; with a column ``tokens``, one row
+            per checkpoint. Either file may hold the columns ``parameters`` and ``tokens``.
 
     Raises:
         StudyError: If a file cannot be read, keys do not match or repeat, a value is missing or
@@ -61,11 +73,43 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
         )
     _check_keys(left, right, key, ratios, metrics)
     right = right.set_index(key).loc[left[key]].reset_index()
-    domains, weights = _numbers(left.drop(columns=key), left[key], ratios)
-    names, values = _numbers(right.drop(columns=key), left[key], metrics)
+    left = left.set_index(key).loc[right[key]].reset_index()
+    places = [_place(name, left, right, key, (ratios, metrics)) for name in PLACES]
+    taken = [key, *PLACES]
+    domains, weights = _numbers(left.drop(columns=taken, errors="ignore"), left[key], ratios)
+    names, values = _numbers(right.drop(columns=taken, errors="ignore"), left[key], metrics)
     X = _to_simplex(weights, left[key], ratios)
     ids = tuple(str(v) for v in left[key])
-    return RunTable(ids, _short(domains), X, _short(names), values)
+    return RunTable(ids, _short(domains), X, _short(names), values, *places)
+
+
+def read_mixtures(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...], Array]:
+    """Keys, domains and weights ``n x d`` of a file of mixtures alone.
+
+    Raises:
+        StudyError: As :func:`read_runs`.
+    """
+    table = read_csv(path)
+    key = str(table.columns[0])
+    domains, weights = _numbers(table.drop(columns=key), table[key], path)
+    ids = tuple(str(v) for v in table[key])
+    return ids, _short(domains), _to_simplex(weights, table[key], path)
+
+
+def _place(
+    name: str, left: pd.DataFrame, right: pd.DataFrame, key: str, paths: tuple[str | Path, ...]
+) -> Array | None:
+    """A column of sizes or lengths from whichever file has it."""
+    for table, path in zip((right, left), paths[::-1], strict=True):
+        if name in table.columns:
+            values = _numbers(table[[name]], table[key], path)[1][:, 0]
+            if (values <= 0).any():
+                raise StudyError(
+                    f"{path}: {name} must be positive; got {values.min():g}",
+                    "write non-embedding parameters and training tokens in full, as 1e9",
+                )
+            return values
+    return None
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
@@ -91,7 +135,8 @@ def _check_keys(
     left: pd.DataFrame, right: pd.DataFrame, key: str, ratios: str | Path, metrics: str | Path
 ) -> None:
     for table, path in ((left, ratios), (right, metrics)):
-        twice = table[key][table[key].duplicated()]
+        rungs = [key, "tokens"] if table is right and "tokens" in table.columns else [key]
+        twice = table[key][table.duplicated(rungs)]
         if len(twice):
             raise StudyError(f"{path} holds the run {twice.iloc[0]!s} twice", "keep one row a run")
     missing = sorted(set(left[key]) ^ set(right[key]), key=str)
@@ -124,7 +169,7 @@ def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> Array:
     if off[worst] > ROW_SUM_TOLERANCE:
         raise StudyError(
             f"{path}, run {ids.iloc[worst]!s}: weights must sum to 1 within "
-            f"{ROW_SUM_TOLERANCE:g}; they sum to {sums[worst]:.4g}",
+            f"{ROW_SUM_TOLERANCE:g}; they sum to {sums[worst]:.4g}{_unit_of(sums)}",
             "give shares of training tokens",
         )
     if (weights < 0).any():
@@ -135,6 +180,13 @@ def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> Array:
             "give shares of training tokens",
         )
     return np.asarray(weights / sums[:, None])
+
+
+def _unit_of(sums: Array) -> str:
+    """What the weights of rows with these sums look like, where they look like something else."""
+    if (np.abs(sums - 100.0) <= 100.0 * ROW_SUM_TOLERANCE).all():
+        return ", and all rows to 100: they look like percent"
+    return ", and all rows to more than 1000: they look like counts" if (sums > 1e3).all() else ""
 
 
 def _short(names: list[str]) -> tuple[str, ...]:
