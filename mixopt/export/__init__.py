@@ -5,7 +5,12 @@ from __future__ import annotations
 from mixopt.export.export_plan import ExportPlan, PhasePlan, Provenance, plan_export
 from mixopt.export.export_request import ExportRequest
 from mixopt.export.exporter import Exporter, ImportedPhase, Written
-from mixopt.export.imported_baseline import as_space, import_baseline, import_phases
+from mixopt.export.imported_baseline import (
+    as_space,
+    count_megatron_tokens,
+    import_baseline,
+    import_phases,
+)
 from mixopt.export.rate_plan import RatePlan
 from mixopt.export.registry import EXPORTERS, exporter_of, exporters
 from mixopt.export.schedule_file import (
@@ -31,6 +36,7 @@ __all__ = [
     "ScheduleSource",
     "Written",
     "as_space",
+    "count_megatron_tokens",
     "export",
     "export_file",
     "export_files",

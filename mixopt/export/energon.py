@@ -35,7 +35,7 @@ def write(plan: ExportPlan) -> Written:
 ON_RESUME = ("the loader's state belongs to its datasets; another metadataset starts anew",)
 NOTES = (
     "weights count samples, so make them of one length",
-    "the learning rate is the trainer's: see the megatron export for its flags",
+    "the learning rate is the trainer's; the megatron export has its flags",
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.exporter import Exporter, Written
-from mixopt.export.rate_plan import PEAK, WARMUP
+from mixopt.export.rate_plan import PEAK, WARMUP, RatePlan
 
 
 def phase_rows(plan: ExportPlan) -> list[dict[str, Any]]:
@@ -106,7 +106,23 @@ def _phase(plan: ExportPlan, phase: PhasePlan) -> dict[str, Any]:
         "start": phase.start * length,
         "moved_sequences": round(phase.start - asked_start, 3),
         "largest_difference": max(abs(r["weight"] - r["asked"]) for r in rows.values()),
+        "rule": _rule(phase.rate) if phase.rate else None,
         "domains": rows,
+    }
+
+
+def _rule(rate: RatePlan) -> dict[str, Any]:
+    """A learning-rate rule in sequences of the run, whatever the trainer counts."""
+    begin, end = rate.span()
+    return {
+        "from_sequence": begin,
+        "to_sequence": end,
+        "peak": rate.peak_text,
+        "warmup_sequences": rate.warmup(),
+        "warmup_from": rate.times(rate.rule.start),
+        "decay_sequences": rate.decay(),
+        "decay_shape": rate.rule.shape,
+        "decay_to": rate.times(rate.rule.final),
     }
 
 
@@ -149,10 +165,11 @@ def _phase_lines(phase: dict[str, Any]) -> list[str]:
             f"{row['start_offset']:,} |"
             for name, row in phase["domains"].items()
         ],
-        *(
-            ["", "Learning rate: "]
-            + [f"- `{key}`: `{value}`" for key, value in phase["learning_rate"].items()]
-            if phase.get("learning_rate")
-            else []
-        ),
+        *_rate_lines("Learning rate by the schedule", phase["rule"]),
+        *_rate_lines("Learning rate as the trainer reads it", phase.get("learning_rate")),
     ]
+
+
+def _rate_lines(title: str, values: dict[str, Any] | None) -> list[str]:
+    rows = [f"- `{key}`: `{value}`" for key, value in (values or {}).items()]
+    return ["", f"{title}:", *rows] if rows else []

@@ -73,7 +73,7 @@ def write(plan: ExportPlan) -> Written:
         ("a combined dataset replays its random draws to the item where it stopped",),
         (
             "each phase reads every stream from its beginning, in another order",
-            "the learning rate is your loop's own: rates are in schedule.json and the report",
+            "the learning rate is your loop's own; the report has the schedule's rule",
         ),
     )
 

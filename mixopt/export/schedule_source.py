@@ -53,7 +53,7 @@ class ScheduleSource:
     paths: Mapping[str, str] = field(default_factory=dict)
     supply: Mapping[str, int | None] = field(default_factory=dict)
     target: Fidelity | None = None
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: Provenance | None = None
     of_trials: tuple[TrialRate, ...] = ()
 
 

@@ -82,7 +82,7 @@ def write(plan: ExportPlan) -> Written:
         (),
         ("import build from torchdata_mixture.py and give it how to read the rows of a source",),
         ("a sampler's state loads into other weights without a word",),
-        ("the learning rate is your loop's own: rates are in schedule.json and the report",),
+        ("the learning rate is your loop's own; the report has the schedule's rule",),
     )
 
 

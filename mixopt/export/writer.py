@@ -15,7 +15,7 @@ from mixopt.export.rate_plan import TrialRate
 from mixopt.export.registry import exporter_of
 from mixopt.export.schedule_source import ScheduleSource, read_source
 from mixopt.export.texts import json_text
-from mixopt.space import LearningRate, Schedule, SearchSpace
+from mixopt.space import Schedule, SearchSpace
 
 # Endings of files in which a line that starts with # is a comment.
 COMMENTED = (".yaml", ".yml", ".py", ".sh")
@@ -58,16 +58,10 @@ def export(
     *,
     to: str,
     out: str | Path,
-    tokens: int | None = None,
-    paths: Mapping[str, str] | None = None,
     supply: Mapping[str, int | None] | None = None,
-    sequence_length: int | None = None,
-    batch: int | None = None,
-    seed: int = 0,
     provenance: Provenance | None = None,
-    learning_rate: LearningRate | float | None = None,
     of_trials: Iterable[TrialRate] = (),
-    placeholders: bool = False,
+    **options: Any,
 ) -> list[Path]:
     """Write the files that one trainer loads, with a report per phase.
 
@@ -76,16 +70,11 @@ def export(
         space: Gives paths, supplies, epoch caps and the target's tokens where they are not given.
         to: The trainer, one of ``EXPORTERS``, an alias, or an exporter of another package.
         out: Folder to write into; made if missing.
-        tokens: Training tokens of the run; the target's by default.
-        paths: Domain to path: a prefix for Megatron, a file, glob or Hub name for Hugging Face.
         supply: Domain to tokens available.
-        sequence_length: Tokens per sequence; needed by trainers that count sequences.
-        batch: Sequences per step; needed by trainers that count steps.
-        seed: For the trainer's shuffling.
         provenance: Where the schedule comes from.
-        learning_rate: The target's own peak, or its rule instead of the schedule's.
         of_trials: Numbers of the schedule's learning rates that are not the target's.
-        placeholders: Whether ``PATH_OF_<domain>`` stands in for a path that is not known.
+        options: The other fields of ``ExportRequest``: ``tokens``, ``sequence_length``, ``batch``,
+            ``seed``, ``paths``, ``learning_rate``, ``placeholders``, ``tokenizer``.
 
     Returns:
         The files written.
@@ -94,20 +83,10 @@ def export(
         ExportError: If the trainer is unknown, something it needs is missing, a phase is too
             short, or a domain would be read more often than its epoch cap.
     """
-    plan = plan_export(
-        schedule,
-        space,
-        tokens=tokens,
-        paths=paths,
-        supply=supply,
-        sequence_length=sequence_length,
-        batch=batch,
-        seed=seed,
-        provenance=provenance,
-        learning_rate=learning_rate,
-        of_trials=of_trials,
+    source = ScheduleSource(
+        schedule, space, supply=supply or {}, provenance=provenance, of_trials=tuple(of_trials)
     )
-    return write_files(export_files(plan, to, placeholders=placeholders), Path(out))
+    return export_source(source, ExportRequest(to=exporter_of(to).name, **options), out)
 
 
 def export_source(source: ScheduleSource, request: ExportRequest, out: str | Path) -> list[Path]:
@@ -124,7 +103,8 @@ def export_source(source: ScheduleSource, request: ExportRequest, out: str | Pat
     Raises:
         ExportError: As ``export``, or if the target's tokenizer is not the study's.
     """
-    request.require_same_tokenizer(source.provenance)
+    if source.provenance is not None:
+        request.require_same_tokenizer(source.provenance)
     asked = request.over(
         tokens=source.tokens,
         sequence_length=source.sequence_length,

@@ -18,7 +18,7 @@ import tomllib
 import venv
 from pathlib import Path
 
-from mixopt.export import export
+from mixopt.export import count_megatron_tokens, export
 from mixopt.space import LearningRate, Phase, Schedule
 
 HERE = Path(__file__).parent / "verifiers"
@@ -132,7 +132,12 @@ def verify(to: str, python: Path) -> list[str]:
         )
         if done.returncode:
             return [done.stderr.strip()[-1500:]]
-        return problems(report, chosen, json.loads(done.stdout.splitlines()[-1]))
+        found = problems(report, chosen, json.loads(done.stdout.splitlines()[-1]))
+        for prefix in Path(place, "data").glob("*.idx"):
+            # 50 documents of a sequence each, as the verifier writes them.
+            if count_megatron_tokens(prefix.with_suffix("")) != 50 * LENGTH:
+                found.append(f"the tokens of {prefix.name} are counted otherwise")
+        return found
 
 
 def example(name: str, python: Path) -> list[str]:
