@@ -23,7 +23,6 @@ from mixopt.service.studies_api import Name, catalogue
 from mixopt.service.trials_api import RETRY
 from mixopt.service.what_if import Predicted, WhatIf
 from mixopt.space import Schedule
-from mixopt.study import Study
 from mixopt.study.storage.audit import acting
 
 T = TypeVar("T")
@@ -39,7 +38,7 @@ PAGE_POLICY = (
     "style-src 'unsafe-inline'; img-src data: blob:"
 )
 Trainer = Literal[EXPORTERS]  # type: ignore[valid-type]
-Length = Annotated[int | None, Query(ge=1, le=2**31, description="Tokens per sequence.")]
+Size = Annotated[int | None, Query(ge=1, le=2**31, description="Of the target run.")]
 Of = Annotated[str | None, Query(max_length=100, description="Id of a trial; else recommended.")]
 
 
@@ -91,8 +90,8 @@ def predict(request: Request, name: Name, wish: WhatIf, _: Reader) -> Predicted:
 @router.get("/schedule", responses={200: {"description": "A schedule.json."}})
 def show_schedule(request: Request, name: Name, _: Reader, trial: Of = None) -> Response:
     """The recommended schedule, or that of a trial, as ``schedule.json``."""
-    files = _files(request, name, "schedule", trial, None)
-    return Response(next(iter(files.values())), media_type="application/json")
+    text = _files(request, name, "schedule", trial)["schedule.json"]
+    return Response(text, media_type="application/json")
 
 
 @router.get(
@@ -106,12 +105,17 @@ def export(
     trainer: Trainer,
     _: Reader,
     trial: Of = None,
-    sequence_length: Length = None,
+    sequence_length: Size = None,
+    batch: Size = None,
 ) -> Response:
-    """The files that one trainer loads, of the recommended schedule or that of a trial."""
+    """The files that one trainer loads, of the recommended schedule or that of a trial.
+
+    ``PATH_OF_<domain>`` stands in for the path of a domain that the study does not know; trainers
+    that count sequences or steps need ``sequence_length`` (tokens) and ``batch`` (sequences).
+    """
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file, text in _files(request, name, trainer, trial, sequence_length).items():
+        for file, text in _files(request, name, trainer, trial, sequence_length, batch).items():
             archive.writestr(file, text)
     head = {"Content-Disposition": f'attachment; filename="{name}-{trainer}.zip"'}
     return Response(packed.getvalue(), 200, head, media_type="application/zip")
@@ -130,11 +134,26 @@ def show_report(request: Request, name: Name, _: Reader) -> Response:
 
 
 def _files(
-    request: Request, name: str, trainer: str, trial: str | None, length: int | None
+    request: Request,
+    name: str,
+    trainer: str,
+    trial: str | None,
+    length: int | None = None,
+    batch: int | None = None,
 ) -> dict[str, str]:
     held = catalogue(request).held(name)
+    study, space = held.study, held.study.space
     schedule, note = _chosen(request, held, trial)
-    return export_files(_plan(held.study, schedule, note, length), trainer)
+    plan = plan_export(
+        schedule,
+        space,
+        tokens=(space.target or study.fidelity).tokens,
+        seed=study.seed,
+        provenance=Provenance(study=study.name, space=space.name, mixopt=__version__, note=note),
+        sequence_length=length,
+        batch=batch,
+    )
+    return export_files(plan, trainer, placeholders=True)
 
 
 def _chosen(request: Request, held: Held, trial: str | None) -> tuple[Schedule, str]:
@@ -144,16 +163,3 @@ def _chosen(request: Request, held: Held, trial: str | None) -> tuple[Schedule, 
     text = _answer(request, held, fits.recommendation, "the recommendation")
     found = Recommendation.model_validate_json(text)
     return found.schedule, found.verdict
-
-
-def _plan(study: Study, schedule: Schedule, note: str, length: int | None) -> Any:
-    space = study.space
-    return plan_export(
-        schedule,
-        space,
-        tokens=(space.target or study.fidelity).tokens,
-        paths={d.name: d.path or f"data/{d.name}" for d in space.domains},
-        sequence_length=length,
-        seed=study.seed,
-        provenance=Provenance(study=study.name, space=space.name, mixopt=__version__, note=note),
-    )

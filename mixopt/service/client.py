@@ -330,18 +330,21 @@ class ServedStudy:
         """The recommended schedule, or that of a trial."""
         return self.record_of(trial).trial.schedule if trial else self.recommend().schedule
 
-    def export(self, trainer: str, out: str | Path, *, trial: str | None = None) -> list[Path]:
+    def export(
+        self, trainer: str, out: str | Path, *, trial: str | None = None, **target: int
+    ) -> list[Path]:
         """Write the files that a trainer loads; returns them.
 
         Args:
             trainer: One of ``mixopt.export.EXPORTERS``.
             out: Folder to write into.
             trial: Id of a trial whose schedule is written; None for the recommended one.
+            target: The ``sequence_length`` and ``batch`` of the target run.
         """
         import io
         import zipfile
 
-        of = {"trial": trial} if trial else {}
+        of = {**target, **({"trial": trial} if trial else {})}
         packed = zipfile.ZipFile(io.BytesIO(self._content(f"/export/{trainer}", **of)))
         packed.extractall(out)
         return [Path(out, name) for name in packed.namelist()]

@@ -154,10 +154,12 @@ def test_what_a_study_concludes_can_be_fetched(http, finished, tmp_path):
     study = finished
     schedule = wait_for(http, "/v1/studies/demo/schedule").json()
     assert schedule["format"] == "mixopt-schedule"
-    packed = wait_for(http, "/v1/studies/demo/export/huggingface")
+    packed = wait_for(http, "/v1/studies/demo/export/huggingface?sequence_length=8&batch=4")
     names = zipfile.ZipFile(io.BytesIO(packed.content)).namelist()
     assert names
-    assert sorted(p.name for p in study.export("huggingface", tmp_path)) == sorted(names)
+    assert sorted(
+        p.name for p in study.export("huggingface", tmp_path, sequence_length=8, batch=4)
+    ) == sorted(names)
     assert (tmp_path / names[0]).stat().st_size > 0
     answer = wait_for(http, "/v1/studies/demo/export/megatron")
     assert refused(answer, 422, "not_exported", "sequence")["hint"]

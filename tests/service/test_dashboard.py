@@ -128,7 +128,7 @@ def test_a_person_finds_their_way(site, browser, tmp_path):
     wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#outcome .main-svg"))
     for width, scheme in ((1200, "light"), (1200, "dark"), (400, "light"), (400, "dark")):
         shot(browser, "study", width=width, scheme=scheme)
-    one("a[href*='/export/huggingface']").click()
+    one("button[formaction$='/export/huggingface']").click()
     wait.until(lambda _: list(tmp_path.glob("demo-huggingface.zip")))
 
     # A slider moved by the keyboard.
