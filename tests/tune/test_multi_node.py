@@ -98,16 +98,26 @@ def free_port():
         return found.getsockname()[1]
 
 
+def started(**given):
+    """A head that runs no trials."""
+    # The usual port of the process that starts jobs belongs to any other Ray on this machine.
+    facts = {"num_cpus": 0, "dashboard_agent_listen_port": free_port(), **given}
+    return Cluster(initialize_head=True, head_node_args=facts)
+
+
 @pytest.fixture
 def head():
-    """A head that runs no trials; a job server on a free port."""
-    port = free_port()
-    # The usual port of the process that starts jobs belongs to any other Ray on this machine.
-    ports = {"dashboard_port": port, "dashboard_agent_listen_port": free_port()}
-    given = {"num_cpus": 0, "include_dashboard": True, **ports}
-    cluster = Cluster(initialize_head=True, head_node_args=given)
-    cluster.server = f"http://127.0.0.1:{port}"
+    cluster = started()
     yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def served():
+    """A head with a job server, and the server's address."""
+    port = free_port()
+    cluster = started(include_dashboard=True, dashboard_port=port)
+    yield cluster, f"http://127.0.0.1:{port}"
     cluster.shutdown()
 
 
@@ -120,13 +130,14 @@ def run(command, folder, **more):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_job_submitted_to_a_job_server_runs_a_study(head, tmp_path):
+def test_a_job_submitted_to_a_job_server_runs_a_study(served, tmp_path):
+    head, server = served
     head.add_node(num_cpus=2, dashboard_agent_listen_port=free_port())
     here, out = tmp_path / "here", tmp_path / "out"
     here.mkdir()
     (here / "study.yaml").write_text(STUDY.replace("PYTHON", sys.executable))
     (here / "train.py").write_text(TRAIN)
-    submit = [RAY, "job", "submit", "--address", head.server, "--working-dir", "."]
+    submit = [RAY, "job", "submit", "--address", server, "--working-dir", "."]
     said = ["No available agent"]
 
     def submitted():
