@@ -38,6 +38,7 @@ class Replay:
     Attributes:
         pool: The rows that can be tried.
         seed: Of proposals and times.
+        blind: Whether any rows will do, where only the slots' time is looked at.
         finished: Rows in the order in which their trials ended.
         running: End, start and row of the trials in flight.
         waiting: Rows proposed and not started.
@@ -47,6 +48,7 @@ class Replay:
 
     pool: BenchTable
     seed: int
+    blind: bool = False
     finished: list[int] = field(default_factory=list)
     running: list[tuple[float, float, int]] = field(default_factory=list)
     waiting: list[int] = field(default_factory=list)
@@ -86,6 +88,10 @@ class Replay:
         """The next rows, with those in flight as pending."""
         q = min(wanted, TRIALS - self.proposed)
         if q < 1:
+            return
+        if self.blind:
+            self.waiting += range(self.proposed, self.proposed + q)
+            self.proposed += q
             return
         pool, metric = self.pool, self.pool.metrics.index(METRIC)
         X, Y = pool.X[self.finished], pool.Y[self.finished][:, [metric]]
@@ -147,44 +153,65 @@ WAYS: dict[str, Callable[[Replay], None]] = {
 }
 
 
-def study(pool: BenchTable, way: str, seed: int) -> dict[str, object]:
-    """The idle share of the slots, and the regret after each number of finished trials."""
-    replay = Replay(pool, seed)
+def replayed(pool: BenchTable, way: str, seed: int, blind: bool) -> Replay:
+    """One study from its first trial to its last."""
+    replay = Replay(pool, seed, blind)
     replay.start()
     while replay.running:
         replay.go_on()
         WAYS[way](replay)
         replay.start()
+    return replay
+
+
+def idle(pool: BenchTable, way: str, repeats: int) -> dict[str, object]:
+    """Share of the slots' time in which they had no trial, and the time of 64 trials."""
+    runs = [replayed(pool, way, seed, blind=True) for seed in range(repeats)]
+    shares = np.array([1 - run.busy / (SLOTS * run.now) for run in runs])
+    return {
+        "way": way,
+        "repeats": repeats,
+        "idle": float(shares.mean()),
+        "idle_se": float(shares.std(ddof=1) / np.sqrt(repeats)),
+        "time": float(np.mean([run.now for run in runs])),
+    }
+
+
+def study(pool: BenchTable, way: str, seed: int) -> dict[str, object]:
+    """The regret after each number of finished trials."""
+    replay = replayed(pool, way, seed, blind=False)
     true = pool.Y[:, pool.metrics.index(METRIC)]
     regret = np.minimum.accumulate(true[replay.finished]) - true.min()
     return {
         "way": way,
         "seed": seed,
-        "time": replay.now,
-        "idle": 1 - replay.busy / (SLOTS * replay.now),
         "regret": [round(float(regret[n - 1]), 5) for n in (16, 24, 32, 48, 64)],
         "mean_regret": float(regret[ROUND:].mean()),
     }
 
 
 def main() -> None:
-    """Print a line per way, and keep all studies if asked."""
+    """Print a line per way, and keep all studies if asked: after each seed, as they take long."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     pool = load_table("regmix").densest()
-    rows = [study(pool, way, seed) for seed in range(given.repeats) for way in WAYS]
+    slots = [idle(pool, way, 200) for way in WAYS]
+    for row in slots:
+        print(row, flush=True)
+    rows: list[dict[str, object]] = []
+    for seed in range(given.repeats):
+        rows += [study(pool, way, seed) for way in WAYS]
+        if given.json:
+            found = {"slots": slots, "studies": rows}
+            given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for way in WAYS:
         mine = [row for row in rows if row["way"] == way]
-        for name in ("idle", "time", "mean_regret"):
-            values = np.array([row[name] for row in mine], dtype=float)
-            error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-            print(f"{way:20} {name:12} {values.mean():8.4f} +- {error:.4f}")
-        print(f"{way:20} regret at 16, 24, 32, 48, 64", end=" ")
+        values = np.array([row["mean_regret"] for row in mine], dtype=float)
+        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+        print(f"{way:20} mean regret {values.mean():.4f} +- {error:.4f}, at 16, 24, 32, 48, 64:")
         print(np.mean([row["regret"] for row in mine], axis=0).round(4).tolist())  # type: ignore[arg-type]
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
