@@ -18,11 +18,8 @@ from mixopt.study import Study
 from mixopt.study.trainers import rung_observations
 from mixopt.tune.driver import Driver, require_stored
 
-# Keys of a config and of a result: the trial's id; observations as JSON, where a trainable reports
-# them by itself.
-TRIAL, ROWS = "trial", "rows"
-# Key of a config: the trials that are trained side by side with it.
-PACK = "pack"
+# Keys of a config: the trial's id, and the trials that are trained side by side with it.
+TRIAL, PACK = "trial", "pack"
 
 
 def config_of(trial: Trial) -> dict[str, Any]:
@@ -86,7 +83,7 @@ class MixtureSearch(Searcher):
         self._running: dict[str, Trial] = {}
         self._reports: dict[str, int] = {}
         self._leases = ExitStack()
-        self._begun = False
+        self._begun, self._keeps = False, True
 
     @classmethod
     def over(cls, driver: Driver) -> MixtureSearch:
@@ -94,7 +91,7 @@ class MixtureSearch(Searcher):
         search = cls.__new__(cls)
         Searcher.__init__(search, metric=TRIAL, mode="min")
         search._take(driver)
-        search._begun = True
+        search._begun, search._keeps = True, False
         return search
 
     def __getstate__(self) -> dict[str, Any]:
@@ -173,7 +170,7 @@ class MixtureSearch(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep a rung of a trial that goes on."""
         trial = self._trial(trial_id, result)
-        if trial is None or ROWS in result:
+        if trial is None:
             return
         self._reports[trial_id] = self._reports.get(trial_id, 0) + 1
         tokens, values = _tokens(result), self._values(result)
@@ -190,7 +187,7 @@ class MixtureSearch(Searcher):
         """Tell the study how a trial ended."""
         result = result or {}
         trial = self._trial(trial_id, result)
-        if trial is None or ROWS in result:
+        if trial is None:
             return
         values, tokens = self._values(result), _tokens(result)
         if error or not values:
@@ -222,6 +219,8 @@ class MixtureSearch(Searcher):
 
     def _trial(self, trial_id: str, result: Mapping[str, Any]) -> Trial | None:
         """The study's trial behind one of Tune's; after a restore its config tells."""
+        if not self._keeps:
+            return None
         if trial_id not in self._running and TRIAL in result.get("config", {}):
             self._hold(trial_id, trial_of(result["config"]))
         return self._running.get(trial_id)

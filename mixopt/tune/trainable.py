@@ -17,11 +17,12 @@ from mixopt.errors import StudyError
 from mixopt.space import Observation, Report, Trainer, Trial
 from mixopt.study.cost import run_cost
 from mixopt.study.trainers import require_finite, run_trainer
-from mixopt.tune.mixture_search import ROWS, trials_of
+from mixopt.tune.mixture_search import trials_of
 from mixopt.tune.stored_tokens import ReadingTokens, StoredTokens, store_tokens
 
-# Key of the last result: per trial, why it failed (empty where it did not) and what it cost.
-ENDS = "ends"
+# Keys of a result: the observations since the last one as JSON; and of the last result: per trial,
+# why it failed (empty where it did not) and what it cost.
+ROWS, ENDS = "rows", "ends"
 
 
 @dataclass(frozen=True)

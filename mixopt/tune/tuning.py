@@ -15,8 +15,8 @@ from ray.tune import Callback, Stopper
 
 from mixopt.space import Observation
 from mixopt.tune.driver import Driver
-from mixopt.tune.mixture_search import ROWS, TRIAL, MixtureSearch, trials_of
-from mixopt.tune.trainable import ENDS, TrialWorker, Work
+from mixopt.tune.mixture_search import TRIAL, MixtureSearch, trials_of
+from mixopt.tune.trainable import ENDS, ROWS, TrialWorker, Work
 
 
 def tune_trials(driver: Driver, slots: int, work: Work) -> None:

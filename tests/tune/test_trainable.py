@@ -6,8 +6,8 @@ import numpy as np
 
 from mixopt.proxy import ProxySettings, ProxyTrainer
 from mixopt.space import Fidelity, Mixture, Schedule, Trial
-from mixopt.tune.mixture_search import PACK, ROWS, config_of, trials_of
-from mixopt.tune.trainable import ENDS, _Attempt
+from mixopt.tune.mixture_search import PACK, config_of, trials_of
+from mixopt.tune.trainable import ENDS, ROWS, _Attempt
 
 
 class Letters:
