@@ -43,7 +43,8 @@ class Replay:
         running: End, start and row of the trials in flight.
         waiting: Rows proposed and not started.
         now: Time, in median trials.
-        busy: Time that slots have spent on trials.
+        spans: Start and end of each trial.
+        lengths: Times of the trials that ended.
     """
 
     pool: BenchTable
@@ -53,7 +54,7 @@ class Replay:
     running: list[tuple[float, float, int]] = field(default_factory=list)
     waiting: list[int] = field(default_factory=list)
     now: float = 0.0
-    busy: float = 0.0
+    spans: list[tuple[float, float]] = field(default_factory=list)
     lengths: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,7 +72,7 @@ class Replay:
             number = len(self.finished) + len(self.running)
             length = float(self.times[number])
             heapq.heappush(self.running, (self.now + length, self.now, self.waiting.pop(0)))
-            self.busy += length
+            self.spans.append((self.now, self.now + length))
 
     def go_on(self) -> None:
         """Move on to the next end of a trial, or to the moment at which one is late."""
@@ -164,15 +165,25 @@ def replayed(pool: BenchTable, way: str, seed: int, blind: bool) -> Replay:
     return replay
 
 
+def idle_until(run: Replay, moment: float) -> float:
+    """Share of the slots' time up to a moment in which they had no trial."""
+    busy = sum(max(min(end, moment) - start, 0.0) for start, end in run.spans)
+    return 1 - busy / (SLOTS * moment)
+
+
 def idle(pool: BenchTable, way: str, repeats: int) -> dict[str, object]:
     """Share of the slots' time in which they had no trial, and the time of 64 trials."""
     runs = [replayed(pool, way, seed, blind=True) for seed in range(repeats)]
-    shares = np.array([1 - run.busy / (SLOTS * run.now) for run in runs])
+    whole = np.array([idle_until(run, run.now) for run in runs])
+    # A fixed number of trials ends with slots that have nothing left to do, whatever the way.
+    before = np.array([idle_until(run, max(start for start, _ in run.spans)) for run in runs])
     return {
         "way": way,
         "repeats": repeats,
-        "idle": float(shares.mean()),
-        "idle_se": float(shares.std(ddof=1) / np.sqrt(repeats)),
+        "idle": float(whole.mean()),
+        "idle_se": float(whole.std(ddof=1) / np.sqrt(repeats)),
+        "idle_until_the_last_start": float(before.mean()),
+        "idle_until_the_last_start_se": float(before.std(ddof=1) / np.sqrt(repeats)),
         "time": float(np.mean([run.now for run in runs])),
     }
 
@@ -193,7 +204,7 @@ def study(pool: BenchTable, way: str, seed: int) -> dict[str, object]:
 def main() -> None:
     """Print a line per way, and keep all studies if asked: after each seed, as they take long."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=20, help="studies per way; 0: slots alone")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     pool = load_table("regmix").densest()
@@ -201,12 +212,12 @@ def main() -> None:
     for row in slots:
         print(row, flush=True)
     rows: list[dict[str, object]] = []
-    for seed in range(given.repeats):
-        rows += [study(pool, way, seed) for way in WAYS]
+    for seed in range(-1, given.repeats):
+        rows += [study(pool, way, seed) for way in WAYS if seed >= 0]
         if given.json:
             found = {"slots": slots, "studies": rows}
             given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for way in WAYS:
+    for way in WAYS if rows else ():
         mine = [row for row in rows if row["way"] == way]
         values = np.array([row["mean_regret"] for row in mine], dtype=float)
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
