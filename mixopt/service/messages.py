@@ -65,7 +65,7 @@ def study_info(
     study: Study, created: float, archived: float | None, proposing: bool = False
 ) -> StudyInfo:
     """A study as it is stored; see ``StudyInfo``."""
-    stops = study.store.events(study.id, "stop")
+    state = study.state()
     return StudyInfo(
         name=study.name,
         created=created,
@@ -73,8 +73,8 @@ def study_info(
         config=study.config,
         settings=study.settings,
         trials=study.store.counts(study.id),
-        spent=study.spent(),
-        stop_reason=str(stops[-1]["reason"]) if stops else None,
+        spent=state.spent,
+        stop_reason=state.stop_reason,
         proposing=proposing,
     )
 

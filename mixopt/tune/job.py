@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +15,13 @@ from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import CorpusError, StudyError
 from mixopt.proxy import ProxyTrainer, architecture, flops
 from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
-from mixopt.study import CallableTrainer, CommandTrainer, Storage, Study, StudyConfig
+from mixopt.study import (
+    CallableTrainer,
+    CommandTrainer,
+    Storage,
+    Study,
+    StudyConfig,
+)
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.config import require_same
 from mixopt.tune.study_file import (
@@ -95,9 +99,9 @@ class Job:
         self.trainer()
         known = self._stored()
         if known is not None:
-            draft = self.draft(_supplies(known.space), known)
+            supply = {d.name: d.tokens for d in known.space.domains if d.tokens is not None}
+            draft = self._study(None, supply, known.context.get("corpus"))
             require_same(self.file.name, known.text, draft.config)
-            _require_same_command(self.file.name, known.context, draft.config.context)
 
     def build(self, say: Say) -> dict[str, int]:
         """Build the corpus that the trainer needs; returns the training tokens per domain.
@@ -135,7 +139,7 @@ class Job:
         if isinstance(self.file.trainer, ProxyChoice):
             corpus = Corpus.open(self.corpus_dir)
             tokens, fingerprint = _counts(corpus), corpus.fingerprint
-        return self._study(self.storage, tokens, fingerprint, self._stored())
+        return self._study(self.storage, tokens, fingerprint)
 
     def existing_study(self, *, write: bool = False) -> Study:
         """The study in its storage; neither it nor a folder is made.
@@ -148,29 +152,23 @@ class Job:
         """
         return Study.open(self.storage, self.file.name, read_only=not write)
 
-    def draft(self, tokens: Mapping[str, int], known: StudyConfig | None = None) -> Study:
+    def draft(self, tokens: Mapping[str, int]) -> Study:
         """The study in memory, to look at what it would be.
 
         Args:
             tokens: Of the domains for which the file gives none; where some stay unknown,
                 ``natural`` stands for the uniform mixture.
-            known: What is stored under its name.
         """
-        fingerprint = None if known is None else known.context.get("corpus")
-        return self._study(None, tokens, fingerprint, known)
+        return self._study(None, tokens, None)
 
     def _study(
-        self,
-        storage: str | None,
-        tokens: Mapping[str, int],
-        fingerprint: str | None,
-        known: StudyConfig | None,
+        self, storage: str | None, tokens: Mapping[str, int], fingerprint: str | None
     ) -> Study:
         file, space = self.file, with_tokens(self.file.space, tokens)
         natural = natural_of(space)
         if natural is None and storage is None:
             natural = space.uniform
-        facts = {"trainer": self._trainer_facts(known)}
+        facts = {"trainer": file.trainer.model_dump(mode="json")}
         context = facts if fingerprint is None else {**facts, "corpus": fingerprint}
         return study_of(file, space, natural, storage, context, self._flops_per_token())
 
@@ -199,12 +197,6 @@ class Job:
         row = storage.study(self.file.name)
         storage.close()
         return None if row is None else StudyConfig.model_validate_json(row.config)
-
-    def _trainer_facts(self, known: StudyConfig | None) -> Any:
-        """The trainer as results depend on it: as it is stored, where they do not differ."""
-        facts = self.file.trainer.model_dump(mode="json")
-        stored = None if known is None else known.context.get("trainer")
-        return stored if stored and _essence(stored) == _essence(facts) else facts
 
     # Running
 
@@ -299,29 +291,6 @@ def natural_of(space: SearchSpace) -> Mixture | None:
 
 def _counts(corpus: Corpus) -> dict[str, int]:
     return {name: corpus.count(name, "train") for name in corpus.domains}
-
-
-def _supplies(space: SearchSpace) -> dict[str, int]:
-    return {d.name: d.tokens for d in space.domains if d.tokens is not None}
-
-
-def _essence(trainer: Mapping[str, Any]) -> str:
-    """What results depend on in a trainer: not its time limit, nor where its files lie."""
-    facts = {k: v for k, v in trainer.items() if k != "timeout"}
-    if facts.get("kind") == "command":
-        facts["command"] = re.sub(r"[^\s'\"=]*/", "", str(facts["command"]))
-    return json.dumps(facts, sort_keys=True)
-
-
-def _require_same_command(name: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """A command may move, but not become another one."""
-    was, now = stored.get("trainer") or {}, given["trainer"]
-    if was and _essence(was) != _essence(now):
-        raise StudyError(
-            f"the study {name!r} is stored with another configuration: context.trainer.command "
-            f"was {was.get('command')!r}, now {now.get('command')!r}",
-            "its results depend on it: give the new study another name or storage",
-        )
 
 
 def _import(choice: CallableChoice) -> Callable[..., object]:

@@ -10,10 +10,9 @@ from sqlalchemy import Connection, Row, select, update
 
 from mixopt.errors import ConflictError
 from mixopt.space import Observation, Trial
-from mixopt.study.storage import clock
 from mixopt.study.storage.leases import RETURNED, Lease, fence
 from mixopt.study.storage.measurements import insert_observations, require_same_run
-from mixopt.study.storage.rows import ENDED, State, insert_trials, is_trial, lock_study
+from mixopt.study.storage.rows import ENDED, State, close_trial, insert_trials, is_trial, lock_study
 from mixopt.study.storage.schema import trial_table as trials
 
 
@@ -69,14 +68,7 @@ def fail(c: Connection, row: Row[Any], reason: str, lease: Lease | str | None) -
     if row.state == State.failed.value:
         return
     fence(c, row, lease)
-    end = {
-        "state": State.failed.value,
-        "ended": clock.now(c),
-        "reason": _storable(reason),
-        "token": None,
-        "expires": None,
-    }
-    c.execute(update(trials).where(is_trial(row.study_id, row.id)).values(end))
+    close_trial(c, row, State.failed, _storable(reason))
 
 
 def requeue(c: Connection, row: Row[Any], crashed: bool, lease: Lease | str | None) -> None:

@@ -17,6 +17,7 @@ from mixopt.errors import LeaseError
 from mixopt.space import Kind
 from mixopt.study.storage import clock
 from mixopt.study.storage.rows import (
+    NO_LEASE,
     State,
     TrialRecord,
     is_trial,
@@ -214,9 +215,8 @@ RETURNED = {
     "state": State.waiting.value,
     "reason": "",
     "ended": None,
-    "token": None,
     "worker": None,
-    "expires": None,
+    **NO_LEASE,
 }
 
 

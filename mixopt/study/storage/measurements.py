@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select
 
 from mixopt.errors import ConflictError
 from mixopt.space import Observation, Split, Trial
-from mixopt.study.storage import clock
 from mixopt.study.storage.leases import Lease, fence
-from mixopt.study.storage.rows import ENDED, State, is_trial, observation_of, of_trial
+from mixopt.study.storage.rows import ENDED, State, close_trial, of_trial
 from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import trial_table as trials
 
@@ -39,14 +38,7 @@ def tell(
         )
     insert_observations(c, row.study_id, _unstored(c, row, values, ended))
     if end is not None and not ended:
-        done = {
-            "state": end.value,
-            "ended": clock.now(c),
-            "reason": "",
-            "token": None,
-            "expires": None,
-        }
-        c.execute(update(trials).where(is_trial(row.study_id, row.id)).values(done))
+        close_trial(c, row, end)
 
 
 def _unstored(
@@ -100,15 +92,16 @@ def insert_observations(c: Connection, study: int, values: Sequence[Observation]
 
 def all_observations(c: Connection, study: int, trial: str | None) -> list[Observation]:
     """Observations in the order of trials, tokens and metrics."""
+    o = observations.c
     query = (
-        select(observations)
+        select(*(o[name] for name in Observation.model_fields))
         .join(trials)
-        .where(observations.c.study_id == study)
-        .order_by(trials.c.position, observations.c.tokens, observations.c.metric)
+        .where(o.study_id == study)
+        .order_by(trials.c.position, o.tokens, o.metric)
     )
     if trial is not None:
-        query = query.where(observations.c.trial == trial)
-    return [observation_of(row) for row in c.execute(query)]
+        query = query.where(o.trial == trial)
+    return [Observation.model_validate(dict(row)) for row in c.execute(query).mappings()]
 
 
 def last_values(c: Connection, study: int) -> dict[tuple[str, Split], dict[str, float]]:

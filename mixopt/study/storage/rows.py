@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
 from mixopt.errors import NotFoundError
-from mixopt.space import Kind, Observation, Split, Trial
+from mixopt.space import Kind, Trial
+from mixopt.study.storage import clock
 from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
@@ -33,6 +34,9 @@ class State(StrEnum):
     ended_early = "ended_early"
     failed = "failed"
 
+
+#: What the end of a lease leaves in the row of a trial; the name of its worker is kept.
+NO_LEASE = {"token": None, "expires": None}
 
 # States of trials that have results and take no others.
 ENDED = (State.finished, State.ended_early)
@@ -112,6 +116,12 @@ def lock_trial(c: Connection, study: int, trial: str) -> Row[Any]:
     return row
 
 
+def close_trial(c: Connection, row: Row[Any], state: State, reason: str = "") -> None:
+    """End a trial in a state; its lease ends with it."""
+    end = {"state": state.value, "ended": clock.now(c), "reason": reason, **NO_LEASE}
+    c.execute(update(trials).where(is_trial(row.study_id, row.id)).values(end))
+
+
 def open_search(study: int) -> Select[Any]:
     """The ids of the search's trials that are not over yet."""
     t = trials.c
@@ -163,15 +173,4 @@ def record_of(row: Row[Any]) -> TrialRecord:
         worker=row.worker,
         expires=row.expires,
         position=row.position,
-    )
-
-
-def observation_of(row: Row[Any]) -> Observation:
-    """The value of a row of the table of observations."""
-    return Observation(
-        trial=row.trial,
-        tokens=row.tokens,
-        metric=row.metric,
-        value=row.value,
-        split=Split(row.split),
     )

@@ -96,7 +96,7 @@ event_table = Table(
     Column("time", Float, nullable=False),
     Column("kind", String(40), nullable=False),
     Column("payload", Text, nullable=False),
-    # A name that no other event of the study has; null for events that may repeat.
+    # Null: no event is named any more.
     Column("once", String(200)),
     Index("event_kind", "study_id", "kind"),
     Index("event_once", "study_id", "once", unique=True),

@@ -21,6 +21,13 @@ from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
 from mixopt.study.storage.upgrade import open_database
 
+#: Records of the trials, values per trial and split, and events.
+Snapshot = tuple[
+    tuple[TrialRecord, ...],
+    dict[tuple[str, Split], dict[str, float]],
+    tuple[dict[str, Any], ...],
+]
+
 
 class Storage:
     """Rows in, rows out, each call one transaction; safe to use from many processes.
@@ -49,7 +56,11 @@ class Storage:
         self.address = storage_url(storage)
         self.url = masked(self.address)
         self._engine = open_database(self.address, create=create, read_only=read_only)
-        self._reader = self._engine.execution_options(reading=True)
+        # The reads of one transaction see one moment; SQLite's always do.
+        level = (
+            {} if self._engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        )
+        self._reader = self._engine.execution_options(reading=True, **level)
 
     def __repr__(self) -> str:
         return f"Storage({self.url!r})"
@@ -231,17 +242,17 @@ class Storage:
         with self.write() as c:
             return changes.add(c, study, new)
 
-    def attach(self, study: int, trial: Trial, values: Sequence[Observation]) -> bool:
-        """Add a finished trial with its observations.
+    def attach(self, study: int, runs: Sequence[tuple[Trial, Sequence[Observation]]]) -> int:
+        """Add finished trials with their observations, all or none.
 
         Returns:
-            False, with nothing written, if the same run is already there.
+            How many of them were not there yet.
 
         Raises:
-            StudyError: If the id belongs to another run, or to the same with other results.
+            StudyError: If an id belongs to another run, or to the same with other results.
         """
         with self.write() as c:
-            return changes.attach(c, study, trial, values)
+            return sum(changes.attach(c, study, trial, values) for trial, values in runs)
 
     def attach_next(self, study: int, trial: Trial, values: Sequence[Observation]) -> str:
         """Add a finished trial under the next free id, ``a0000`` first; returns the id."""
@@ -336,31 +347,17 @@ class Storage:
         with self.read() as c:
             return measurements.all_observations(c, study, trial)
 
-    def last_values(self, study: int) -> dict[tuple[str, Split], dict[str, float]]:
-        """Per trial id and split, each metric after the most tokens; failed trials included."""
+    def snapshot(self, study: int) -> Snapshot:
+        """Every trial, its metrics after the most tokens per split, and the log, of one moment."""
+        query = select(trials).where(trials.c.study_id == study).order_by(trials.c.position)
         with self.read() as c:
-            return measurements.last_values(c, study)
+            return (
+                tuple(record_of(row) for row in c.execute(query)),
+                measurements.last_values(c, study),
+                log.read(c, study),
+            )
 
-    # Events
-
-    def add_event(
-        self, study: int, kind: str, payload: Mapping[str, Any], *, once: str | None = None
-    ) -> bool:
-        """Append to the study's log.
-
-        Args:
-            study: Its number.
-            kind: What happened.
-            payload: Facts that JSON can hold.
-            once: A name that no other event of the study has; None for events that may repeat.
-
-        Returns:
-            False, with nothing written, if an event of that name is there.
-        """
+    def add_event(self, study: int, kind: str, payload: Mapping[str, Any]) -> None:
+        """Append what happened to the study's log, with facts that JSON can hold."""
         with self.write() as c:
-            return log.add(c, study, kind, payload, once)
-
-    def events(self, study: int, kind: str | None = None) -> list[dict[str, Any]]:
-        """The study's log, oldest first: ``time``, ``kind`` and what was stored with it."""
-        with self.read() as c:
-            return log.read(c, study, kind)
+            log.add(c, study, kind, payload)
