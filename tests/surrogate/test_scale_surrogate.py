@@ -204,6 +204,17 @@ def test_more_runs_than_the_process_holds_are_extrapolated_all_the_same(monkeypa
     assert (got.extrapolated_var[n == 1e7] >= 0).all()
 
 
+def test_many_runs_of_few_mixtures_are_pooled_at_the_target(monkeypatch):
+    monkeypatch.setattr(scale_surrogate, "_POOLED_FROM", 10)
+    rows = trials(low=14, high=4)
+    got, X = fit(rows), rows[0]
+    assert got.pooled.tolist()[14:] == got.pooled.tolist()[:4]
+    assert got.out_of_fold.mean.shape == got.extrapolated.shape == (18, 2)
+    np.testing.assert_array_equal(got.out_of_fold.mean[:4], got.out_of_fold.mean[14:])
+    apart = np.abs(got.predict(X).mean - truth(X, 1e8, 1e10))
+    assert apart.mean() < 0.03
+
+
 def test_rank_agreement_needs_no_grid():
     X, n, d, Y = trials(low=9, high=5, noise=0.0)
     found = fidelity_agreement(X, n, d, Y)

@@ -35,6 +35,8 @@ LEVEL_CORRELATION = 0.5
 #: Rows the process is conditioned on: the last of every run first, then other checkpoints.
 _CONDITIONED_ON = 1500
 _CHUNK = 200
+#: Runs beyond which those of one mixture are pooled at the target, for the time the fit takes.
+_POOLED_FROM = 150
 _SAME = 1e-6
 
 
@@ -63,6 +65,7 @@ class ScaleSurrogate:
         base: Surrogate of the extrapolated losses; it takes the target's level as known.
         target: The fidelity it speaks of.
         ends: Numbers of the r rows that end their run, which are extrapolated.
+        pooled: Row of the base's that each of them went into.
         extrapolated: ``r x m`` losses extrapolated to the target (nats/token).
         extrapolated_var: ``r x m`` variances of the extrapolation (squared nats/token), without
             the part that all rows share.
@@ -74,6 +77,7 @@ class ScaleSurrogate:
     base: Surrogate
     target: Fidelity
     ends: Ints
+    pooled: Ints
     extrapolated: Array
     extrapolated_var: Array
     target_level: Array
@@ -108,7 +112,11 @@ class ScaleSurrogate:
     @property
     def out_of_fold(self) -> Prediction | None:
         """Predictions of the extrapolated losses by fits without them; level left out."""
-        return self.base.out_of_fold
+        found = self.base.out_of_fold
+        if found is None:
+            return None
+        parts = found.mean, found.sd, found.observation_sd
+        return Prediction(*(v[self.pooled] for v in parts))
 
     @property
     def level(self) -> Array:
@@ -254,19 +262,46 @@ def fit_scale_surrogate(
     gp = fit_scale_gp(rows.take(used), Y[used], goal, rule_known=known, prior=prior)
     ends = np.flatnonzero(rows.last)
     extrapolated, variance, level = _extrapolated(gp, rows, Y, used, ends)
+    trunk = np.arange(len(ends)) if groups is None else np.asarray(groups)[ends]
+    first, pooled = _same_mixtures(X[ends], None if groups is None else trunk)
+    losses, known_variance = _pooled(extrapolated, variance, gp.run_sd**2, pooled)
     base = fit_surrogate(
         layout,
-        X[ends],
-        extrapolated,
+        X[ends][first],
+        losses,
         metrics,
         domains,
         seed=seed,
-        Yvar=variance,
-        groups=None if groups is None else np.asarray(groups)[ends],
+        Yvar=known_variance,
+        groups=None if groups is None else trunk[first],
         settings=settings,
     )
     agreement = fidelity_agreement(X, rows.N, rows.D, Y)
-    return ScaleSurrogate(base, target, ends, extrapolated, variance, level, agreement, gp)
+    return ScaleSurrogate(base, target, ends, pooled, extrapolated, variance, level, agreement, gp)
+
+
+def _same_mixtures(X: Array, groups: Ints | None) -> tuple[Ints, Ints]:
+    """First row of every mixture (and trunk), and the mixture of each row."""
+    if len(X) <= _POOLED_FROM:
+        return np.arange(len(X)), np.arange(len(X))
+    keys = np.round(X / _SAME)
+    keys = keys if groups is None else np.column_stack([keys, groups])
+    _, first, of = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    return first.astype(np.int64), of.ravel().astype(np.int64)
+
+
+def _pooled(Y: Array, variance: Array, noise: Array, of: Ints) -> tuple[Array, Array]:
+    """Means of the rows of each mixture by their precision, and their known variances.
+
+    The surrogate of mixtures adds one run's noise of its own; what several runs average away of it
+    is not taken off the known variance, which stays at least 0.
+    """
+    u = int(of.max()) + 1
+    precision = 1.0 / (variance + noise + 1e-12)
+    total, mean = np.zeros((u, Y.shape[1])), np.zeros((u, Y.shape[1]))
+    np.add.at(total, of, precision)
+    np.add.at(mean, of, precision * Y)
+    return mean / total, np.maximum(1.0 / total - noise, 0.0)
 
 
 def _goal(rows: FidelityRows, target: Fidelity, rule: RunRule | None) -> FidelityRows:
