@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mixopt.analysis.run_tables import RunTable, read_runs
 from mixopt.errors import StudyError
 from mixopt.propose import Evidence, Recommendation, recommend
 from mixopt.space import Domain, Mixture, Objective, SearchSpace, geometry_of
 from mixopt.surrogate import Surrogate, fit_surrogate
+
+#: Different mixtures without which nothing can be learned: a curve in one direction has three.
+LEAST_MIXTURES = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,16 @@ def fit_tables(
     Raises:
         StudyError: If the tables cannot be used, or do not hold what the objective needs.
     """
+    if seed < 0:
+        raise StudyError(f"a seed must be at least 0; got {seed}", "leave it out, or give 0")
     table = read_runs(ratios, metrics)
+    different = len(np.unique(table.X.round(6), axis=0))
+    if different < LEAST_MIXTURES:
+        raise StudyError(
+            f"{ratios} must hold at least {LEAST_MIXTURES} different mixtures to learn from; it "
+            f"holds {different}",
+            "add runs: the number of domains plus two is a fair start",
+        )
     objective = Objective(weights=dict(weights))
     unknown = [name for name in objective.metrics if name not in table.metrics]
     if unknown:

@@ -7,9 +7,9 @@ from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from mixopt.analysis.csv_table import CsvTable
 from mixopt.errors import StudyError
 
 Array = NDArray[np.float64]
@@ -52,86 +52,66 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
         StudyError: If a file cannot be read, keys do not match or repeat, a value is missing or
             not a number, or a row of weights does not sum to 1.
     """
-    left, right = read_csv(ratios), read_csv(metrics)
-    key = str(left.columns[0])
-    if key not in right.columns:
-        raise StudyError(
-            f"{metrics} must have the key column {key!r} of {ratios}; it has {list(right.columns)}",
-            "give both files the same first column, a run's name or number",
-        )
-    _check_keys(left, right, key, ratios, metrics)
-    right = right.set_index(key).loc[left[key]].reset_index()
-    domains, weights = _numbers(left.drop(columns=key), left[key], ratios)
-    names, values = _numbers(right.drop(columns=key), left[key], metrics)
-    X = _to_simplex(weights, left[key], ratios)
-    ids = tuple(str(v) for v in left[key])
+    left, right = CsvTable.read(ratios), CsvTable.read(metrics)
+    key = left.header[0]
+    _check_keys(left, right, key)
+    domains = [c for c in left.header if c != key]
+    names = [c for c in right.header if c != key]
+    ids = left.texts(key)
+    X = _to_simplex(left.numbers(domains, key), ids, ratios)
+    row = {run: i for i, run in enumerate(right.texts(key))}
+    values = right.numbers(names, key)[[row[run] for run in ids]]
     return RunTable(ids, _short(domains), X, _short(names), values)
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
-    """Read a table of two columns and one row at least.
-
-    Raises:
-        StudyError: If it cannot be read, or is smaller.
-    """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read as CSV: {error}", "check the path") from None
-    if table.shape[1] < 2 or table.empty:
+def _check_keys(left: CsvTable, right: CsvTable, key: str) -> None:
+    if key not in right.header:
+        bare = all(not v.isdigit() and 0 <= _share(v) <= 1 for v in left.texts(key))
         raise StudyError(
-            f"{path} must have a key column, at least one more, and at least one row; it has "
-            f"{table.shape[1]} columns and {len(table)} rows",
-            "write one row per run",
+            f"{right.path} must have the key column {key!r} of {left.path}; it has "
+            f"{list(right.header)}",
+            f"{left.path} has no key column: {key!r} holds weights. Put a run's name or number "
+            "first in both files"
+            if bare
+            else "give both files the same first column, a run's name or number",
         )
-    return table
-
-
-def _check_keys(
-    left: pd.DataFrame, right: pd.DataFrame, key: str, ratios: str | Path, metrics: str | Path
-) -> None:
-    for table, path in ((left, ratios), (right, metrics)):
-        twice = table[key][table[key].duplicated()]
-        if len(twice):
-            raise StudyError(f"{path} holds the run {twice.iloc[0]!s} twice", "keep one row a run")
-    missing = sorted(set(left[key]) ^ set(right[key]), key=str)
+    for table in (left, right):
+        names = table.texts(key)
+        if len(set(names)) < len(names):
+            twice = next(n for n in names if names.count(n) > 1)
+            raise StudyError(f"{table.path} holds the run {twice} twice", "keep one row a run")
+    missing = sorted(set(left.texts(key)) ^ set(right.texts(key)))
     if missing:
         raise StudyError(
-            f"{ratios} and {metrics} must hold the same runs; {len(missing)} stand in one only, "
-            f"{missing[0]!s} among them",
+            f"{left.path} and {right.path} must hold the same runs; {len(missing)} stand in one "
+            f"only, {missing[0]} among them",
             "leave out what is not in both",
         )
 
 
-def _numbers(table: pd.DataFrame, ids: pd.Series, path: str | Path) -> tuple[list[str], Array]:
-    columns = [str(c) for c in table.columns]
-    for column in table.columns:
-        value = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
-        bad = np.flatnonzero(~np.isfinite(value))
-        if len(bad):
-            raise StudyError(
-                f"{path}, run {ids.iloc[bad[0]]!s}: {column} must be a finite number; got "
-                f"{table[column].iloc[bad[0]]!s}",
-                "leave the run out of both files, or mend it",
-            )
-    return columns, table.to_numpy(dtype=float)
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
 
 
-def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> Array:
+def _to_simplex(weights: Array, ids: tuple[str, ...], path: str | Path) -> Array:
     sums = weights.sum(1)
     off = np.abs(sums - 1)
     worst = int(np.argmax(off))
     if off[worst] > ROW_SUM_TOLERANCE:
         raise StudyError(
-            f"{path}, run {ids.iloc[worst]!s}: weights must sum to 1 within "
+            f"{path}, run {ids[worst]}: weights must sum to 1 within "
             f"{ROW_SUM_TOLERANCE:g}; they sum to {sums[worst]:.4g}",
-            "give shares of training tokens",
+            "these are percent: divide them by 100"
+            if abs(sums[worst] - 100) <= 100 * ROW_SUM_TOLERANCE
+            else "give shares of training tokens",
         )
     if (weights < 0).any():
         row = int(np.argwhere(weights < 0)[0][0])
         raise StudyError(
-            f"{path}, run {ids.iloc[row]!s}: weights must be at least 0; got "
-            f"{weights[row].min():g}",
+            f"{path}, run {ids[row]}: weights must be at least 0; got {weights[row].min():g}",
             "give shares of training tokens",
         )
     return np.asarray(weights / sums[:, None])
