@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # One thread per process: trials and tests run side by side instead.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-cpus test-faults wheels check format clean
+.PHONY: install demo test test-cpus test-exports test-faults wheels check format clean
 
 install: $(STAMP)
 
@@ -30,6 +30,10 @@ test-cpus: $(STAMP)
 	if grep -q avx512f /proc/cpuinfo; then OPENBLAS_CORETYPE=SKYLAKEX \
 	  $(BIN)/python -m pytest -n 2 --dist worksteal $(NUMERIC); \
 	else echo "skipped: this machine has no AVX-512"; fi
+
+# The trainers' own libraries load what is exported: an environment each, in the user's cache.
+test-exports: $(STAMP)
+	$(BIN)/python tests/export/verify.py
 
 # What takes minutes: machines and processes that die, full disks, and installing from nothing.
 test-faults: $(STAMP)

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mixopt.errors import MixoptError
+    from mixopt.service.client import connect
     from mixopt.space import (
         Domain,
         Fidelity,
@@ -44,13 +45,14 @@ __all__ = [
     "Study",
     "Trial",
     "TrialBudget",
+    "connect",
     "geometry_of",
 ]
 
 #: Rooms of those names that are not of ``mixopt.space``.
 _ELSEWHERE = dict.fromkeys(
     ("CallableTrainer", "CommandTrainer", "Study", "TrialBudget"), "mixopt.study"
-) | {"MixoptError": "mixopt.errors"}
+) | {"MixoptError": "mixopt.errors", "connect": "mixopt.service.client"}
 
 
 def __getattr__(name: str) -> Any:

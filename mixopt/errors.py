@@ -9,19 +9,21 @@ class MixoptError(Exception):
     Args:
         message: One sentence: what must hold, what was given, and where.
         hint: The next step to take; shown on a line of its own.
+        field: Place of the value that is wrong, ``space.domains.0.tokens`` say.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", field: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.field = field
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
 
-    def __reduce__(self) -> tuple[type[MixoptError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[MixoptError], tuple[str, str, str]]:
         # Errors cross Ray's process boundary, where the default pickling would drop the hint.
-        return (type(self), (self.message, self.hint))
+        return (type(self), (self.message, self.hint, self.field))
 
 
 class SpaceError(MixoptError, ValueError):
@@ -45,6 +47,22 @@ class SurrogateError(MixoptError):
 
 class StudyError(MixoptError):
     """A study, its storage or its settings cannot do what was asked."""
+
+
+class NotFoundError(StudyError):
+    """The storage has no study, the study no trial, or the service no token of that name."""
+
+
+class LeaseError(StudyError):
+    """Another worker runs the trial, or this one's lease is over."""
+
+
+class ConflictError(StudyError):
+    """What was given is not what is stored, and results are never overwritten."""
+
+
+class StorageError(StudyError):
+    """The database refused, or cannot be reached."""
 
 
 class TrialError(MixoptError):

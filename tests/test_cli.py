@@ -76,8 +76,12 @@ def test_a_study_runs_from_file_to_files_and_goes_on(study, tmp_path, capsys):
 
     assert call("recommend", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["schedule"] == answer["schedule"]
-    length = ("--sequence-length", 8)
-    assert call("export", out, "--to", "megatron", "--path", "web=/d/web", *length, "--json") == 0
+    paths = tmp_path / "paths.yaml"
+    paths.write_text("code: /d/code\n")
+    assert call("export", out, "--to", "megatron", "--paths", "web=/d/web", "--json") == 1
+    assert "needs the path of every domain in use; ['code'] have none" in capsys.readouterr().err
+    more = ("--paths", "web=/d/web", "--paths", paths, "--sequence-length", 8, "--batch", 2)
+    assert call("export", out, "--to", "megatron", *more, "--json") == 0
     written = json.loads(capsys.readouterr().out)
     assert any("/d/web" in Path(p).read_text() for p in written)
     assert call("report", out) == 0
@@ -138,6 +142,13 @@ def test_fit_recommends_from_two_tables(tmp_path, capsys):
     answer = json.loads(capsys.readouterr().out)
     (phase,) = answer["schedule"]["phases"]
     assert phase["mixture"]["web"] == pytest.approx(0.6, abs=0.08)
+    wanted = ("--candidates", ratios, "--objective", "x")
+    assert call("fit", ratios, metrics, *wanted) == 0
+    assert "difference_low" in capsys.readouterr().out
+    assert call("fit", ratios, metrics, *wanted, "--json") == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(map(str, range(11)))
+    assert call("fit", ratios, metrics, "--objective", "x", "--target", "1B:100B") == 1
+    assert "no column 'parameters'" in capsys.readouterr().err
     assert call("fit", ratios, metrics, "--objective", "z") == 1
     assert "the objective names ['z']" in capsys.readouterr().err
 

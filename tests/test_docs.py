@@ -40,3 +40,12 @@ def test_the_readme_names_every_verb():
 def test_the_readme_links_to_files_that_are_there():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
+
+
+def test_the_readme_says_what_each_export_was_loaded_with():
+    from mixopt.export import EXPORTERS, exporter_of
+
+    text = (ROOT / "README.md").read_text()
+    for exporter in map(exporter_of, EXPORTERS):
+        row = f"| `{exporter.name}` | {exporter.changes} | {exporter.unit} | {exporter.loaded} |"
+        assert row in text, exporter.name

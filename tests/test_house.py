@@ -28,6 +28,7 @@ ROOMS = [
     "bench",
     "service",
     "cli",
+    "testing",
 ]
 # Rooms that are side by side although one stands above the other in the list.
 STRANGERS = {
@@ -45,10 +46,13 @@ LIBRARIES = {
     "gpytorch": {"surrogate", "propose", "bench"},
     "botorch": {"surrogate", "propose", "bench"},
     "ray": {"tune"},
-    "sqlalchemy": {"study", "tune"},
+    "sqlalchemy": {"study", "tune", "service"},
     "alembic": {"study"},
     "plotly": {"report"},
     "fastapi": {"service"},
+    "uvicorn": {"service"},
+    "httpx2": {"service"},
+    "prometheus_client": {"service"},
     "cyclopts": {"cli"},
 }
 HEAVY = ("torch", "ray", "botorch", "pandas", "scipy", "plotly", "pyarrow", "sqlalchemy")

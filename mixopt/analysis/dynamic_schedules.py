@@ -287,4 +287,5 @@ def _schedule(space: SearchSpace, plan: _Plan) -> Schedule:
     spread = geometry_of(phase_space(space, plan.owners))
     F = np.round(plan.F, 6)
     F[-1] = 1 - F[:-1].sum()
-    return spread.decode(spread.rows(F.tolist(), plan.W.reshape(1, -1))[0])
+    row = spread.without_specks(spread.rows(F.tolist(), plan.W.reshape(1, -1)))[0]
+    return spread.decode(row)

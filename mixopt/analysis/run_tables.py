@@ -15,6 +15,8 @@ from mixopt.errors import StudyError
 Array = NDArray[np.float64]
 
 ROW_SUM_TOLERANCE = 0.01
+#: Columns that say how large and how long a run was.
+PLACES = ("parameters", "tokens")
 BORDERS = "_/. -"
 
 
@@ -28,6 +30,8 @@ class RunTable:
         X: Weights ``n x d``; rows sum to 1.
         metrics: ``m`` names.
         Y: Values ``n x m``.
+        parameters: ``n`` non-embedding parameters, where a file has a column of that name.
+        tokens: ``n`` training tokens, likewise; a run may then have several rows, its checkpoints.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +39,13 @@ class RunTable:
     X: Array
     metrics: tuple[str, ...]
     Y: Array
+    parameters: Array | None = None
+    tokens: Array | None = None
+
+    @property
+    def run(self) -> NDArray[np.int64]:
+        """``n`` numbers of the runs; checkpoints of one run share it."""
+        return np.unique(self.ids, return_inverse=True)[1].ravel().astype(np.int64)
 
 
 def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
@@ -46,7 +57,8 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
 
     Args:
         ratios: One row per run: key, then one weight per domain.
-        metrics: One row per run: key, then one value per metric.
+        metrics: One row per run: key, then one value per metric; with a column ``tokens``, one row
+            per checkpoint. Either file may hold the columns ``parameters`` and ``tokens``.
 
     Raises:
         StudyError: If a file cannot be read, keys do not match or repeat, a value is missing or
@@ -55,13 +67,47 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
     left, right = CsvTable.read(ratios), CsvTable.read(metrics)
     key = left.header[0]
     _check_keys(left, right, key)
-    domains = [c for c in left.header if c != key]
-    names = [c for c in right.header if c != key]
-    ids = left.texts(key)
-    X = _to_simplex(left.numbers(domains, key), ids, ratios)
-    row = {run: i for i, run in enumerate(right.texts(key))}
-    values = right.numbers(names, key)[[row[run] for run in ids]]
-    return RunTable(ids, _short(domains), X, _short(names), values)
+    ids, domains, weights = _mixtures(left)
+    # A run may have several rows of metrics, its checkpoints: its mixture stands with each.
+    rows: dict[str, list[int]] = {run: [] for run in ids}
+    for i, run in enumerate(right.texts(key)):
+        rows[run].append(i)
+    order = [i for run in ids for i in rows[run]]
+    each = [i for i, run in enumerate(ids) for _ in rows[run]]
+    names = [c for c in right.header if c not in (key, *PLACES)]
+    values = right.numbers(names, key)[order]
+    places = [_place(name, (right, order), (left, each), key=key) for name in PLACES]
+    runs = tuple(ids[i] for i in each)
+    return RunTable(runs, domains, weights[each], _short(names), values, *places)
+
+
+def read_mixtures(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...], Array]:
+    """Keys, domains and weights ``n x d`` of a file of mixtures alone.
+
+    Raises:
+        StudyError: As :func:`read_runs`.
+    """
+    return _mixtures(CsvTable.read(path))
+
+
+def _mixtures(table: CsvTable) -> tuple[tuple[str, ...], tuple[str, ...], Array]:
+    key = table.header[0]
+    ids, domains = table.texts(key), [c for c in table.header if c not in (key, *PLACES)]
+    return ids, _short(domains), _to_simplex(table.numbers(domains, key), ids, table.path)
+
+
+def _place(name: str, *tables: tuple[CsvTable, list[int]], key: str) -> Array | None:
+    """A column of sizes or lengths from the first file that has it, one value per row joined."""
+    for table, rows in tables:
+        if name in table.header:
+            values: Array = table.numbers((name,), key)[rows, 0]
+            if (values <= 0).any():
+                raise StudyError(
+                    f"{table.path}: {name} must be positive; got {values.min():g}",
+                    "write non-embedding parameters and training tokens in full, as 1e9",
+                )
+            return values
+    return None
 
 
 def _check_keys(left: CsvTable, right: CsvTable, key: str) -> None:
@@ -77,8 +123,10 @@ def _check_keys(left: CsvTable, right: CsvTable, key: str) -> None:
         )
     for table in (left, right):
         names = table.texts(key)
-        if len(set(names)) < len(names):
-            twice = next(n for n in names if names.count(n) > 1)
+        rungs = table is right and "tokens" in table.header
+        one = list(zip(names, table.texts("tokens"), strict=True) if rungs else names)
+        if len(set(one)) < len(one):
+            twice = next(n for n, o in zip(names, one, strict=True) if one.count(o) > 1)
             raise StudyError(f"{table.path} holds the run {twice} twice", "keep one row a run")
     missing = sorted(set(left.texts(key)) ^ set(right.texts(key)))
     if missing:
@@ -103,10 +151,8 @@ def _to_simplex(weights: Array, ids: tuple[str, ...], path: str | Path) -> Array
     if off[worst] > ROW_SUM_TOLERANCE:
         raise StudyError(
             f"{path}, run {ids[worst]}: weights must sum to 1 within "
-            f"{ROW_SUM_TOLERANCE:g}; they sum to {sums[worst]:.4g}",
-            "these are percent: divide them by 100"
-            if abs(sums[worst] - 100) <= 100 * ROW_SUM_TOLERANCE
-            else "give shares of training tokens",
+            f"{ROW_SUM_TOLERANCE:g}; they sum to {sums[worst]:.4g}{_unit_of(sums)}",
+            "give shares of training tokens",
         )
     if (weights < 0).any():
         row = int(np.argwhere(weights < 0)[0][0])
@@ -115,6 +161,13 @@ def _to_simplex(weights: Array, ids: tuple[str, ...], path: str | Path) -> Array
             "give shares of training tokens",
         )
     return np.asarray(weights / sums[:, None])
+
+
+def _unit_of(sums: Array) -> str:
+    """What the weights of rows with these sums look like, where they look like something else."""
+    if (np.abs(sums - 100.0) <= 100.0 * ROW_SUM_TOLERANCE).all():
+        return ", and all rows to 100: they look like percent"
+    return ", and all rows to more than 1000: they look like counts" if (sums > 1e3).all() else ""
 
 
 def _short(names: list[str]) -> tuple[str, ...]:

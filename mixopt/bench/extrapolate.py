@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mixopt.bench.loglinear import fit_loglinear, loglinear
 from mixopt.bench.nested_laws import nested_prediction
-from mixopt.bench.tables import PARAMETERS, STEP_TOKENS, Array, BenchError, BenchTable, load_table
-from mixopt.surrogate import predict_target
+from mixopt.bench.tables import (
+    PARAMETERS,
+    STEP_TOKENS,
+    TABLE_RULE,
+    Array,
+    BenchError,
+    BenchTable,
+    load_table,
+)
+from mixopt.surrogate import FidelityRows, RunRule, predict_target
 
 #: Exponents scanned by the nested laws.
 _EXPONENTS = np.geomspace(0.02, 4.0, 160)
 _Z95 = 1.959964
 
 Row = dict[str, Any]
-#: Mean and, where there is one, standard deviation of the overall loss at the wanted rows.
-Forecast = tuple[Array, Array | None]
+
+
+class Forecast(NamedTuple):
+    """The overall loss at g wanted rows.
+
+    Args:
+        mean: ``g`` (nats/token).
+        sd: ``g`` standard deviations, where there is an interval.
+        difference_sd: ``g x g`` standard deviations of the difference of two rows.
+    """
+
+    mean: Array
+    sd: Array | None = None
+    difference_sd: Array | None = None
 
 
 def extrapolate(
@@ -38,15 +58,17 @@ def extrapolate(
         train_step: Latest step trained on.
         size: Size to predict.
         step: Step to predict.
-        methods: ``mixopt`` (:func:`mixopt.surrogate.predict_target`), ``nested-laws`` (step, size
-            and mixing law one inside the other, as published), ``nested-laws-no-mixing`` (without
-            the last of them), ``nested-laws-priors`` (the same with priors on floors and
-            exponents) or ``last-seen`` (the largest size at the latest step trained on); all by
-            default.
+        methods: ``mixopt`` (:func:`mixopt.surrogate.predict_target`), ``mixopt-unknown-rule`` (the
+            same without the tables' learning-rate rule), ``nested-laws`` (step, size and mixing
+            law one inside the other, as published), ``nested-laws-no-mixing`` (without the last of
+            them), ``nested-laws-priors`` (the same with priors on floors and exponents) or
+            ``last-seen`` (the largest size at the latest step trained on); all by default.
 
     Returns:
-        Rows ``method, size, step, mixtures, train_rows, mae, bias, spearman, coverage95, sd``;
-        ``mae``, ``bias`` and ``sd`` in nats/token, coverage and sd None without an interval.
+        Rows ``method, size, step, mixtures, train_rows, mae, bias, spearman, coverage95, sd``, and
+        of the differences of two mixtures ``difference_mae, difference_coverage95, claimed`` (share
+        of pairs told apart) and ``sign_right`` (share of those in the right order); errors and sd
+        in nats/token, None without an interval.
 
     Raises:
         BenchError: If a name is unknown or the table lacks runs for it.
@@ -59,7 +81,7 @@ def extrapolate(
                 f"a method must be one of {', '.join(METHODS)}; got {name!r}", "name one of them"
             )
     seen = _rows(table, _parameters(train_size), train_step, exact=False)
-    wanted = _rows(table, _parameters(size), step, exact=True)
+    wanted = _trained(_rows(table, _parameters(size), step, exact=True), seen)
     if wanted.parameters[0] <= seen.parameters.max() and wanted.steps[0] <= seen.steps.max():
         raise BenchError(
             f"{size} at step {step} lies within what is trained on", "predict something beyond it"
@@ -93,11 +115,27 @@ def _rows(table: BenchTable, parameters: float, step: float, *, exact: bool) -> 
     return table.take(rows)
 
 
+def _trained(wanted: BenchTable, seen: BenchTable) -> BenchTable:
+    """The rows of ``wanted`` whose mixture was trained.
+
+    Raises:
+        BenchError: If there is none.
+    """
+    apart = np.abs(wanted.X[:, None] - seen.X).max(2).min(1)
+    if not (apart < 1e-9).any():
+        raise BenchError(
+            "no mixture at the target was trained at smaller sizes and earlier steps",
+            "widen what is trained on",
+        )
+    return wanted.take(apart < 1e-9)
+
+
 def _judge(name: str, forecast: Forecast, true: Array, rows: int, size: str, step: int) -> Row:
     from scipy.stats import spearmanr
 
-    mean, sd = forecast
+    mean, sd, _ = forecast
     error = mean - true
+    ranked = len(true) > 2
     return {
         "method": name,
         "size": size,
@@ -106,46 +144,80 @@ def _judge(name: str, forecast: Forecast, true: Array, rows: int, size: str, ste
         "train_rows": rows,
         "mae": float(np.abs(error).mean()),
         "bias": float(error.mean()),
-        "spearman": float(spearmanr(mean, true)[0]),
+        "spearman": float(spearmanr(mean, true)[0]) if ranked else None,
         "coverage95": None if sd is None else float((np.abs(error) <= _Z95 * sd).mean()),
         "sd": None if sd is None else float(sd.mean()),
+        **_judged_differences(forecast, true),
+    }
+
+
+def _judged_differences(forecast: Forecast, true: Array) -> Row:
+    mean, _, sd = forecast
+    i, j = np.triu_indices(len(true), 1)
+    gap, said = true[i] - true[j], mean[i] - mean[j]
+    found: Row = {"difference_mae": float(np.abs(said - gap).mean()) if len(i) else None}
+    if sd is None or not len(i):
+        return found | dict.fromkeys(("difference_coverage95", "claimed", "sign_right"))
+    claimed = np.abs(said) > _Z95 * sd[i, j]
+    right = np.sign(said[claimed]) == np.sign(gap[claimed])
+    return found | {
+        "difference_coverage95": float((np.abs(said - gap) <= _Z95 * sd[i, j]).mean()),
+        "claimed": float(claimed.mean()),
+        "sign_right": float(right.mean()) if claimed.any() else None,
     }
 
 
 def _target(seen: BenchTable, wanted: BenchTable) -> Forecast:
-    """What ``predict_target`` says: one process per metric, its width and theirs back-tested."""
-    sizes, steps = np.unique(seen.parameters), np.unique(seen.steps)
-    losses = np.transpose(_curves(seen, wanted), (1, 3, 0, 2))
-    target = float(wanted.parameters[0]), float(wanted.tokens[0])
-    got = predict_target(sizes, steps * STEP_TOKENS, losses, target)
+    """What ``predict_target`` says under the tables' learning-rate rule."""
+    return _predicted(seen, wanted, TABLE_RULE)
+
+
+def _target_unknown_rule(seen: BenchTable, wanted: BenchTable) -> Forecast:
+    return _predicted(seen, wanted, None)
+
+
+def _predicted(seen: BenchTable, wanted: BenchTable, rule: RunRule | None) -> Forecast:
     weights = np.array([seen.weights.get(metric, 0.0) for metric in seen.metrics])
-    return got.combined(weights / weights.sum())
+    weights /= weights.sum()
+    got = predict_target(_places(seen), seen.Y, _places(wanted), rule=rule)
+    pairs = range(len(wanted))
+    apart = [[got.difference(i, j, weights)[1] for j in pairs] for i in pairs]
+    return Forecast(*got.combined(weights), np.array(apart))
+
+
+def _places(table: BenchTable) -> FidelityRows:
+    """Rows of a table; one mixture at one size is one run."""
+    keys = np.column_stack([np.round(table.X, 9), table.parameters])
+    run = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+    return FidelityRows(table.X, table.parameters, table.tokens, run)
 
 
 def _last_seen(seen: BenchTable, wanted: BenchTable) -> Forecast:
     curves = _curves(seen, wanted)
-    return _overall(seen, curves[-1, :, -1]), None
+    return Forecast(_overall(seen, curves[-1, :, -1]))
 
 
 def _nested(seen: BenchTable, wanted: BenchTable) -> Forecast:
     at_target = _at_target(seen, wanted)
     mixed = [loglinear(fit_loglinear(wanted.X, y), wanted.X) for y in at_target.T]
-    return _overall(seen, np.stack(mixed, axis=1)), None
+    return Forecast(_overall(seen, np.stack(mixed, axis=1)))
 
 
 def _nested_no_mixing(seen: BenchTable, wanted: BenchTable) -> Forecast:
-    return _overall(seen, _at_target(seen, wanted)), None
+    return Forecast(_overall(seen, _at_target(seen, wanted)))
 
 
 def _nested_priors(seen: BenchTable, wanted: BenchTable) -> Forecast:
     sizes, steps = np.unique(seen.parameters), np.unique(seen.steps)
     losses = np.transpose(_curves(seen, wanted), (1, 3, 0, 2))
     target = float(wanted.parameters[0]), float(wanted.tokens[0])
-    return _overall(seen, nested_prediction(sizes, steps * STEP_TOKENS, losses, target)), None
+    at_target = nested_prediction(sizes, steps * STEP_TOKENS, losses, target)
+    return Forecast(_overall(seen, at_target))
 
 
 METHODS: dict[str, Callable[[BenchTable, BenchTable], Forecast]] = {
     "mixopt": _target,
+    "mixopt-unknown-rule": _target_unknown_rule,
     "nested-laws": _nested,
     "nested-laws-no-mixing": _nested_no_mixing,
     "nested-laws-priors": _nested_priors,

@@ -19,16 +19,22 @@ import pandas as pd
 
 from mixopt.analysis.run_tables import read_runs
 from mixopt.errors import MixoptError
+from mixopt.space import LearningRate
+from mixopt.surrogate import RunRule
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-NAMES = ("regmix", "redpajama", "pile2", "pile3", "continual")
+NAMES = ("regmix", "redpajama", "pile2", "pile3", "pile5", "continual")
 
 #: Non-embedding parameters behind the names of the model sizes.
 PARAMETERS = {"70M": 18_915_328, "160M": 85_056_000, "305M": 201_541_632, "410M": 302_311_424}
 #: Tokens of one training step of the mixing-law tables.
 STEP_TOKENS = 1_048_576
+#: Learning-rate rule of their runs: 2,000 steps of warm-up, cosine to a tenth at step 100,000.
+TABLE_RULE = RunRule(
+    LearningRate(warmup=0.02, decay=0.98, shape="cosine", final=0.1), 100_000.0 * STEP_TOKENS
+)
 
 # Rounded weights miss 1 by less than half a percent in every public table; more is a defect.
 _SUM_TOLERANCE = 0.01
@@ -151,8 +157,8 @@ def load_table(
     """Read a table of runs; a pair as ``mixopt fit`` reads it.
 
     Args:
-        table: One of ``regmix``, ``redpajama``, ``pile2``, ``pile3``, ``continual``, or a pair of
-            CSV files of weights and metrics, also written ``ratios.csv,metrics.csv``.
+        table: One of ``regmix``, ``redpajama``, ``pile2``, ``pile3``, ``pile5``, ``continual``, or
+            a pair of CSV files of weights and metrics, also written ``ratios.csv,metrics.csv``.
         data_dir: Folder of the public tables; ``MIXOPT_DATA`` or ``../shared/data`` by default.
 
     Raises:

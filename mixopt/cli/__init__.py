@@ -12,11 +12,29 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mixopt.cli import analysis_verbs, bench_verbs, data_verbs, study_verbs
+from mixopt.cli import (
+    analysis_verbs,
+    bench_verbs,
+    data_verbs,
+    export_verbs,
+    service_verbs,
+    shelf_verbs,
+    study_verbs,
+)
 from mixopt.cli.app import app
 from mixopt.errors import MixoptError
 
-__all__ = ["analysis_verbs", "app", "bench_verbs", "data_verbs", "main", "study_verbs"]
+__all__ = [
+    "analysis_verbs",
+    "app",
+    "bench_verbs",
+    "data_verbs",
+    "export_verbs",
+    "main",
+    "service_verbs",
+    "shelf_verbs",
+    "study_verbs",
+]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

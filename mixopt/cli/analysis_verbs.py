@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from mixopt.cli.app import HERE, Into, Names, StudyPath, Where, app, emit, say, writing
+from mixopt.cli.app import (
+    HERE,
+    Into,
+    Json,  # noqa: F401 (cyclopts reads the inherited options' types here)
+    Names,
+    StudyPath,
+    Where,
+    app,
+    emit,
+    say,
+    writing,
+)
 from mixopt.errors import MixoptError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ def bench_predict(
     """Train surrogates on few rows of a table of real runs and judge them on rows not seen.
 
     Args:
-        table: regmix, redpajama, pile2, pile3, continual, or RATIOS.csv,METRICS.csv.
+        table: regmix, redpajama, pile2, pile3, pile5, continual, or RATIOS.csv,METRICS.csv.
         train: Numbers of training rows.
         design: How they are chosen: random, maxmin or another initial design.
         repeats: Subsets per number.

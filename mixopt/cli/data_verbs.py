@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ def fit(
     objective: Names,
     space: Path | None = None,
     baseline: str | None = None,
+    target: str | None = None,
+    rate: str | None = None,
+    candidates: Path | None = None,
     seed: int = 0,
     json: Json = False,
 ) -> None:
@@ -25,18 +29,52 @@ def fit(
 
     Args:
         ratios: CSV of a key column and one weight per domain.
-        metrics: CSV of the same key column and one value per metric.
+        metrics: CSV of the same key column and one value per metric; with a column tokens, a run
+            may have several rows. Columns parameters and tokens may stand in either file.
         objective: NAME=WEIGHT, once per metric, or the metric's name alone for all the weight.
         space: YAML of the search space (bounds, caps, baseline); the whole simplex by default.
         baseline: Mixture to compare with, as a=0.2,b=0.8; the mean of the runs by default.
+        target: Size and length to predict, as 1B:100B, from runs of other sizes and lengths.
+        rate: Learning-rate rule of runs read in the middle, as
+            cosine:horizon=100B,warmup=0.02,final=0.1; without it the interval is wider.
+        candidates: CSV of a key column and one weight per domain: predict these mixtures instead.
         seed: Of every random draw.
     """
-    from mixopt.analysis.from_tables import fit_tables, parse_weights
+    from mixopt.analysis.from_tables import (
+        fit_tables,
+        parse_rule,
+        parse_target,
+        parse_weights,
+        predict_candidates,
+    )
+    from mixopt.report.components import Table
     from mixopt.report.terminal import recommendation_table
 
     weights = parse_weights(objective, "--objective")
     mixture = parse_weights(baseline.split(","), "--baseline") if baseline else None
-    fitted = fit_tables(ratios, metrics, weights, space=space, baseline=mixture, seed=seed)
+    fitted = fit_tables(
+        ratios,
+        metrics,
+        weights,
+        space=space,
+        baseline=mixture,
+        target=parse_target(target) if target else None,
+        rule=parse_rule(rate) if rate else None,
+        seed=seed,
+    )
+    if candidates is not None:
+        rows = [asdict(row) for row in predict_candidates(fitted, candidates, seed=seed)]
+        cells = tuple(
+            tuple(f"{v:.4f}" if f else v for f, v in enumerate(row.values())) for row in rows
+        )
+        emit(
+            rows,
+            json,
+            Table(
+                "Predicted objective (95 %) and difference to the baseline", tuple(rows[0]), cells
+            ),
+        )
+        return
     shown = recommendation_table(fitted.recommendation, fitted.space)
     emit(fitted.recommendation, json, shown)
 

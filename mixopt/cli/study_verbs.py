@@ -1,22 +1,16 @@
-"""Verbs about a study: run, inherit, recommend, trials, export, report."""
+"""Verbs about a study: run, inherit, recommend, trials, report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from mixopt import __version__
-from mixopt.cli.app import HERE, Into, StudyPath, Where, app, emit, pairs, say, writing
-from mixopt.errors import ExportError
+from mixopt.cli.app import HERE, Into, StudyPath, Where, app, emit, say, writing
 
 if TYPE_CHECKING:
-    from mixopt.export import Provenance
     from mixopt.propose import Recommendation
-    from mixopt.space import Schedule
     from mixopt.study import Study
     from mixopt.tune.job import Job
 
@@ -140,46 +134,6 @@ def trials(study: StudyPath, /, *, at: Where = HERE) -> None:
 
 
 @app.command
-def export(
-    study: StudyPath,
-    /,
-    *,
-    to: str,
-    trial: str | None = None,
-    into: Into = None,
-    path: list[str] | None = None,
-    sequence_length: int | None = None,
-    at: Where = HERE,
-) -> None:
-    """Write the recommended schedule, or that of a trial or a schedule.json, for a trainer.
-
-    Args:
-        to: Name of the format.
-        trial: Id of a trial whose schedule is written instead of the recommended one.
-        path: NAME=PATH, where the trainer finds a domain; once per domain.
-        sequence_length: Tokens per sequence, for trainers that count sequences.
-    """
-    known = pairs(path or [], "--path")
-    if study.suffix == ".json":
-        from mixopt.export import export_file
-
-        folder = into or at.out or study.parent
-        written = export_file(
-            study, to=to, out=folder, paths=known, sequence_length=sequence_length
-        )
-    else:
-        job = at.job(study)
-        stored = job.existing_study()
-        found = (
-            _of_recommendation(stored.recommend()) if trial is None else _of_trial(stored, trial)
-        )
-        asked = _Export(job, stored, *found, into or job.out)
-        written = asked.write([to], known, sequence_length)
-    names = list(map(str, written))
-    emit(names, at.json, *names)
-
-
-@app.command
 def report(study: StudyPath, /, *, into: Into = None, at: Where = HERE) -> None:
     """Write the HTML report of a study."""
     from mixopt.report import report_data, write_report
@@ -193,93 +147,12 @@ def report(study: StudyPath, /, *, into: Into = None, at: Where = HERE) -> None:
 
 def _write(job: Job, study: Study, recommendation: Recommendation) -> list[Path]:
     """Every file a finished run leaves behind; one that cannot be written stops no other."""
+    from mixopt.cli.export_verbs import write_exports
     from mixopt.report import report_data, write_report
 
-    paths = []
-    wanted = _Export(job, study, *_of_recommendation(recommendation), job.out)
-    for name in job.file.exports:
-        try:
-            paths += wanted.write([name])
-        except ExportError as error:
-            say(f"not exported for {name}: {error}")
+    paths = write_exports(job, study, recommendation)
     with writing(job.out) as folder:
         return [*paths, write_report(report_data(study, recommendation), folder)]
-
-
-def _of_recommendation(recommendation: Recommendation) -> tuple[Schedule, str]:
-    """The recommended schedule and what it is worth, in a sentence."""
-    return recommendation.schedule, recommendation.verdict
-
-
-def _of_trial(study: Study, trial: str) -> tuple[Schedule, str]:
-    state = study.state()
-    record = state.record_of(trial)
-    value = state.value_of(record)
-    measured = "" if value is None else f", objective {value:.6g}"
-    return record.trial.schedule, f"The schedule of trial {trial} ({record.state}{measured})."
-
-
-@dataclass(frozen=True)
-class _Export:
-    """A schedule of a study, to be written.
-
-    Attributes:
-        job: Its file.
-        study: Gives the space and what the results depend on.
-        schedule: What is written.
-        note: A sentence on it.
-        into: The folder.
-    """
-
-    job: Job
-    study: Study
-    schedule: Schedule
-    note: str
-    into: Path
-
-    def write(
-        self,
-        names: Sequence[str],
-        paths: dict[str, str] | None = None,
-        sequence_length: int | None = None,
-    ) -> list[Path]:
-        """Write formats; returns the files."""
-        from mixopt.export import export as write
-
-        space, job = self.study.space, self.job
-        unknown = [d.name for d in space.domains if d.path is None and d.name not in (paths or {})]
-        if unknown and "schedule" not in names:
-            say(f"no path is known for {', '.join(unknown)}: data/NAME stands in for it")
-        return [
-            path
-            for name in names
-            for path in write(
-                self.schedule,
-                space,
-                to=name,
-                out=self.into,
-                tokens=(space.target or job.file.highest).tokens,
-                paths={**{n: f"data/{n}" for n in unknown}, **(paths or {})},
-                sequence_length=sequence_length or job.sequence_length,
-                seed=job.file.seed,
-                provenance=self._provenance(),
-            )
-        ]
-
-    def _provenance(self) -> Provenance:
-        """Where the schedule comes from; the tokens' fingerprints only where the corpus is here."""
-        from mixopt.export import Provenance
-
-        corpus = self.job.built_corpus()
-        return Provenance(
-            study=self.study.name,
-            space=self.study.space.name,
-            mixopt=__version__,
-            note=self.note,
-            tokenizer=None if corpus is None else corpus.tokenizer_path.name,
-            tokenizer_fingerprint=None if corpus is None else corpus.index.tokenizer_sha256,
-            corpus_fingerprints={} if corpus is None else corpus.train_fingerprints(),
-        )
 
 
 def require_better(recommendation: Recommendation, strict: bool) -> None:

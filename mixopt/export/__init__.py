@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from mixopt.export.export_plan import ExportPlan, PhasePlan, Provenance, plan_export
+from mixopt.export.export_request import ExportRequest
+from mixopt.export.exporter import Exporter, ImportedPhase, Written
+from mixopt.export.imported_baseline import (
+    as_space,
+    count_megatron_tokens,
+    import_baseline,
+    import_phases,
+)
+from mixopt.export.rate_plan import RatePlan
+from mixopt.export.registry import EXPORTERS, exporter_of, exporters
 from mixopt.export.schedule_file import (
     ScheduleFile,
     read_schedule,
@@ -10,23 +20,36 @@ from mixopt.export.schedule_file import (
     schedule_json_schema,
     schedule_schema_path,
 )
-from mixopt.export.tokens import token_report
-from mixopt.export.writer import EXPORTERS, export, export_file, export_files, write_files
+from mixopt.export.schedule_source import ScheduleSource, read_source
+from mixopt.export.writer import export, export_file, export_files, export_source, write_files
 
 __all__ = [
     "EXPORTERS",
     "ExportPlan",
+    "ExportRequest",
+    "Exporter",
+    "ImportedPhase",
     "PhasePlan",
     "Provenance",
+    "RatePlan",
     "ScheduleFile",
+    "ScheduleSource",
+    "Written",
+    "as_space",
+    "count_megatron_tokens",
     "export",
     "export_file",
     "export_files",
+    "export_source",
+    "exporter_of",
+    "exporters",
+    "import_baseline",
+    "import_phases",
     "plan_export",
     "read_schedule",
     "read_schedule_file",
+    "read_source",
     "schedule_json_schema",
     "schedule_schema_path",
-    "token_report",
     "write_files",
 ]

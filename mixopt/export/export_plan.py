@@ -1,18 +1,24 @@
-"""What every trainer is told: whole sequences per phase and domain, offsets and epochs."""
+"""What every trainer is told: whole sequences per phase and domain, offsets, epochs and rates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixopt.errors import ExportError
+from mixopt.export.rate_plan import RatePlan, TrialRate, plan_rates
 from mixopt.space import Fidelity, LearningRate, Schedule, SearchSpace, largest_remainder
 
 # An exposure may pass its cap by what rounding the weights can add, and no more.
 CAP_SLACK = 0.01
+
+#: Shares ``d`` of a phase and its sequences to sequences ``d``.
+Split = Callable[[NDArray[np.float64], int], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -45,22 +51,29 @@ class PhasePlan:
     Attributes:
         index: Its place, from 0.
         name: Its name.
-        fraction: The share the schedule asked for.
+        fraction: The share of the run that the schedule asked for.
+        asked: The weights that the schedule asked for, without zeros.
         sequences: Training sequences.
         start: Sequences trained on before it.
-        quota: Domain to sequences; domains without weight are left out.
+        quota: Domain to sequences; domains without any are left out.
         offset: Domain to sequences already drawn from it when the phase starts.
-        learning_rate: The rule over this phase alone; None where it follows the run's.
+        rate: The learning-rate rule that holds in it; None where the schedule names none.
     """
 
     index: int
     name: str
     fraction: float
+    asked: Mapping[str, float]
     sequences: int
     start: int
     quota: dict[str, int]
     offset: dict[str, int]
-    learning_rate: LearningRate | None
+    rate: RatePlan | None
+
+    @property
+    def end(self) -> int:
+        """Sequences trained on when it ends."""
+        return self.start + self.sequences
 
     @property
     def slug(self) -> str:
@@ -88,6 +101,8 @@ class ExportPlan:
         target: The fidelity the schedule was chosen for.
         seed: For the trainer's own shuffling.
         provenance: Where the schedule comes from.
+        peak: The target's peak for the schedule's first rule, where it was given.
+        of_trials: Numbers of the learning rates that are the trials' and not the target's.
     """
 
     schedule: Schedule
@@ -100,6 +115,8 @@ class ExportPlan:
     target: Fidelity | None = None
     seed: int = 0
     provenance: Provenance = Provenance()
+    peak: float | None = None
+    of_trials: tuple[TrialRate, ...] = ()
 
     @property
     def sequences(self) -> int:
@@ -112,10 +129,25 @@ class ExportPlan:
         return self.sequences * self.sequence_length
 
     @property
+    def step(self) -> int:
+        """Sequences per step; 1 where the batch is not known."""
+        return self.batch or 1
+
+    @property
+    def steps(self) -> int:
+        """Steps over all phases."""
+        return self.sequences // self.step
+
+    @property
     def domains(self) -> tuple[str, ...]:
         """Domains that some phase draws from, in the schedule's order."""
         used = {name for phase in self.phases for name in phase.quota}
         return tuple(name for name in self.schedule.domains if name in used)
+
+    @property
+    def missing_paths(self) -> tuple[str, ...]:
+        """Domains in use without a path."""
+        return tuple(name for name in self.domains if not self.paths.get(name))
 
     def drawn(self, name: str) -> int:
         """Tokens of one domain over the whole run."""
@@ -126,45 +158,67 @@ class ExportPlan:
         have = self.supply.get(name)
         return None if have is None else tokens / have
 
-    def need_paths(self, trainer: str) -> dict[str, str]:
-        """The path of every domain in use.
+    def with_placeholders(self) -> ExportPlan:
+        """The same with ``PATH_OF_<domain>`` for every path that is missing."""
+        stand_ins = {name: f"PATH_OF_{name}" for name in self.missing_paths}
+        return replace(self, paths={**self.paths, **stand_ins})
+
+    def on_grid(self, steps: int, split: Split = largest_remainder) -> ExportPlan:
+        """The same with every later phase moved to the nearest multiple of ``steps``.
+
+        Args:
+            steps: What a phase must start at a multiple of.
+            split: Shares and sequences of a phase to whole sequences.
 
         Raises:
-            ExportError: If one has none.
+            ExportError: If a phase would vanish.
         """
-        missing = [name for name in self.domains if not self.paths.get(name)]
-        if missing:
-            raise ExportError(
-                f"the {trainer} export needs the path of every domain in use; {missing} have none",
-                "add `path:` to these domains in the search space, or give paths={'domain': ...}",
+        total = self.steps
+        marks = [0]
+        for phase in self.schedule.phases[:-1]:
+            marks.append(marks[-1] + phase.fraction * total)  # type: ignore[arg-type]
+        starts = [round(mark / steps) * steps for mark in marks]
+        return replace(self, phases=self._laid([*starts, total], split))
+
+    def _laid(
+        self, marks: Sequence[int], split: Split = largest_remainder
+    ) -> tuple[PhasePlan, ...]:
+        """The phases between marks in steps."""
+        unit, what = self.step * self.sequence_length, "a step" if self.batch else "a sequence"
+        spans = [(a * self.step, b * self.step) for a, b in itertools.pairwise(marks)]
+        rates = plan_rates(self.schedule, spans, self.peak, self.of_trials)
+        drawn = dict.fromkeys(self.schedule.domains, 0)
+        out = []
+        for index, (phase, (start, end)) in enumerate(
+            zip(self.schedule.phases, spans, strict=True)
+        ):
+            if end <= start:
+                raise ExportError(
+                    f"phase {phase.name!r} must last at least {what if unit > 1 else 'a token'} of "
+                    f"{unit:,} tokens; its share of {self.requested:,} tokens is "
+                    f"{phase.fraction * self.requested:,.0f}",
+                    "export for more tokens, or with a smaller batch",
+                )
+            weights = {name: phase.mixture.get(name, 0.0) for name in self.schedule.domains}
+            asked = {name: weight for name, weight in weights.items() if weight > 0}
+            counts = split(np.array(list(asked.values())), end - start)
+            quota = {n: int(c) for n, c in zip(asked, counts, strict=True) if c > 0}
+            out.append(
+                PhasePlan(
+                    index,
+                    phase.name,
+                    phase.fraction,
+                    asked,
+                    end - start,
+                    start,
+                    quota,
+                    {n: drawn[n] for n in quota},
+                    rates[index],
+                )
             )
-        return {name: self.paths[name] for name in self.domains}
-
-    def need_sequences(self, trainer: str) -> int:
-        """The sequence length.
-
-        Raises:
-            ExportError: If it was not given.
-        """
-        if self.sequence_length == 1:
-            raise ExportError(
-                f"the {trainer} export counts sequences and needs their length; none was given",
-                "give sequence_length, the trainer's context in tokens",
-            )
-        return self.sequence_length
-
-    def need_batch(self, trainer: str) -> int:
-        """Sequences per step.
-
-        Raises:
-            ExportError: If they were not given.
-        """
-        if self.batch is None:
-            raise ExportError(
-                f"the {trainer} export counts steps and needs the batch; none was given",
-                "give batch, the sequences per step",
-            )
-        return self.batch
+            for name, amount in quota.items():
+                drawn[name] += amount
+        return tuple(out)
 
 
 def exact_shares(quota: Mapping[str, int]) -> dict[str, float]:
@@ -189,6 +243,8 @@ def plan_export(
     target: Fidelity | None = None,
     seed: int = 0,
     provenance: Provenance | None = None,
+    learning_rate: LearningRate | float | None = None,
+    of_trials: Iterable[TrialRate] = (),
 ) -> ExportPlan:
     """Turn a schedule into whole sequences per phase and domain.
 
@@ -203,43 +259,65 @@ def plan_export(
         target: The fidelity the schedule was chosen for; the space's by default.
         seed: For the trainer's shuffling.
         provenance: Where the schedule comes from.
+        learning_rate: The target's own peak, or its rule over the run instead of the schedule's;
+            phases with rules of their own keep their ratio to its peak.
+        of_trials: Numbers of the schedule's learning rates that are the trials' own; where
+            ``learning_rate`` does not name them, a placeholder is written.
 
     Raises:
         ExportError: If there are no tokens, a phase is shorter than one step, a quota breaks an
             epoch cap of the space, or a name is unknown.
     """
-    names = schedule.domains
+    for what, given in (("paths", paths), ("supply", supply)):
+        _refuse_unknown(given, what, space.names if space else schedule.domains)
     known_paths = {d.name: d.path for d in space.domains if d.path} if space else {}
-    merged_paths = {**known_paths, **(paths or {})}
     merged_supply = {**(space.supply if space else {}), **(supply or {})}
-    if space is not None:
-        _refuse_unknown(space, paths, "paths")
-        _refuse_unknown(space, supply, "supply")
     requested = _tokens(tokens, space)
     length = _at_least_one(sequence_length, "sequence_length") or 1
     step = _at_least_one(batch, "batch") or 1
+    peak, rated, hidden = _rated(schedule, learning_rate, tuple(of_trials))
     plan = ExportPlan(
-        schedule=schedule,
+        schedule=rated,
         sequence_length=length,
         batch=batch,
         requested=requested,
-        phases=_phases(schedule, requested, length, step),
-        supply={name: merged_supply.get(name) for name in names},
-        paths=merged_paths,
+        phases=(),
+        supply={name: merged_supply.get(name) for name in schedule.domains},
+        paths={**known_paths, **(paths or {})},
         target=target or (space.target if space else None),
         seed=seed,
         provenance=provenance or Provenance(space=space.name if space else None),
+        peak=peak,
+        of_trials=hidden,
     )
+    steps = round(requested / (length * step))
+    units = schedule.phase_units(steps) if steps else [0] * len(schedule.phases)
+    plan = replace(plan, phases=plan._laid([0, *np.cumsum(units).tolist()]))
     if space is not None:
         _hold_caps(plan, space)
     return plan
 
 
-def _refuse_unknown(space: SearchSpace, given: Mapping[str, object] | None, what: str) -> None:
-    unknown = sorted(set(given or ()) - set(space.names))
+def _rated(
+    schedule: Schedule, given: LearningRate | float | None, of_trials: tuple[TrialRate, ...]
+) -> tuple[float | None, Schedule, tuple[TrialRate, ...]]:
+    """The target's peak, the schedule under its rule, and what is still only the trials'."""
+    if given is None:
+        return None, schedule, of_trials
+    if not isinstance(given, LearningRate):
+        return given, schedule, tuple(name for name in of_trials if name != "peak")
+    rules = [schedule.learning_rate, *(p.learning_rate for p in schedule.phases)]
+    # Peaks are scaled by their ratio to the first one, so that one stays what it was.
+    first = next((r.peak for r in rules if r is not None and r.peak is not None), given.peak)
+    rule = given.model_copy(update={"peak": first})
+    return given.peak, schedule.model_copy(update={"learning_rate": rule}), ()
+
+
+def _refuse_unknown(given: Mapping[str, object] | None, what: str, known: Sequence[str]) -> None:
+    unknown = sorted(set(given or ()) - set(known))
     if unknown:
         raise ExportError(
-            f"{what} names the unknown domains {unknown}", f"the space has {list(space.names)}"
+            f"{what} names the unknown domains {unknown}", f"the schedule has {list(known)}"
         )
 
 
@@ -258,32 +336,6 @@ def _at_least_one(value: int | None, name: str) -> int | None:
     if value is not None and value < 1:
         raise ExportError(f"{name} must be at least 1; got {value}", "leave it out if unknown")
     return value
-
-
-def _phases(schedule: Schedule, tokens: int, length: int, step: int) -> tuple[PhasePlan, ...]:
-    steps = round(tokens / (length * step))
-    unit = "a step" if step > 1 else "a sequence" if length > 1 else "a token"
-    out: list[PhasePlan] = []
-    drawn = dict.fromkeys(schedule.domains, 0)
-    counts = schedule.phase_units(steps) if steps else [0] * len(schedule.phases)
-    for index, (phase, count) in enumerate(zip(schedule.phases, counts, strict=True)):
-        if count == 0:
-            raise ExportError(
-                f"phase {phase.name!r} must last at least {unit} of {length * step:,} tokens; its "
-                f"share of {tokens:,} tokens is {phase.fraction * tokens:,.0f}",
-                "export for more tokens, or with a smaller batch",
-            )
-        split = largest_remainder(np.array(list(phase.mixture.values())), count * step)
-        quota = {n: int(c) for n, c in zip(phase.mixture, split, strict=True) if c > 0}
-        offset = {n: drawn[n] for n in quota}
-        start = sum(p.sequences for p in out)
-        rule = phase.learning_rate
-        out.append(
-            PhasePlan(index, phase.name, phase.fraction, count * step, start, quota, offset, rule)
-        )
-        for name, amount in quota.items():
-            drawn[name] += amount
-    return tuple(out)
 
 
 def _hold_caps(plan: ExportPlan, space: SearchSpace) -> None:

@@ -8,18 +8,20 @@ largest one ends (and never end at all with a zero weight).
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from mixopt.export.export_plan import ExportPlan, PhasePlan
-from mixopt.export.tokens import token_report_text
+from mixopt.export.exporter import Exporter, Written
+from mixopt.export.rate_plan import rate_stages
+from mixopt.export.texts import literal
 
 _SCRIPT = '''"""A training mixture in phases for Hugging Face datasets, written by mixopt.
 
-Rows are sequences of {length} tokens: pack the sources to that length first. Import `build`, or run
-this file to count the rows of each phase.
+Rows are sequences of {length} tokens: pack the sources to that length first. Import `build` and
+`rate_factor`, or run this file to count the rows of each phase.
 """
 
+import math
 from collections import Counter
 
 from datasets import concatenate_datasets, interleave_datasets, load_dataset
@@ -29,7 +31,8 @@ SEED = {seed}
 # A local file or glob (its ending names the loader), or the name of a dataset on the Hub.
 SOURCES = {sources}
 
-# Rows per source and the rows drawn from it before the phase starts.
+# Rows per source and the rows drawn from it before the phase starts; rates in rows, as fractions of
+# the first peak ({peak}).
 PHASES = {phases}
 
 LOADERS = {{"jsonl": "json", "json": "json", "parquet": "parquet", "csv": "csv", "arrow": "arrow"}}
@@ -69,6 +72,20 @@ def build(sources=None, seed=SEED):
     )
 
 
+def rate_factor(row):
+    """The rate after so many rows over the first peak: LambdaLR(opt, lambda s: ...(s * batch))."""
+    last = 1.0
+    for stage in (stage for phase in PHASES for stage in phase["rate"]):
+        if row < stage["rows"]:
+            through = row / stage["rows"]
+            if stage["shape"] == "cosine":
+                through = (1 - math.cos(math.pi * through)) / 2
+            return stage["first"] + (stage["last"] - stage["first"]) * through
+        row -= stage["rows"]
+        last = stage["last"]
+    return last
+
+
 if __name__ == "__main__":
     marked = {{
         name: load(path).map(lambda row, name=name: {{"mixopt_domain": name}})
@@ -80,39 +97,65 @@ if __name__ == "__main__":
 '''
 
 
-def files(plan: ExportPlan) -> dict[str, str]:
-    """File name to text: ``huggingface_mixture.py`` and the token report.
-
-    Raises:
-        ExportError: If a domain has no path or the sequence length is unknown.
-    """
-    paths = plan.need_paths("huggingface")
-    length = plan.need_sequences("huggingface")
+def write(plan: ExportPlan) -> Written:
+    """A script."""
+    first = next((p.rate for p in plan.phases if p.rate), None)
+    scale = first.scale if first else 1.0
+    phases = [_phase(p, scale) for p in plan.phases]
     script = _SCRIPT.format(
-        length=length,
+        length=plan.sequence_length,
         seed=plan.seed,
-        sources=_literal(paths),
-        phases=_literal([_phase(p) for p in plan.phases]),
+        sources=literal({name: plan.paths[name] for name in plan.domains}),
+        phases=literal(phases),
+        peak=first.peak_text if first else "your own",
     )
-    notes = (
-        "one row is one sequence; within a phase the last few rows come from the sources whose "
-        "quotas are not yet used up",
+    peak = {"learning_rate": first.peak_text} if first else {}
+    rates = [peak | {"rate_factor": p["rate"]} if p["rate"] else {} for p in phases]
+    return Written(
+        {"huggingface_mixture.py": script},
+        tuple(rates),
+        (
+            "run huggingface_mixture.py to count the rows of each phase",
+            "pass build() to Trainer as train_dataset, and rate_factor to a LambdaLR",
+        ),
+        (
+            "Trainer skips the rows it has seen; ignore_data_skip=True starts the first phase anew",
+            "Trainer shuffles no stream, so the phases keep their order",
+        ),
+        (
+            "one row is one sequence; within a phase the last few rows come from the sources "
+            "whose quotas are not yet used up",
+        ),
     )
-    return {
-        "huggingface_mixture.py": script,
-        "huggingface_tokens.json": token_report_text(plan, "huggingface", notes),
-    }
 
 
-def _phase(phase: PhasePlan) -> dict[str, Any]:
+def _phase(phase: PhasePlan, scale: float) -> dict[str, Any]:
+    rate = phase.rate
+    stages = rate_stages(rate, phase.start, phase.end) if rate else []
+    times = rate.scale / scale if rate else 1.0
     return {
         "name": phase.name,
         "rows": phase.quota,
         "skip": phase.offset,
         "probabilities": phase.weights(),
+        "rate": [
+            {
+                "rows": s.units,
+                "shape": s.shape,
+                "first": round(s.first * times, 9),
+                "last": round(s.last * times, 9),
+            }
+            for s in stages
+        ],
     }
 
 
-def _literal(value: Any) -> str:
-    # Strings, numbers, lists and dicts read the same in JSON and in Python.
-    return json.dumps(value, indent=4)
+EXPORTER = Exporter(
+    name="huggingface",
+    aliases=("hf", "datasets", "hugging-face"),
+    write=write,
+    changes="one run",
+    unit="rows",
+    loaded="datasets 5.2.0, and Trainer of transformers 5.23.0",
+    batch=False,
+)

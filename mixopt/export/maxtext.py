@@ -1,45 +1,114 @@
-"""MaxText with grain: one mixture file per phase for ``grain_train_mixture_config_path``.
+"""MaxText with grain: a mixture file and settings per phase.
 
-Changing the file on resume is the documented way to stage: grain keeps the iterator's state per
-named source, so a source goes on where the phase before left it. Zero weights are refused by grain
-and left out here. Written to the documented format, not run here.
+Changing the file on resume is the documented way to stage: grain keeps its place in each named
+source. Grain refuses zero weights. Rates count steps from the start of the run
+(``create_learning_rate_schedule``: cosine over the whole run with 10 % of warm-up by default), and
+``num_epoch: 1`` would end a source that is read again.
 """
 
 from __future__ import annotations
 
-from mixopt.export.export_plan import ExportPlan, PhasePlan
-from mixopt.export.texts import json_text
-from mixopt.export.tokens import token_report_text
+import math
+from pathlib import Path
+from typing import Any
 
-NOTES = (
-    "resume with the next phase's file; grain keeps its place in each named source, so the start "
-    "offsets hold",
+from mixopt.export.export_plan import ExportPlan
+from mixopt.export.exporter import Exporter, ImportedPhase, Written
+from mixopt.export.importing import read_yaml, weighted
+from mixopt.export.rate_plan import RatePlan
+from mixopt.export.texts import json_text, yaml_text
+
+_DECAY = {"linear": "linear", "cosine": "cosine"}
+
+
+def write(plan: ExportPlan) -> Written:
+    """A mixture and the settings of each phase."""
+    files, rates, commands = {}, [], []
+    for phase in plan.phases:
+        rate = _rate(phase.rate, plan.step) if phase.rate else {}
+        mixture = f"maxtext_{phase.slug}.json"
+        weights = phase.weights()
+        files[mixture] = json_text(
+            {name: {"path": plan.paths[name], "weight": w} for name, w in weights.items()}
+        )
+        settings: dict[str, Any] = {
+            "dataset_type": "grain",
+            "grain_file_type": "arrayrecord",
+            "grain_train_mixture_config_path": mixture,
+            "max_target_length": plan.sequence_length,
+            "num_epoch": max(_passes(plan, name) for name in plan.domains),
+            "data_shuffle_seed": plan.seed,
+            "steps": phase.end // plan.step,
+        }
+        files[f"maxtext_{phase.slug}.yml"] = yaml_text(
+            settings | rate, f"Settings of phase {phase.name}; global batch of {plan.batch}."
+        )
+        rates.append(rate)
+        commands.append(f"train with the settings of maxtext_{phase.slug}.yml under one run_name")
+    return Written(files, tuple(rates), tuple(commands), ON_RESUME, _notes(plan))
+
+
+ON_RESUME = (
+    "grain keeps its place in each named source, so the start offsets hold; a file with other "
+    "names starts those from the beginning",
+    "steps is the whole run's so far, not the phase's",
 )
 
 
-def files(plan: ExportPlan) -> dict[str, str]:
-    """File name to text: ``maxtext_phaseN_NAME.json`` and the token report.
-
-    Raises:
-        ExportError: If a domain has no path or the sequence length is unknown.
-    """
-    paths = plan.need_paths("maxtext")
-    plan.need_sequences("maxtext")
-    out = {f"maxtext_{p.slug}.json": _mixture(p, paths) for p in plan.phases}
-    ends = _ends(plan)
-    out["maxtext_tokens.json"] = token_report_text(plan, "maxtext", (*NOTES, *ends))
-    return out
+def _passes(plan: ExportPlan, name: str) -> int:
+    """Whole passes over a domain, at least the ones needed."""
+    epochs = plan.epochs(name, plan.drawn(name))
+    # Where the supply is not known, many: a source that ends early ends the run.
+    return 1000 if epochs is None else math.ceil(epochs) + 1
 
 
-def _mixture(phase: PhasePlan, paths: dict[str, str]) -> str:
-    weights = phase.weights()
-    return json_text({n: {"path": paths[n], "weight": w} for n, w in weights.items()})
+def _rate(rate: RatePlan, batch: int) -> dict[str, Any]:
+    rule, total = rate.rule, rate.end
+    rise = rule.warmup if rate.warmup_known else rate.warmup()
+    if rate.begin:
+        rise = 0.0
+    return {
+        "learning_rate_schedule_steps": rate.span(batch)[1],
+        "learning_rate": rate.peak_text,
+        "lr_schedule_type": "cosine" if rate.whole and rule.shape == "cosine" else "wsd",
+        "warmup_steps_fraction": rise,
+        "wsd_decay_steps_fraction": round(rate.decay() / total, 9),
+        "wsd_decay_style": _DECAY.get(rule.shape, "linear"),
+        "learning_rate_final_fraction": rule.final if rate.decays else 1.0,
+    }
 
 
-def _ends(plan: ExportPlan) -> list[str]:
-    if plan.batch is None:
-        return ["the batch is unknown: a phase's steps are its sequences over the global batch"]
-    batch = plan.batch
-    return [
-        f"phase {p.name!r} ends at step {(p.start + p.sequences) // batch}" for p in plan.phases
+def _notes(plan: ExportPlan) -> tuple[str, ...]:
+    notes = [
+        "grain mixes records before they are tokenised and packed: make every record of all "
+        "sources about as long, or weigh them by tokens per record",
     ]
+    rules = [p.rate for p in plan.phases if p.rate]
+    if any(r.own and r.begin and r.rule.warmup for r in rules):
+        notes.append(
+            "MaxText warms up only from the run's first step: the re-warming of a later phase is "
+            "left out, and its rate begins at the peak"
+        )
+    if any(r.rule.start and r.rule.warmup for r in rules):
+        notes.append("MaxText warms up from 0; the rule's start is left out")
+    if any(r.decays and r.rule.shape not in _DECAY for r in rules):
+        notes.append("MaxText falls linearly or as a cosine; linear stands in")
+    return tuple(notes)
+
+
+def read(path: Path) -> tuple[ImportedPhase, ...]:
+    """A mixture file."""
+    data = read_yaml(path)
+    paths = {name: part["path"] for name, part in data.items()}
+    return (weighted({n: part["weight"] for n, part in data.items()}, path, None, paths),)
+
+
+EXPORTER = Exporter(
+    name="maxtext",
+    aliases=("grain",),
+    write=write,
+    changes="relaunch",
+    unit="records",
+    loaded="grain 0.2.18 (mixtures); the settings are read in MaxText's source",
+    read=read,
+)

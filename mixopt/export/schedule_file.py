@@ -10,7 +10,10 @@ from pydantic import Field
 
 from mixopt.errors import ExportError, MixoptError
 from mixopt.export.export_plan import ExportPlan, Provenance
-from mixopt.export.tokens import token_report
+from mixopt.export.export_report import phase_rows
+from mixopt.export.exporter import Exporter, Written
+from mixopt.export.rate_plan import TrialRate
+from mixopt.export.texts import json_text
 from mixopt.space import Fidelity, Frozen, LearningRate, Mixture, Phase, Schedule
 
 FORMAT: Final = "mixopt-schedule"
@@ -103,6 +106,7 @@ class ScheduleFile(Frozen):
             phase has it.
         exposure: Per domain, its share of all tokens of the run.
         learning_rate: The rule over the whole run.
+        of_trials: Numbers of the learning rates that are the trials' own and not the target's.
         phases: In order.
         domains: Totals per domain.
         provenance: Where it comes from.
@@ -118,6 +122,7 @@ class ScheduleFile(Frozen):
     upsampling_ratio: dict[str, Annotated[float, Field(ge=0)] | None]
     exposure: dict[str, Share]
     learning_rate: LearningRate | None = None
+    of_trials: tuple[TrialRate, ...] = ()
     phases: Annotated[tuple[PhaseEntry, ...], Field(min_length=1)]
     domains: dict[str, DomainEntry]
     provenance: ProvenanceEntry = ProvenanceEntry()
@@ -158,7 +163,6 @@ def schedule_schema_path() -> Path:
 
 def as_schedule_file(plan: ExportPlan) -> ScheduleFile:
     """A plan as the contents of ``schedule.json``."""
-    report = token_report(plan, "schedule")
     ratio = plan.schedule.upsampling_ratio()
     return ScheduleFile(
         tokens=plan.tokens,
@@ -169,9 +173,10 @@ def as_schedule_file(plan: ExportPlan) -> ScheduleFile:
         upsampling_ratio={n: None if r == float("inf") else r for n, r in ratio.items()},
         exposure=dict(plan.schedule.exposure()),
         learning_rate=plan.schedule.learning_rate,
+        of_trials=plan.of_trials,
         phases=tuple(
             _phase(phase, entry)
-            for phase, entry in zip(plan.schedule.phases, report["phases"], strict=True)
+            for phase, entry in zip(plan.schedule.phases, phase_rows(plan), strict=True)
         ),
         domains={name: _domain(plan, name) for name in plan.schedule.domains},
         provenance=_provenance(plan),
@@ -211,10 +216,10 @@ def _provenance(plan: ExportPlan) -> ProvenanceEntry:
     return ProvenanceEntry(**known)
 
 
-def files(plan: ExportPlan) -> dict[str, str]:
-    """File name to text: ``schedule.json``, which is its own token report."""
+def write(plan: ExportPlan) -> Written:
+    """``schedule.json``."""
     data = as_schedule_file(plan).model_dump(mode="json")
-    return {"schedule.json": json.dumps(data, indent=2, ensure_ascii=False) + "\n"}
+    return Written({"schedule.json": json_text(data)})
 
 
 def read_schedule_file(path: str | Path) -> ScheduleFile:
@@ -258,3 +263,15 @@ def read_schedule(path: str | Path) -> Schedule:
         if isinstance(error, ExportError):
             raise
         raise ExportError(f"{path}: {error.message}", error.hint) from None
+
+
+EXPORTER = Exporter(
+    name="schedule",
+    write=write,
+    changes="one run",
+    unit="tokens",
+    loaded="mixopt itself, and its published JSON Schema",
+    batch=False,
+    length=False,
+    paths=False,
+)

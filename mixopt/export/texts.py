@@ -1,8 +1,9 @@
-"""Structured text that loads again in every YAML and JSON parser."""
+"""Structured text that loads again in every YAML, JSON and Python parser."""
 
 from __future__ import annotations
 
 import json
+import pprint
 from typing import Any
 
 import yaml
@@ -17,3 +18,8 @@ def yaml_text(data: Any, *comments: str) -> str:
 def json_text(data: Any) -> str:
     """Indented JSON."""
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def literal(value: Any) -> str:
+    """A Python literal over as few lines as fit."""
+    return pprint.pformat(value, width=96, sort_dicts=False)

@@ -1,69 +1,55 @@
-"""Writing the files of one trainer, all or none."""
+"""Writing the files of one trainer and its report, all or none."""
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mixopt.errors import ExportError
-from mixopt.export import (
-    huggingface,
-    levanter,
-    llm_foundry,
-    maxtext,
-    megatron,
-    nanotron,
-    olmo_core,
-    schedule_file,
-)
 from mixopt.export.export_plan import ExportPlan, Provenance, plan_export
+from mixopt.export.export_report import export_report, report_page
+from mixopt.export.export_request import ExportRequest
+from mixopt.export.rate_plan import TrialRate
+from mixopt.export.registry import exporter_of
+from mixopt.export.schedule_source import ScheduleSource, read_source
+from mixopt.export.texts import json_text
 from mixopt.space import Schedule, SearchSpace
 
-_FILES: Mapping[str, Callable[[ExportPlan], dict[str, str]]] = {
-    "schedule": schedule_file.files,
-    "megatron": megatron.files,
-    "huggingface": huggingface.files,
-    "olmo-core": olmo_core.files,
-    "llm-foundry": llm_foundry.files,
-    "levanter": levanter.files,
-    "nanotron": nanotron.files,
-    "maxtext": maxtext.files,
-}
-
 # Endings of files in which a line that starts with # is a comment.
-_COMMENTED = (".yaml", ".yml", ".py", ".sh", ".gin", ".toml")
-
-EXPORTERS: tuple[str, ...] = tuple(_FILES)
+COMMENTED = (".yaml", ".yml", ".py", ".sh")
 
 
-def export_files(plan: ExportPlan, to: str) -> dict[str, str]:
-    """The files of one trainer as name to text, written nowhere.
+def export_files(plan: ExportPlan, to: str, *, placeholders: bool = False) -> dict[str, str]:
+    """The files of one trainer and its report as name to text, written nowhere.
+
+    Args:
+        plan: What to write.
+        to: The trainer's name or alias.
+        placeholders: Whether ``PATH_OF_<domain>`` stands in for a path that is not known.
 
     Raises:
         ExportError: If there is no exporter of that name, or the plan lacks what it needs.
     """
-    if to not in _FILES:
-        close = difflib.get_close_matches(to, EXPORTERS, n=1)
-        raise ExportError(
-            f"there is no exporter {to!r}; there are: {', '.join(EXPORTERS)}",
-            f"did you mean {close[0]!r}?" if close else "give one of these names",
-        )
+    exporter = exporter_of(to)
+    plan = exporter.ready(plan.with_placeholders() if placeholders else plan)
+    written = exporter.write(plan)
+    report = export_report(plan, exporter, written)
+    name = exporter.name
     note = plan.provenance.note
-    files = _FILES[to](plan)
-    return {name: _noted(name, text, note) for name, text in files.items()} if note else files
+    return {
+        **{file: _noted(file, text, note) for file, text in written.files.items()},
+        f"{name}_report.json": json_text(report),
+        f"{name}_report.md": report_page(report),
+    }
 
 
-def _noted(name: str, text: str, note: str) -> str:
+def _noted(name: str, text: str, note: str | None) -> str:
     """A file with the note on its schedule, in a format that has comments."""
-    if Path(name).suffix == ".md":
-        return f"{text}\n{note}\n"
-    if Path(name).suffix not in _COMMENTED:
+    if note is None or Path(name).suffix not in COMMENTED:
         return text
-    first, rest = text.split("\n", 1) if text.startswith("#!") else ("", text)
-    lines = "".join(f"# {line}\n" for line in note.splitlines())
-    return f"{first}\n{lines}{rest}" if first else lines + rest
+    return "".join(f"# {line}\n" for line in note.splitlines()) + text
 
 
 def export(
@@ -72,28 +58,23 @@ def export(
     *,
     to: str,
     out: str | Path,
-    tokens: int | None = None,
-    paths: Mapping[str, str] | None = None,
     supply: Mapping[str, int | None] | None = None,
-    sequence_length: int | None = None,
-    batch: int | None = None,
-    seed: int = 0,
     provenance: Provenance | None = None,
+    of_trials: Iterable[TrialRate] = (),
+    **options: Any,
 ) -> list[Path]:
-    """Write the files that one trainer loads, with the tokens, epochs and offsets per phase.
+    """Write the files that one trainer loads, with a report per phase.
 
     Args:
         schedule: What to train on.
         space: Gives paths, supplies, epoch caps and the target's tokens where they are not given.
-        to: The trainer, one of ``EXPORTERS``.
+        to: The trainer, one of ``EXPORTERS``, an alias, or an exporter of another package.
         out: Folder to write into; made if missing.
-        tokens: Training tokens of the run; the target's by default.
-        paths: Domain to path: a prefix for Megatron, a file, glob or Hub name for Hugging Face.
         supply: Domain to tokens available.
-        sequence_length: Tokens per sequence; needed by trainers that count sequences.
-        batch: Sequences per step, where known; phases then end on whole steps.
-        seed: For the trainer's shuffling.
         provenance: Where the schedule comes from.
+        of_trials: Numbers of the schedule's learning rates that are not the target's.
+        options: The other fields of ``ExportRequest``: ``tokens``, ``sequence_length``, ``batch``,
+            ``seed``, ``paths``, ``learning_rate``, ``placeholders``, ``tokenizer``.
 
     Returns:
         The files written.
@@ -102,40 +83,60 @@ def export(
         ExportError: If the trainer is unknown, something it needs is missing, a phase is too
             short, or a domain would be read more often than its epoch cap.
     """
-    plan = plan_export(
-        schedule,
-        space,
-        tokens=tokens,
-        paths=paths,
-        supply=supply,
-        sequence_length=sequence_length,
-        batch=batch,
-        seed=seed,
-        provenance=provenance,
+    source = ScheduleSource(
+        schedule, space, supply=supply or {}, provenance=provenance, of_trials=tuple(of_trials)
     )
-    return write_files(export_files(plan, to), Path(out))
+    return export_source(source, ExportRequest(to=exporter_of(to).name, **options), out)
 
 
-def export_file(
-    path: str | Path,
-    *,
-    to: str,
-    out: str | Path,
-    paths: Mapping[str, str] | None = None,
-    sequence_length: int | None = None,
-    batch: int | None = None,
-    seed: int = 0,
-) -> list[Path]:
-    """Write the files of a trainer from a ``schedule.json``.
+def export_source(source: ScheduleSource, request: ExportRequest, out: str | Path) -> list[Path]:
+    """Write what a request asks for.
 
     Args:
-        path: The ``schedule.json``; gives tokens, supplies, and what is not given here.
-        to: The trainer, one of ``EXPORTERS``.
+        source: A schedule with what is known of its run.
+        request: What the user asks for, over what the source says.
         out: Folder to write into.
-        paths: Domain to path, over those of the file.
-        sequence_length: Tokens per sequence; the file's by default.
-        batch: Sequences per step, where known.
-        seed: For the trainer's shuffling.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ExportError: As ``export``, or if the target's tokenizer is not the study's.
+    """
+    if source.provenance is not None:
+        request.require_same_tokenizer(source.provenance)
+    asked = request.over(
+        tokens=source.tokens,
+        sequence_length=source.sequence_length,
+        seed=source.seed,
+        paths=source.paths,
+    )
+    plan = plan_export(
+        source.schedule,
+        source.space,
+        tokens=asked.tokens,
+        paths=asked.paths,
+        supply=source.supply,
+        sequence_length=asked.sequence_length,
+        batch=asked.batch,
+        target=source.target,
+        seed=asked.seed or 0,
+        provenance=source.provenance,
+        learning_rate=asked.learning_rate,
+        of_trials=source.of_trials,
+    )
+    files = export_files(plan, asked.to, placeholders=asked.placeholders)
+    return write_files(files, Path(out))
+
+
+def export_file(path: str | Path, *, to: str, out: str | Path, **options: Any) -> list[Path]:
+    """Write the files of a trainer from a ``schedule.json`` or a schedule written by hand.
+
+    Args:
+        path: The schedule; gives tokens, supplies, and what is not given here.
+        to: The trainer.
+        out: Folder to write into.
+        options: The other fields of ``ExportRequest``.
 
     Returns:
         The files written.
@@ -143,20 +144,7 @@ def export_file(
     Raises:
         ExportError: If the file is not a schedule, or the trainer lacks something.
     """
-    file = schedule_file.read_schedule_file(path)
-    known = {name: d.path for name, d in file.domains.items() if d.path}
-    plan = plan_export(
-        schedule_file.read_schedule(path),
-        tokens=file.tokens_requested,
-        paths={**known, **(paths or {})},
-        supply={name: d.available for name, d in file.domains.items()},
-        sequence_length=sequence_length or file.sequence_length,
-        batch=batch,
-        target=file.target,
-        seed=seed,
-        provenance=file.as_provenance(),
-    )
-    return write_files(export_files(plan, to), Path(out))
+    return export_source(read_source(path), ExportRequest(to=to, **options), out)
 
 
 def write_files(files: Mapping[str, str], out: Path) -> list[Path]:

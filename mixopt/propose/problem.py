@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 Score = Callable[[Tensor], Tensor]
 
 #: Posterior draws behind the moments of a guardrail.
-GUARDRAIL_DRAWS = 64
+GUARDRAIL_DRAWS = 256
 
 #: Price of breaking a guardrail, in objective per unit of the metric.
 PENALTY = 100.0

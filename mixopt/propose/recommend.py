@@ -128,7 +128,7 @@ def _chosen(
     return rows[int(np.argmin(values))], True
 
 
-def _estimates(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Estimate]]:
+def estimates_at(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Estimate]]:
     """The objective and every metric at one row."""
     mean, sd = problem.moments(row[None])
     value, spread = problem.expected(row[None])
@@ -163,8 +163,8 @@ def _guardrails(problem: Problem, row: Array) -> tuple[GuardrailCheck, ...]:
     if not rails:
         return ()
     mean, cov = problem.together(np.vstack([row, problem.baseline]))
-    _, metrics = _estimates(problem, row)
-    _, base = _estimates(problem, problem.baseline)
+    _, metrics = estimates_at(problem, row)
+    _, base = estimates_at(problem, problem.baseline)
     out = []
     for rail in rails:
         i = problem.evidence.metrics.index(rail.metric)
@@ -193,11 +193,11 @@ def _assembled(
     strength: float,
 ) -> Recommendation:
     schedule, space = problem.decode(row), problem.original.space
-    predicted, metrics = _estimates(problem, row)
-    baseline, baseline_metrics = _estimates(problem, problem.baseline)
+    predicted, metrics = estimates_at(problem, row)
+    baseline, baseline_metrics = estimates_at(problem, problem.baseline)
     best = int(np.argmin(problem.y))
     references = _references(problem)
-    of_reference = {name: _estimates(problem, x)[0] for name, x in references.items()}
+    of_reference = {name: estimates_at(problem, x)[0] for name, x in references.items()}
     epochs = schedule.epochs(space.target.tokens, space.supply) if space.target else {}
     same = schedule_distance(problem.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
     rails = _guardrails(problem, row)
@@ -229,7 +229,7 @@ def _assembled(
 
 
 def _trade_off(problem: Problem, level: float, row: Array) -> TradeOffPoint:
-    objective, metrics = _estimates(problem, row)
+    objective, metrics = estimates_at(problem, row)
     return TradeOffPoint(
         upsample_fraction=level,
         schedule=problem.decode(row),

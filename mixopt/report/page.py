@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixopt.errors import StudyError
 from mixopt.report import numbers as fmt
-from mixopt.report.components import Page
+from mixopt.report.components import Figure, Page
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def render_page(page: Page) -> str:
     """The page's text; everything on it is escaped."""
+    template = environment().get_template("report.html")
+    return template.render(page=page, figures=figures_of(page), plotly=plotly_script())
+
+
+def environment(*folders: Path) -> Environment:
+    """Where templates are found: in these folders, then in the report's own."""
     from jinja2 import Environment, FileSystemLoader
+
+    loader = FileSystemLoader([*folders, TEMPLATES])
+    return Environment(loader=loader, autoescape=True, trim_blocks=True)
+
+
+def plotly_script() -> str:
+    """Plotly's script, which the pages hold or load from their own server."""
     from plotly.offline import get_plotlyjs
 
-    folder = Path(__file__).with_name("templates")
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True)
-    return environment.get_template("report.html").render(
-        page=page,
-        figures={s.key: fmt.plain(s.figure) for s in page.sections if s.figure},
-        plotly=get_plotlyjs(),
-    )
+    return str(get_plotlyjs())
+
+
+def figures_of(page: Page) -> dict[str, Figure]:
+    """The figures of a page by section."""
+    return {s.key: fmt.plain(s.figure) for s in page.sections if s.figure}
 
 
 def write_page(page: Page, out: str | Path, name: str) -> Path:

@@ -15,7 +15,7 @@ from mixopt.space.rounding import largest_remainder
 from mixopt.space.schedule import Fidelity, Phase, Schedule
 from mixopt.space.search_space import SearchSpace
 from mixopt.space.trial import Kind, Observation, Report, Split, Trainer, Trial
-from mixopt.space.yamlfile import load_yaml, validate_node, validate_yaml
+from mixopt.space.yamlfile import load_yaml, parse_yaml, validate_node, validate_yaml
 
 __all__ = [
     "Domain",
@@ -45,6 +45,7 @@ __all__ = [
     "geometry_of",
     "largest_remainder",
     "load_yaml",
+    "parse_yaml",
     "validate_node",
     "validate_yaml",
 ]

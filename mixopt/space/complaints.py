@@ -102,7 +102,8 @@ def as_space_error(
         message, hint = cause.message, cause.hint
     else:
         message, hint = _explained(fault, places_of(model))
-    return SpaceError(f"{head}, {place}: {message}" if place else f"{head}: {message}", hint)
+    at = f"{head}, {place}" if place else head
+    return SpaceError(f"{at}: {message}", hint, place)
 
 
 def first_fault(error: ValidationError, data: Any) -> Fault:

@@ -28,8 +28,10 @@ def list_search_spaces() -> tuple[str, ...]:
     return tuple(_shipped(corpora=False))
 
 
-def find_search_space(name: str, folder: Path = Path()) -> Path:
+def find_search_space(name: str, folder: Path | None = Path()) -> Path:
     """The file of a search space: a path, from a folder, or the name of one that is shipped.
+
+    Without a folder a name is never a path.
 
     Raises:
         SpaceError: If there is none; lists those that come with mixopt.
@@ -46,9 +48,9 @@ def find_corpus_spec(name: str, folder: Path = Path()) -> Path:
     return _find(name, folder, _shipped(corpora=True), "corpus specification")
 
 
-def _find(name: str, folder: Path, shipped: dict[str, Path], what: str) -> Path:
+def _find(name: str, folder: Path | None, shipped: dict[str, Path], what: str) -> Path:
     stem = name.removesuffix(".yaml")
-    if (folder / name).is_file():
+    if folder is not None and (folder / name).is_file():
         return folder / name
     if stem in shipped:
         return shipped[stem]

@@ -28,10 +28,20 @@ def load_yaml(path: str | Path) -> tuple[Any, yaml.Node]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path} cannot be read: {error}", "check the path") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: str | Path) -> tuple[Any, yaml.Node]:
+    """Parse the text of a YAML file; ``path`` is what errors call it.
+
+    Raises:
+        SpaceError: If it is not YAML, holds a key twice or is not a mapping.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise SpaceError(
             f"{path} is not YAML: {' '.join(str(error).split())}",

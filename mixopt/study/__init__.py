@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.config import StudyConfig, StudySettings, derived_seed
-from mixopt.study.optimize import run_trial
+from mixopt.study.run_trial import run_trial
 from mixopt.study.state import StudyState
 from mixopt.study.storage import State, Storage, TrialRecord
 from mixopt.study.study import Study

@@ -44,6 +44,11 @@ class Spent(Frozen):
             rounds=len({t.round for t in trials}),
         )
 
+    def plus(self, fidelity: Fidelity, flops: Flops = usual_flops) -> Spent:
+        """The same with one more trial of a round that is counted already."""
+        cost = trial_cost(fidelity, flops)
+        return self.model_copy(update={n: getattr(self, n) + cost[n] for n in cost})
+
 
 class TrialBudget(Frozen):
     """The totals at which a search stops, whichever is reached first.
@@ -62,7 +67,7 @@ class TrialBudget(Frozen):
 
     @model_validator(mode="after")
     def _limited(self) -> TrialBudget:
-        if all(total is None for total in self._totals.values()):
+        if not self._totals:
             raise SpaceError(
                 "a budget needs at least one of trials, tokens, flops and rounds; none is given",
                 "write {trials: 24}, or leave the budget of a Study out to stop by regret alone",
@@ -70,21 +75,12 @@ class TrialBudget(Frozen):
         return self
 
     @property
-    def _totals(self) -> dict[str, float | None]:
-        return {
-            "trials": self.trials,
-            "tokens": self.tokens,
-            "flops": self.flops,
-            "rounds": self.rounds,
-        }
+    def _totals(self) -> dict[str, float]:
+        return self.model_dump(exclude_none=True)
 
     def left(self, spent: Spent) -> dict[str, float]:
         """What remains of every total that is given; never below 0."""
-        return {
-            name: max(total - getattr(spent, name), 0)
-            for name, total in self._totals.items()
-            if total is not None
-        }
+        return {n: max(total - getattr(spent, n), 0) for n, total in self._totals.items()}
 
     def most_trials(self, fidelity: Fidelity, flops: Flops = usual_flops) -> int:
         """Greatest number of trials of one fidelity that the totals pay for.
@@ -92,8 +88,7 @@ class TrialBudget(Frozen):
         Raises:
             StudyError: If only rounds are limited, which says nothing of trials.
         """
-        totals = {name: total for name, total in self._totals.items() if total is not None}
-        most = _payable(totals, trial_cost(fidelity, flops))
+        most = _payable(self._totals, trial_cost(fidelity, flops))
         if not most:
             raise StudyError(
                 "a budget of rounds alone does not say how many trials it pays for",

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from mixopt.errors import StudyError
+from mixopt.errors import ConflictError, StudyError
 from mixopt.space import Fidelity, Frozen, Objective, SearchSpace, geometry_of
 from mixopt.study.budget import TrialBudget
 
 # RegMix (Liu et al., arXiv 2407.01492): 1M-parameter proxies on 1B tokens.
 DEFAULT_FIDELITY = Fidelity(parameters=1_000_000, tokens=1_000_000_000)
-
-#: Facts of a trainer that may change while a study runs: where its command lies, how long it takes.
-HOW_RUN = ("command", "timeout")
 
 
 class StudyConfig(Frozen):
@@ -63,6 +61,32 @@ class StudyConfig(Frozen):
     def digest(self) -> str:
         """SHA-256 of the text, in hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+class Configured:
+    """What a study and its snapshots say of their configuration."""
+
+    config: StudyConfig
+
+    @property
+    def space(self) -> SearchSpace:
+        """What can be chosen."""
+        return self.config.space
+
+    @property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        return self.config.objective
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """Of the trials; the highest where they differ."""
+        return self.config.fidelity
+
+    @property
+    def seed(self) -> int:
+        """The seed that every random draw derives from."""
+        return self.config.seed
 
 
 class StudySettings(Frozen):
@@ -133,29 +157,61 @@ def require_given(name: Any, space: Any, objective: Any, fidelities: Any) -> Non
             raise StudyError(f"the {argument} of a study must be {what}", f"give {example}")
 
 
+def ordered_fidelities(
+    fidelities: Sequence[Fidelity], fidelity: Fidelity | None
+) -> tuple[Fidelity, ...]:
+    """Different fidelities, cheapest first; none where there is only one to choose from.
+
+    Raises:
+        StudyError: If another than the highest is given as the one fidelity beside several.
+    """
+    found = tuple(sorted(set(fidelities), key=lambda f: (f.flops, f.parameters)))
+    if found and fidelity is not None and fidelity != found[-1]:
+        raise StudyError(
+            f"a study takes `fidelity` or `fidelities`; got {named(fidelity)} beside "
+            f"{', '.join(map(named, found))}",
+            "leave `fidelity` out: confirmation runs are made at the highest of `fidelities`",
+        )
+    return found
+
+
+def named(fidelity: Fidelity) -> str:
+    """A fidelity in words."""
+    return f"{fidelity.parameters:,} parameters x {fidelity.tokens:,} tokens"
+
+
 def require_same(name: str, stored: str, given: StudyConfig) -> None:
     """Refuse to go on with a study under another configuration.
 
     Raises:
         StudyError: Naming the first keys that differ, with both values.
     """
-    found = list(differences(_relevant(json.loads(stored)), _relevant(json.loads(given.text))))
+    was = json.loads(stored)
+    now = json.loads(given.text)
+    for config in (was, now):
+        config["context"] = essential(config["context"])
+    found = list(differences(was, now))
     if not found:
         return
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    raise StudyError(
+    raise ConflictError(
         f"the study {name!r} is stored with another configuration: {'; '.join(found[:3])}{more}",
         "its results depend on these: give the new study another name or storage",
     )
 
 
-def _relevant(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without what says how a trainer is run: results do not depend on it."""
-    context = dict(config.get("context", {}))
-    if isinstance(context.get("trainer"), dict):
-        kept = {k: v for k, v in context["trainer"].items() if k not in HOW_RUN}
-        context["trainer"] = kept
-    return {**config, "context": context}
+def essential(context: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's context without what may change while it runs.
+
+    That is a trainer's time limit, and where the files of its command lie.
+    """
+    trainer = context.get("trainer")
+    if not isinstance(trainer, Mapping):
+        return dict(context)
+    kept = {k: v for k, v in trainer.items() if k != "timeout"}
+    if "command" in kept:
+        kept["command"] = re.sub(r"[^\s'\"=]*/", "", str(kept["command"]))
+    return {**context, "trainer": kept}
 
 
 def differences(stored: Any, given: Any, place: str = "") -> Iterator[str]:

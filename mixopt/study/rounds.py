@@ -1,14 +1,19 @@
-"""A study's next round, from a snapshot and the seed alone."""
+"""A study's next round, from a snapshot and the seed alone: which schedules, and who runs where.
+
+Where trials differ in fidelity, rounds are spread over the fidelities by what a run tells of the
+target per FLOP, and a few runs are always bought at the highest one that can be paid for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from mixopt.space import Kind, Schedule, Trial, geometry_of
+import numpy as np
+
+from mixopt.space import Fidelity, Kind, Schedule, Trial, geometry_of
 from mixopt.study.config import derived_seed
 from mixopt.study.cost import trunk_sharing
-from mixopt.study.fidelity_placement import Placed, distinct_initial, place_initial, place_proposed
 from mixopt.study.seed_blocks import trial_seeds
 from mixopt.study.state import StudyState
 from mixopt.study.storage import State
@@ -19,6 +24,32 @@ if TYPE_CHECKING:
 
 #: Finished trials from which a surrogate can be fitted.
 LEAST = 2
+
+#: A schedule and where it is run.
+Placed = tuple[Schedule, Fidelity]
+
+
+def next_round(
+    state: StudyState,
+    n: int | None,
+    learned: Callable[[], tuple[Evidence, Surrogate | ScaleSurrogate]],
+) -> list[Trial]:
+    """The trials of the next round; none where the budget pays for none.
+
+    Args:
+        state: All its trials so far must be over.
+        n: Size of the round after the initial design; None for the study's batch.
+        learned: Gives the evidence and its surrogate; called where schedules are proposed.
+    """
+    kind, size = next_size(state, n)
+    if size < 1:
+        return []
+    placed = (
+        initial_runs(state, size)
+        if kind == Kind.initial
+        else proposed_runs(state, *learned(), size)
+    )
+    return numbered(state, kind, placed)
 
 
 def next_size(state: StudyState, n: int | None) -> tuple[Kind, int]:
@@ -33,27 +64,54 @@ def next_size(state: StudyState, n: int | None) -> tuple[Kind, int]:
     """
     known = len(state.learned_from)
     missing = state.config.initial - known
+    kind, wanted = Kind.proposed, n or state.settings.batch
     if (not state.search and missing > 0) or known < LEAST:
-        return Kind.initial, _affordable(state, max(missing, LEAST - known))
-    return Kind.proposed, _affordable(state, n or state.settings.batch)
-
-
-def _affordable(state: StudyState, wanted: int) -> int:
+        kind, wanted = Kind.initial, max(missing, LEAST - known)
     budget = state.settings.budget
     if budget is None:
-        return wanted
-    return budget.affordable(state.spent, wanted, state.config.cheapest, state.settings.flops)
+        return kind, wanted
+    most = budget.affordable(state.spent, wanted, state.config.cheapest, state.settings.flops)
+    return kind, most
 
 
 def initial_runs(state: StudyState, size: int) -> list[Placed]:
     """An initial design of so many trials; it begins with what no trial has shown yet."""
     from mixopt.propose import initial_design
 
-    distinct = distinct_initial(state, size)
+    distinct = size - _repeats(state, size)[1]
     seen = [t.schedule for t in state.learned_from]
     first = [s for s in _first(state) if s not in seen][:distinct]
     design = initial_design(state.space, distinct, seed=_round_seed(state), include=first)
-    return place_initial(state, design, size)
+    return _place_initial(state, design, size)
+
+
+def _repeats(state: StudyState, trials: int) -> tuple[int, int]:
+    """Schedules repeated at the highest fidelity, and all repetitions."""
+    from mixopt.propose.fidelity_choice import HIGH_SHARE, high_count
+
+    many = len(state.config.fidelities)
+    if many < 2:
+        return 0, 0
+    # Three schedules run at both are the least that a rank agreement can be told from.
+    top = min(max(high_count(trials, HIGH_SHARE), 3), max(trials // 3, 1))
+    middle = min(many - 2, max(trials - 2 * top, 0))
+    return top, min(top + middle, trials - 1)
+
+
+def _place_initial(state: StudyState, schedules: Sequence[Schedule], trials: int) -> list[Placed]:
+    """The design at the cheapest fidelity, its first schedules at the others too.
+
+    Pairs say how one fidelity goes over into another; the baseline is run at every one.
+    """
+    sizes = state.config.fidelities
+    if not sizes:
+        return [(s, state.fidelity) for s in schedules]
+    top, extra = _repeats(state, trials)
+    pairs = [(schedules[i % len(schedules)], sizes[-1]) for i in range(min(top, extra))]
+    pairs += [(schedules[0], size) for size in sizes[1:-1][: extra - len(pairs)]]
+    # The pairs come first after the baseline, so that a short budget cuts single runs.
+    first = (schedules[0], sizes[0])
+    return _paid(state, [first, *pairs, *((s, sizes[0]) for s in schedules[1:])])
 
 
 def proposed_runs(
@@ -62,6 +120,7 @@ def proposed_runs(
     """The schedules that the surrogate proposes; none that is like one that failed."""
     from mixopt.propose import propose_batch
 
+    replicates = state.settings.replicates
     schedules = propose_batch(
         state.space,
         state.objective,
@@ -70,10 +129,54 @@ def proposed_runs(
         size,
         pending=[r.trial.schedule for r in state.search if r.state == State.failed],
         seed=_round_seed(state),
-        replicates=_replicates(state, size),
+        replicates="auto" if replicates == "auto" else min(replicates, size),
         sharing=trunk_sharing(state),
     )
-    return place_proposed(state, surrogate, schedules)
+    return _place_proposed(state, surrogate, schedules)
+
+
+def _place_proposed(
+    state: StudyState, surrogate: Surrogate | ScaleSurrogate, schedules: Sequence[Schedule]
+) -> list[Placed]:
+    """Each proposed schedule at the fidelity that tells most of the target per FLOP."""
+    from mixopt.propose.fidelity_choice import choose_fidelities
+    from mixopt.surrogate import ScaleSurrogate
+
+    if not isinstance(surrogate, ScaleSurrogate):
+        return [(s, state.fidelity) for s in schedules]
+    budget = state.settings.budget
+    left = budget.left(state.spent).get("flops", np.inf) if budget else np.inf
+    sizes = choose_fidelities(
+        state.space,
+        state.objective,
+        surrogate,
+        schedules,
+        state.config.fidelities,
+        cost=lambda _schedule, fidelity: state.settings.flops(fidelity),
+        left=float(left),
+    )
+    return _paid(state, list(zip(schedules, sizes, strict=False)), step_down=True)
+
+
+def _paid(state: StudyState, placed: Sequence[Placed], step_down: bool = False) -> list[Placed]:
+    """Those of the runs, in this order, that the budget still pays for.
+
+    Args:
+        state: Has the budget.
+        placed: The runs wanted.
+        step_down: Whether a run that cannot be paid for is made at a cheaper fidelity.
+    """
+    budget, flops = state.settings.budget, state.settings.flops
+    spent, kept = state.spent, []
+    if budget is None:
+        return list(placed)
+    for schedule, size in placed:
+        below = [f for f in state.config.fidelities[::-1] if f.flops < size.flops and step_down]
+        paid = next((f for f in (size, *below) if budget.affordable(spent, 1, f, flops)), None)
+        if paid is not None:
+            spent = spent.plus(paid, flops)
+            kept.append((schedule, paid))
+    return kept
 
 
 def numbered(state: StudyState, kind: Kind, placed: Sequence[Placed]) -> list[Trial]:
@@ -90,11 +193,6 @@ def numbered(state: StudyState, kind: Kind, placed: Sequence[Placed]) -> list[Tr
 
 def _round_seed(state: StudyState) -> int:
     return derived_seed(state.seed, "round", str(state.rounds))
-
-
-def _replicates(state: StudyState, size: int) -> int | Literal["auto"]:
-    wanted = state.settings.replicates
-    return "auto" if wanted == "auto" else min(wanted, size)
 
 
 def _first(state: StudyState) -> list[Schedule]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mixopt.space import Fidelity, Kind, Objective, Observation, Schedule, SearchSpace, Split, Trial
+from mixopt.space import Kind, Observation, Schedule, Split, Trial
 from mixopt.study.budget import Spent
-from mixopt.study.config import StudyConfig, StudySettings
+from mixopt.study.config import Configured, StudyConfig, StudySettings
 from mixopt.study.storage import State, TrialRecord
 from mixopt.study.storage.rows import unknown_trial
 
@@ -21,7 +21,7 @@ CHECKS = (Kind.confirmation, Kind.comparison)
 
 
 @dataclass(frozen=True)
-class StudyState:
+class StudyState(Configured):
     """What a study knows at one moment.
 
     Args:
@@ -39,26 +39,6 @@ class StudyState:
     records: tuple[TrialRecord, ...]
     last: Mapping[tuple[str, Split], Values]
     events: tuple[Mapping[str, Any], ...]
-
-    @property
-    def space(self) -> SearchSpace:
-        """What can be chosen."""
-        return self.config.space
-
-    @property
-    def objective(self) -> Objective:
-        """What is minimised."""
-        return self.config.objective
-
-    @property
-    def fidelity(self) -> Fidelity:
-        """Of the trials; the highest where they differ."""
-        return self.config.fidelity
-
-    @property
-    def seed(self) -> int:
-        """The seed that every random draw derives from."""
-        return self.config.seed
 
     @cached_property
     def by_id(self) -> dict[str, TrialRecord]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mixopt.advice import log_warnings
-from mixopt.errors import StudyError
+from mixopt.errors import MixoptError, StudyError
 from mixopt.space import (
     Fidelity,
     Kind,
@@ -27,16 +28,18 @@ from mixopt.study.config import (
     StudyConfig,
     StudySettings,
     default_initial,
+    ordered_fidelities,
     require_given,
     require_same,
 )
-from mixopt.study.fidelity_placement import ordered_fidelities
-from mixopt.study.optimize import LEASE_SECONDS, Progress, optimize
+from mixopt.study.cost import COST
 from mixopt.study.results.recording import Told, attachment, end_of, told_rows
-from mixopt.study.rounds import initial_runs, next_size, numbered, proposed_runs
-from mixopt.study.search_end import stored_decision
+from mixopt.study.rounds import next_round
+from mixopt.study.run_trial import run_trial
+from mixopt.study.search_end import require_progress, stored_decision
 from mixopt.study.state import StudyState
 from mixopt.study.storage import Lease, State, Storage, TrialRecord, this_worker
+from mixopt.study.trainers import CallableTrainer
 from mixopt.study.transfer import Inherited, plan_inheritance
 from mixopt.study.view import StudyView
 
@@ -45,6 +48,12 @@ if TYPE_CHECKING:
 
     from mixopt.propose import Recommendation
 
+Progress = Callable[[TrialRecord, float | None], None]
+
+#: Of a trial that nobody prolongs; a process of this host that has ended holds none.
+LEASE_SECONDS = 24 * 3600.0
+#: Between looks at trials that other processes run.
+POLL_SECONDS = 0.5
 #: After which another process may propose a round, should the one that does hang.
 PROPOSING_SECONDS = 1800.0
 
@@ -62,11 +71,11 @@ class Study(StudyView):
         objective: What is minimised.
         fidelity: Of the trials; None for the space's target, or 1M parameters on 1B tokens.
         fidelities: Several, for trials that differ; the highest serves confirmation runs.
-        storage: URL, path to a SQLite file, or None for a study that is not kept.
+        storage: URL, path to a SQLite file, a storage that is open, or None for a study that is
+            not kept.
         seed: Every random draw derives from it.
         budget: Totals at which the search stops; None to stop by expected regret alone.
-        initial: Trials of the initial design; None for the number of domains
-            plus two.
+        initial: Trials of the initial design; None for the number of domains plus two.
         batch: Trials per round after that.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
         retries: How often a trial is run again after its worker died.
@@ -92,7 +101,7 @@ class Study(StudyView):
         *,
         fidelity: Fidelity | None = None,
         fidelities: Sequence[Fidelity] = (),
-        storage: str | Path | URL | None = "sqlite:///mixopt.db",
+        storage: str | Path | URL | Storage | None = "sqlite:///mixopt.db",
         seed: int = 0,
         budget: TrialBudget | None = None,
         initial: int | None = None,
@@ -130,7 +139,7 @@ class Study(StudyView):
             seed_blocks=seed_blocks,
             flops_per_token=dict(flops_per_token or {}),
         )
-        store = Storage(storage)
+        store = storage if isinstance(storage, Storage) else Storage(storage)
         row = store.study(name)
         if row is not None:
             require_same(name, row.config, config)
@@ -180,16 +189,25 @@ class Study(StudyView):
         held = [r.trial for r in self.records() if r.search and self._holds(r)]
         taken = self._take(who, lease_seconds, n)
         if not taken and not self.state().open_search:
-            self._propose_round(batch or n, who)
+            self.propose(batch or n, worker=who)
             taken = self._take(who, lease_seconds, n)
         return taken if n is not None else [*held, *taken]
 
-    def propose(self) -> None:
+    def propose(self, size: int | None = None, *, worker: str | None = None) -> None:
         """Store the next round where no trial of the search is open; ``ask`` takes its trials.
 
         Nothing is stored where the search is over, or another process proposes just now.
+
+        Args:
+            size: Of a round after the first; None for the study's batch.
+            worker: Who proposes; None for this process.
         """
-        self._propose_round(None, this_worker())
+        who = worker or this_worker()
+        with self.store.propose_lock(self.id, worker=who, seconds=PROPOSING_SECONDS) as mine:
+            # Another process may have proposed before the lock was free.
+            state = self.state()
+            if mine and not state.open_search:
+                self._propose(state, size)
 
     def _holds(self, record: TrialRecord) -> bool:
         """Whether the trial is open and runs under a lease of this object."""
@@ -231,30 +249,18 @@ class Study(StudyView):
         """The trials of the search that other processes run; a round goes on when they end."""
         return [r for r in self.state().open_search if not self._holds(r)]
 
-    def _propose_round(self, size: int | None, worker: str) -> None:
-        """Propose the next round, unless another process does so just now."""
-        lock = self.store.propose_lock(self.id, worker=worker, seconds=PROPOSING_SECONDS)
-        with lock as mine:
-            # Another process may have proposed before the lock was free.
-            state = self.state()
-            if mine and not state.open_search:
-                self._propose(state, size)
-
     def _propose(self, state: StudyState, n: int | None) -> None:
         """Store the next round, and the decision that it still pays where one was made."""
-        kind, size = next_size(state, n)
-        if size < 1:
+        trials = next_round(state, n, lambda: self.learned(state=state))
+        if not trials:
             return
-        if kind == Kind.initial:
+        if trials[0].kind == Kind.initial:
             log_warnings(self.advice())
             outside = unreachable_baseline(self.space)
             if outside is not None:
                 logging.getLogger("mixopt.study").warning(outside)
-            placed = initial_runs(state, size)
-        else:
-            placed = proposed_runs(state, *self.learned(state=state), size)
         self._keep_decision(state)
-        self.store.add_trials(self.id, numbered(state, kind, placed))
+        self.store.add_trials(self.id, trials)
 
     # Tell
 
@@ -308,6 +314,31 @@ class Study(StudyView):
         held = lease or self._leases.get(trial.id)
         self.store.record(self.id, trial.id, rows, lease=held, end=end)
         self._leases.pop(trial.id, None)
+
+    def conclude(
+        self, trial: str, reason: str, cost: Mapping[str, Any] | None, *, lease: Lease | None = None
+    ) -> None:
+        """End a trial that was run, all its rungs recorded.
+
+        Args:
+            trial: Its id.
+            reason: Why it failed; empty where it did not. A trial whose last rung lacks a metric of
+                the objective has failed too.
+            cost: What it trained, where its trainer counts that.
+            lease: Of the trial; None for the one that this object holds.
+
+        Raises:
+            StudyError: If the lease was lost.
+        """
+        try:
+            if not reason:
+                self.finish(trial, lease=lease)
+        except MixoptError as error:
+            reason = error.message
+        if reason:
+            self.fail(trial, reason, lease=lease)
+        elif cost is not None:
+            self.add_event(COST, cost)
 
     def fail(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
         """Store that a trial failed, and why; it is not run again unless requeued.
@@ -365,8 +396,8 @@ class Study(StudyView):
         """
         found = attachment(self.config, schedule, metrics, fidelity, trial or "a0000")
         if trial is None:
-            return self.store.attach_next(self.id, found.trial, found.rows)
-        self.store.attach(self.id, found.trial, found.rows)
+            return self.store.attach_next(self.id, *found)
+        self.store.attach(self.id, [found])
         return trial
 
     def inherit(
@@ -374,8 +405,8 @@ class Study(StudyView):
     ) -> Inherited:
         """Attach the finished trials of a study over other domains; see ``mixopt.study.transfer``.
 
-        Everything is checked before the first trial is stored. Doing it again does nothing; trials
-        that the old study finished since are added.
+        All of them are stored or none. Doing it again does nothing; trials that the old study
+        finished since are added.
 
         Args:
             old: It is only read.
@@ -393,8 +424,7 @@ class Study(StudyView):
                 "give the new study another name or storage",
             )
         found, done = plan_inheritance(self.config, old.state(), split=split)
-        for run in found:
-            self.store.attach(self.id, run.trial, run.rows)
+        self.store.attach(self.id, found)
         return done
 
     def add_trials(self, trials: Sequence[Trial], *, retry_failed: bool = False) -> list[Trial]:
@@ -454,4 +484,30 @@ class Study(StudyView):
         Raises:
             StudyError: If trials fail before any has finished.
         """
-        return optimize(self, trainer, confirm=confirm, progress=progress)
+        runner: Trainer = trainer if hasattr(trainer, "run") else CallableTrainer(trainer)
+        require_progress(self.state())
+        while self.close_search() is None:
+            trials = self.ask(1, batch=self.settings.batch)
+            for trial in trials:
+                self._run_one(runner, trial, progress)
+                require_progress(self.state())
+            if not trials:
+                time.sleep(POLL_SECONDS)
+        recommendation = self.recommend()
+        if confirm:
+            waiting = self.add_trials(self.confirmation_trials(recommendation))
+            while waiting:
+                # One trial at a time, so that other processes can take the rest.
+                if not any(self._run_one(runner, t, progress) for t in waiting):
+                    time.sleep(POLL_SECONDS)
+                waiting = open_runs(self.state(), waiting)
+            recommendation = self.with_confirmations(recommendation)
+        return recommendation
+
+    def _run_one(self, trainer: Trainer, trial: Trial, progress: Progress | None) -> bool:
+        ran = run_trial(self, trainer, trial)
+        if ran and progress is not None:
+            state = self.state()
+            record = state.record_of(trial.id)
+            progress(record, state.value_of(record))
+        return ran

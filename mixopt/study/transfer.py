@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixopt.errors import MixoptError, StudyError
 from mixopt.space import Mixture, Schedule, SearchSpace
-from mixopt.study.config import StudyConfig, differences
+from mixopt.study.config import StudyConfig, differences, essential
 from mixopt.study.results.recording import Attachment, attachment
 from mixopt.study.state import StudyState
 
@@ -54,7 +54,8 @@ def plan_inheritance(
     for trial in old.learned_from:
         moved = remap_schedule(trial.schedule, old.space.names, config.space, split=split)
         if moved is None:
-            gone = _gone(config, old, trial.schedule.exposure(), split or {})
+            known, exposure = {*config.space.names, *(split or {})}, trial.schedule.exposure()
+            gone = [n for n in old.space.names if exposure.get(n, 0.0) > 0 and n not in known]
             left_out[trial.id] = f"it used {', '.join(gone)}"
             continue
         name = f"{old.name}-{trial.id}"
@@ -65,8 +66,10 @@ def plan_inheritance(
             f"{left_out or 'it has no finished one'}",
             "say with a split what became of the domains that are gone",
         )
-    ids = tuple(run.trial.id for run in found)
-    return found, Inherited(ids, left_out, tuple(_differs(config, old)))
+    before = {"fidelity": old.fidelity.model_dump(), **essential(old.config.context)}
+    now = {"fidelity": config.fidelity.model_dump(), **essential(config.context)}
+    ids = tuple(run.id for run, _ in found)
+    return found, Inherited(ids, left_out, tuple(differences(before, now)))
 
 
 def remap_schedule(
@@ -135,6 +138,8 @@ def parse_split(parts: Sequence[str]) -> dict[str, dict[str, float]]:
         pieces = [piece.rpartition(":") for piece in became.split(",")]
         shares = {name or share: share if name else "1" for name, _, share in pieces}
         try:
+            if not old or "" in shares:
+                raise ValueError("a name is empty")
             split[old] = dict(Mixture({n: float(s) for n, s in shares.items()}))
         except (ValueError, MixoptError) as error:
             reason = error.message if isinstance(error, MixoptError) else str(error)
@@ -143,22 +148,4 @@ def parse_split(parts: Sequence[str]) -> dict[str, dict[str, float]]:
                 f"({reason})",
                 "write --split web=science:0.3,news:0.7",
             ) from None
-        if not old or "" in shares:
-            raise StudyError(
-                f"--split takes OLD=NEW:SHARE,NEW:SHARE; got {part!r}",
-                "write --split web=science:0.3,news:0.7",
-            )
     return split
-
-
-def _gone(
-    config: StudyConfig, old: StudyState, exposure: Mixture, split: Collection[str]
-) -> list[str]:
-    known = {*config.space.names, *split}
-    return [n for n in old.space.names if exposure.get(n, 0.0) > 0 and n not in known]
-
-
-def _differs(config: StudyConfig, old: StudyState) -> list[str]:
-    before = {"fidelity": old.fidelity.model_dump(), **old.config.context}
-    now = {"fidelity": config.fidelity.model_dump(), **config.context}
-    return list(differences(before, now))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mixopt.advice import Advice, advise_space
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Objective, SearchSpace, Trial
+from mixopt.space import Trial
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.comparisons import confirmation_runs, confirmed
-from mixopt.study.config import StudyConfig, StudySettings, derived_seed
-from mixopt.study.fidelity_placement import at_target, fit_evidence
-from mixopt.study.results.final_values import build_evidence
+from mixopt.study.config import Configured, StudyConfig, StudySettings, derived_seed
+from mixopt.study.results.at_target import at_target
+from mixopt.study.results.final_values import build_evidence, fit_evidence
 from mixopt.study.search_end import decide, no_gain, spent_reason, stored_decision
 from mixopt.study.state import StudyState, Values
 from mixopt.study.storage import Lease, State, Storage, TrialRecord
@@ -22,13 +22,13 @@ from mixopt.study.storage.rows import unknown_trial
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Row
 
     from mixopt.propose import Evidence, Recommendation
     from mixopt.surrogate import ScaleSurrogate, Surrogate
 
 
-class StudyView:
+class StudyView(Configured):
     """A stored study as it can be asked; ``Study`` adds what changes it.
 
     Attributes:
@@ -66,7 +66,11 @@ class StudyView:
             StudyError: If there is no such study, or several and no name.
         """
         store = Storage(storage, create=False, read_only=read_only)
-        row = store.require_study(name)
+        return cls.of_row(store, store.require_study(name))
+
+    @classmethod
+    def of_row(cls, store: Storage, row: Row[Any]) -> Self:
+        """The study of a row that the storage gave."""
         self = cls.__new__(cls)
         config = StudyConfig.model_validate_json(row.config)
         settings = StudySettings.model_validate_json(row.settings)
@@ -88,26 +92,6 @@ class StudyView:
         return f"Study({self.name!r}, {finished} of {len(states)} trials finished)"
 
     @property
-    def space(self) -> SearchSpace:
-        """What can be chosen."""
-        return self.config.space
-
-    @property
-    def objective(self) -> Objective:
-        """What is minimised."""
-        return self.config.objective
-
-    @property
-    def fidelity(self) -> Fidelity:
-        """Of the trials."""
-        return self.config.fidelity
-
-    @property
-    def seed(self) -> int:
-        """The seed that every random draw derives from."""
-        return self.config.seed
-
-    @property
     def budget(self) -> TrialBudget | None:
         """Totals at which the search stops."""
         return self.settings.budget
@@ -116,15 +100,14 @@ class StudyView:
 
     def state(self) -> StudyState:
         """Everything the study knows, read once; it does not change any more."""
-        # Trials come first: a trial seen as finished has all its values by then.
-        records = tuple(self.store.trials(self.id))
+        records, last, events = self.store.snapshot(self.id)
         return StudyState(
             name=self.name,
             config=self.config,
             settings=self.settings,
             records=records,
-            last=self.store.last_values(self.id),
-            events=tuple(self.store.events(self.id)),
+            last=last,
+            events=events,
         )
 
     def records(self) -> list[TrialRecord]:

@@ -9,33 +9,33 @@ from mixopt.surrogate.protocol import Prediction, SurrogateModel, SurrogateRow
 
 if TYPE_CHECKING:
     from mixopt.surrogate.ensemble.surrogate import Surrogate, SurrogateSettings, fit_surrogate
+    from mixopt.surrogate.multifidelity.fidelity_rows import FidelityRows, RunRule
     from mixopt.surrogate.multifidelity.scale_surrogate import (
         Agreement,
         ScaleSurrogate,
         fidelity_agreement,
         fit_scale_surrogate,
     )
-    from mixopt.surrogate.multifidelity.target_prediction import (
-        TargetPrediction,
-        predict_target,
-        rank_agreement,
-    )
+    from mixopt.surrogate.multifidelity.target_prediction import TargetPrediction, predict_target
 
 _HOME = {
     "ensemble.surrogate": ("Surrogate", "SurrogateSettings", "fit_surrogate"),
+    "multifidelity.fidelity_rows": ("FidelityRows", "RunRule"),
     "multifidelity.scale_surrogate": (
         "Agreement",
         "ScaleSurrogate",
         "fidelity_agreement",
         "fit_scale_surrogate",
     ),
-    "multifidelity.target_prediction": ("TargetPrediction", "predict_target", "rank_agreement"),
+    "multifidelity.target_prediction": ("TargetPrediction", "predict_target"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Agreement",
+    "FidelityRows",
     "Prediction",
+    "RunRule",
     "ScaleSurrogate",
     "Surrogate",
     "SurrogateModel",
@@ -46,7 +46,6 @@ __all__ = [
     "fit_scale_surrogate",
     "fit_surrogate",
     "predict_target",
-    "rank_agreement",
 ]
 
 

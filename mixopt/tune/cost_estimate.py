@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from mixopt.proxy import architecture, tokens_per_second, tokens_with_sharing
 from mixopt.space import SearchSpace, Trial
+from mixopt.tune.driver import trunks_first
 from mixopt.tune.job import Job, natural_of
 from mixopt.tune.study_file import ProxyChoice, StudyFile
-from mixopt.tune.trunk_order import trunks_first
 
 
 @dataclass(frozen=True)

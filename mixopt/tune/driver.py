@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mixopt.errors import MixoptError, StudyError
-from mixopt.space import Observation, Trainer, Trial
+from mixopt.space import Mixture, Observation, Trainer, Trial
 from mixopt.study import Study
-from mixopt.study.cost import COST, Counting
+from mixopt.study.cost import Counting
+from mixopt.study.heartbeat import repeated
 from mixopt.study.search_end import require_progress
 from mixopt.study.storage import this_worker
 from mixopt.tune.progress import Progress
 from mixopt.tune.run_summary import Clock
-from mixopt.tune.trunk_order import Trunk, runnable, trunk_of, trunks_first
 
 # A lease of a driver that is gone, on a host that cannot see its process, ends after so long.
 LEASE_SECONDS = 120.0
 # Between looks at trials that another process runs.
 POLL_SECONDS = 1.0
+
+Trunk = tuple[int, Mixture, str]
 
 
 @dataclass
@@ -70,24 +71,19 @@ class Driver:
         """Keep the leases of the running trials as long as the block lasts."""
         done = [r for r in self.study.records() if not r.open]
         self._trained = {trunk_of(r.trial) for r in done}
-        over = threading.Event()
-        beat = threading.Thread(target=self._heartbeats, args=(over,), daemon=True)
-        beat.start()
         try:
-            yield
+            with repeated(self._heartbeat, LEASE_SECONDS / 4):
+                yield
         finally:
-            over.set()
-            beat.join()
             for trial in list(self._running):
                 with suppress(MixoptError):
                     self.study.release(trial)
 
-    def _heartbeats(self, over: threading.Event) -> None:
-        while not over.wait(LEASE_SECONDS / 4):
-            for trial in list(self._running):
-                # A lease that is lost shows when the trial's results are refused.
-                with suppress(MixoptError):
-                    self.study.heartbeat(trial, LEASE_SECONDS)
+    def _heartbeat(self) -> None:
+        for trial in list(self._running):
+            # A lease that is lost shows when the trial's results are refused.
+            with suppress(MixoptError):
+                self.study.heartbeat(trial, LEASE_SECONDS)
 
     # Handing out
 
@@ -166,15 +162,7 @@ class Driver:
             self._over(trial)
 
     def _end(self, trial: str, reason: str, cost: Mapping[str, Any] | None) -> None:
-        if not reason:
-            try:
-                self.study.finish(trial)
-            except MixoptError as error:
-                reason = error.message
-        if reason:
-            self.study.fail(trial, reason)
-        elif cost is not None:
-            self.study.add_event(COST, cost)
+        self.study.conclude(trial, reason, cost)
         known, _ = self._running[trial]
         self._trained.add(trunk_of(known))
 
@@ -204,3 +192,35 @@ class Driver:
             record = self.study.record_of(trial)
             if record.open and record.worker == this_worker():
                 self.error = error
+
+
+def trunk_of(trial: Trial) -> Trunk:
+    """What trials must share for one to branch off the other."""
+    return trial.seed, trial.schedule.base, trial.split.value
+
+
+def trunks_first(trials: Sequence[Trial]) -> list[Trial]:
+    """One trial of every trunk before the others, which then branch from its checkpoints.
+
+    It is the one that leaves its trunk first: its checkpoint serves all the others. They follow in
+    that order too, as each leaves a later checkpoint behind.
+    """
+    order = sorted(trials, key=lambda t: t.schedule.phases[0].fraction)
+    leaders = {trunk_of(t): t.id for t in reversed(order)}.values()
+    return [t for t in trials if t.id in leaders] + [t for t in order if t.id not in leaders]
+
+
+def runnable(
+    trials: Sequence[Trial], running: Collection[Trial], trained: Collection[Trunk]
+) -> list[Trial]:
+    """The trials that need not wait for a trunk that a running trial trains.
+
+    A trial that starts while another trains its trunk has to train it too.
+
+    Args:
+        trials: To be run, in their order.
+        running: Trials that run now.
+        trained: Trunks that earlier trials left.
+    """
+    busy = {trunk_of(t) for t in running} - set(trained)
+    return [t for t in trials if trunk_of(t) not in busy]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +15,22 @@ from mixopt.corpus import Corpus, build_corpus
 from mixopt.errors import CorpusError, StudyError
 from mixopt.proxy import ProxyTrainer, architecture, flops
 from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
-from mixopt.study import CallableTrainer, CommandTrainer, Storage, Study, StudyConfig
+from mixopt.study import (
+    CallableTrainer,
+    CommandTrainer,
+    Storage,
+    Study,
+    StudyConfig,
+)
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.config import require_same
-from mixopt.tune.study_file import CallableChoice, CommandChoice, ProxyChoice, StudyFile
+from mixopt.tune.study_file import (
+    CallableChoice,
+    CommandChoice,
+    ExternalChoice,
+    ProxyChoice,
+    StudyFile,
+)
 
 Say = Callable[[str], None]
 
@@ -66,13 +76,6 @@ class Job:
         """Folder of the trials' output."""
         return self.out / "logs"
 
-    @property
-    def sequence_length(self) -> int | None:
-        """Tokens per sequence: the file's, or the proxy's context; None where neither says."""
-        choice = self.file.trainer
-        proxy = choice.settings.context if isinstance(choice, ProxyChoice) else None
-        return self.file.sequence_length or proxy
-
     def built_corpus(self) -> Corpus | None:
         """The corpus, where it is built from this file's spec and needed."""
         spec = self.file.corpus
@@ -96,9 +99,9 @@ class Job:
         self.trainer()
         known = self._stored()
         if known is not None:
-            draft = self.draft(_supplies(known.space), known)
+            supply = {d.name: d.tokens for d in known.space.domains if d.tokens is not None}
+            draft = self._study(None, supply, known.context.get("corpus"))
             require_same(self.file.name, known.text, draft.config)
-            _require_same_command(self.file.name, known.context, draft.config.context)
 
     def build(self, say: Say) -> dict[str, int]:
         """Build the corpus that the trainer needs; returns the training tokens per domain.
@@ -136,7 +139,7 @@ class Job:
         if isinstance(self.file.trainer, ProxyChoice):
             corpus = Corpus.open(self.corpus_dir)
             tokens, fingerprint = _counts(corpus), corpus.fingerprint
-        return self._study(self.storage, tokens, fingerprint, self._stored())
+        return self._study(self.storage, tokens, fingerprint)
 
     def existing_study(self, *, write: bool = False) -> Study:
         """The study in its storage; neither it nor a folder is made.
@@ -149,49 +152,25 @@ class Job:
         """
         return Study.open(self.storage, self.file.name, read_only=not write)
 
-    def draft(self, tokens: Mapping[str, int], known: StudyConfig | None = None) -> Study:
+    def draft(self, tokens: Mapping[str, int]) -> Study:
         """The study in memory, to look at what it would be.
 
         Args:
             tokens: Of the domains for which the file gives none; where some stay unknown,
                 ``natural`` stands for the uniform mixture.
-            known: What is stored under its name.
         """
-        fingerprint = None if known is None else known.context.get("corpus")
-        return self._study(None, tokens, fingerprint, known)
+        return self._study(None, tokens, None)
 
     def _study(
-        self,
-        storage: str | None,
-        tokens: Mapping[str, int],
-        fingerprint: str | None,
-        known: StudyConfig | None,
+        self, storage: str | None, tokens: Mapping[str, int], fingerprint: str | None
     ) -> Study:
         file, space = self.file, with_tokens(self.file.space, tokens)
         natural = natural_of(space)
         if natural is None and storage is None:
             natural = space.uniform
-        facts = {"trainer": self._trainer_facts(known)}
-        return Study(
-            file.name,
-            space,
-            file.objective.resolve(natural),
-            fidelity=file.fidelity,
-            fidelities=file.fidelities,
-            storage=storage,
-            seed=file.seed,
-            budget=file.budget,
-            initial=file.initial,
-            batch=file.batch,
-            confirm_seeds=file.confirm_seeds,
-            retries=file.retries,
-            patience=file.patience,
-            replicates=file.replicates,
-            most_failures=file.most_failures,
-            seed_blocks=file.seed_blocks,
-            flops_per_token=self._flops_per_token(),
-            context=facts if fingerprint is None else {**facts, "corpus": fingerprint},
-        )
+        facts = {"trainer": file.trainer.model_dump(mode="json")}
+        context = facts if fingerprint is None else {**facts, "corpus": fingerprint}
+        return study_of(file, space, natural, storage, context, self._flops_per_token())
 
     def vocabulary(self) -> int | None:
         """Entries of the proxy's vocabulary; None where the corpus is not built and cannot say."""
@@ -219,25 +198,24 @@ class Job:
         storage.close()
         return None if row is None else StudyConfig.model_validate_json(row.config)
 
-    def _trainer_facts(self, known: StudyConfig | None) -> Any:
-        """The trainer as results depend on it: as it is stored, where they do not differ."""
-        facts = self.file.trainer.model_dump(mode="json")
-        stored = None if known is None else known.context.get("trainer")
-        return stored if stored and _essence(stored) == _essence(facts) else facts
-
     # Running
 
     def trainer(self) -> Trainer:
         """What runs the trials.
 
         Raises:
-            StudyError: If a callable cannot be imported.
+            StudyError: If a callable cannot be imported, or workers elsewhere run the trials.
         """
         choice = self.file.trainer
         if isinstance(choice, ProxyChoice):
             return ProxyTrainer(self.corpus_dir, choice.settings, self.out / "checkpoints")
         if isinstance(choice, CommandChoice):
             return CommandTrainer(choice.command, timeout=choice.timeout, logs=self.logs)
+        if isinstance(choice, ExternalChoice):
+            raise StudyError(
+                f"the trials of {self.file.name!r} are run by workers of a service, not by `run`",
+                "start mixopt serve and mixopt worker, or name another trainer",
+            )
         return CallableTrainer(_import(choice))
 
     def advice(self, space: SearchSpace) -> tuple[str, ...]:
@@ -249,6 +227,50 @@ class Job:
             space = space.model_copy(update={"learning_rate": rule})
         outside = unreachable_baseline(space)
         return (*([outside] if outside else []), *map(str, advise_space(space)))
+
+
+def study_of(
+    file: StudyFile,
+    space: SearchSpace,
+    natural: Mixture | None,
+    storage: str | Storage | None,
+    context: Mapping[str, Any],
+    flops_per_token: Mapping[int, float] | None = None,
+) -> Study:
+    """The study of a file, made in its storage where it is not there yet.
+
+    Args:
+        file: What to search for, and how.
+        space: The file's, with the tokens that are known.
+        natural: What ``natural`` stands for in the objective; None where that is not known.
+        storage: Where it is kept; None for memory.
+        context: What else its results depend on.
+        flops_per_token: By parameters, where the trainer says; see ``Study``.
+
+    Raises:
+        SpaceError: If the objective uses ``natural`` and that is not known.
+        ConflictError: If it is stored with another configuration.
+    """
+    return Study(
+        file.name,
+        space,
+        file.objective.resolve(natural),
+        fidelity=file.fidelity,
+        fidelities=file.fidelities,
+        storage=storage,
+        seed=file.seed,
+        budget=file.budget,
+        initial=file.initial,
+        batch=file.batch,
+        confirm_seeds=file.confirm_seeds,
+        retries=file.retries,
+        patience=file.patience,
+        replicates=file.replicates,
+        most_failures=file.most_failures,
+        seed_blocks=file.seed_blocks,
+        flops_per_token=flops_per_token,
+        context=context,
+    )
 
 
 def with_tokens(space: SearchSpace, tokens: Mapping[str, int]) -> SearchSpace:
@@ -269,29 +291,6 @@ def natural_of(space: SearchSpace) -> Mixture | None:
 
 def _counts(corpus: Corpus) -> dict[str, int]:
     return {name: corpus.count(name, "train") for name in corpus.domains}
-
-
-def _supplies(space: SearchSpace) -> dict[str, int]:
-    return {d.name: d.tokens for d in space.domains if d.tokens is not None}
-
-
-def _essence(trainer: Mapping[str, Any]) -> str:
-    """What results depend on in a trainer: not its time limit, nor where its files lie."""
-    facts = {k: v for k, v in trainer.items() if k != "timeout"}
-    if facts.get("kind") == "command":
-        facts["command"] = re.sub(r"[^\s'\"=]*/", "", str(facts["command"]))
-    return json.dumps(facts, sort_keys=True)
-
-
-def _require_same_command(name: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """A command may move, but not become another one."""
-    was, now = stored.get("trainer") or {}, given["trainer"]
-    if was and _essence(was) != _essence(now):
-        raise StudyError(
-            f"the study {name!r} is stored with another configuration: context.trainer.command "
-            f"was {was.get('command')!r}, now {now.get('command')!r}",
-            "its results depend on it: give the new study another name or storage",
-        )
 
 
 def _import(choice: CallableChoice) -> Callable[..., object]:

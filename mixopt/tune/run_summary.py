@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,17 @@ class Clock:
         finally:
             spent = time.perf_counter() - start - (sum(self.parts.values()) - inside)
             self.parts[name] = self.parts.get(name, 0.0) + spent
+
+    @contextmanager
+    def around(self, session: AbstractContextManager[object], name: str) -> Iterator[None]:
+        """Use a session, whose start and end are counted as a part and what is inside is not."""
+        with self.part(name):
+            session.__enter__()
+        try:
+            yield
+        finally:
+            with self.part(name):
+                session.__exit__(None, None, None)
 
 
 def summarise(

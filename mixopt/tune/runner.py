@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,12 +59,12 @@ def run_rounds(
     """
     driver = _driver(study, trainer, out, resources_per_trial, progress)
     with driver.progress:
-        done = _finished(driver, confirm)
-        if done is not None:
-            return _summary(driver, done, slots=1)
-        rounds = _Rounds(driver, confirm, found)
-        slots = _run(driver, rounds.batches(), address)
-        return _summary(driver, rounds.recommendation(), slots)
+        done, slots = _finished(driver, confirm), 1
+        if done is None:
+            rounds = _Rounds(driver, confirm, found)
+            slots = _run(driver, rounds.batches(), address)
+            done = rounds.recommendation()
+        return summarise(study.state(), done, driver.clock, driver.spans, slots)
 
 
 def run_trials(
@@ -117,31 +116,20 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> int:
     # Ray waits for its own processes; the first round is proposed meanwhile.
     with ThreadPoolExecutor(1) as beside:
         first = beside.submit(next, batches, None)
-        with _session(driver, address), driver.leasing():
+        with driver.clock.around(ray_session(address, driver.progress.say), "ray"):
             from mixopt.tune.tuning import tune_trials
 
             slots = count_slots(driver.resources)
             with driver.clock.part("proposals"):
                 batch = first.result()
-            while batch is not None:
-                driver.next_batch(batch)
-                while driver.wait_for_work():
-                    with driver.clock.part("rounds"):
-                        tune_trials(driver, slots)
-                batch = next(batches, None)
+            with driver.leasing():
+                while batch is not None:
+                    driver.next_batch(batch)
+                    while driver.wait_for_work():
+                        with driver.clock.part("rounds"):
+                            tune_trials(driver, slots)
+                    batch = next(batches, None)
     return slots
-
-
-@contextmanager
-def _session(driver: Driver, address: str | None) -> Iterator[None]:
-    session = ray_session(address, driver.progress.say)
-    with driver.clock.part("ray"):
-        session.__enter__()
-    try:
-        yield
-    finally:
-        with driver.clock.part("ray"):
-            session.__exit__(None, None, None)
 
 
 def _finished(driver: Driver, confirm: bool) -> Recommendation | None:
@@ -174,7 +162,8 @@ class _Rounds:
                 # Another process is proposing the round.
                 time.sleep(POLL_SECONDS)
             yield batch
-        self._recommendation = self._recommend()
+        with self._clock.part("proposals"):
+            self._recommendation = study.recommend()
         if self._found is not None:
             self._found(self._recommendation)
         if self._confirm:
@@ -187,16 +176,7 @@ class _Rounds:
             self._study.propose()
             return [r.trial for r in self._study.state().open_search]
 
-    def _recommend(self) -> Recommendation:
-        with self._clock.part("proposals"):
-            return self._study.recommend()
-
     def recommendation(self) -> Recommendation:
         """The result, with the confirmation runs that are finished."""
         assert self._recommendation is not None, "the search is over"
         return self._study.with_confirmations(self._recommendation)
-
-
-def _summary(driver: Driver, recommendation: Recommendation, slots: int) -> RunSummary:
-    state = driver.study.state()
-    return summarise(state, recommendation, driver.clock, driver.spans, slots)

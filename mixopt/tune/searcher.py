@@ -13,9 +13,6 @@ from mixopt.space import Trial
 from mixopt.study import Study
 from mixopt.study.trainers import rung_observations
 
-# Of a trial that may report nothing for long; one of a dead process on this host is free at once.
-LEASE_SECONDS = 24 * 3600.0
-
 
 class MixoptSearcher(Searcher):
     """Proposes a study's trials to a Tuner, and tells the study what the Tuner's trials report.
@@ -92,7 +89,7 @@ class MixoptSearcher(Searcher):
         if tokens is None or not values:
             return
         try:
-            self._study.heartbeat(trial.id, LEASE_SECONDS)
+            self._study.heartbeat(trial.id)
             self._study.record(trial.id, rung_observations(trial, {**values, "tokens": tokens}))
         except MixoptError as refused:
             self._give_up(trial_id, refused.message)

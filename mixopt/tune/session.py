@@ -93,10 +93,14 @@ def _joined() -> str:
 
 
 def _start(address: str) -> None:
-    """Start or join Ray; one that starts beside another may have to try again."""
+    """Start or join Ray; a start of one's own is tried again.
+
+    Two that start at once race for the link to the latest session, and a busy machine may run out
+    of the time that Ray gives its own processes.
+    """
     import ray
 
-    for last in (False, False, True):
+    for last in (False, False, True) if address == LOCAL else (True,):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -111,22 +115,15 @@ def _start(address: str) -> None:
                     f"no running Ray was found at the address {address!r}",
                     "start one with `ray start --head`, or use the address `local`",
                 ) from error
-            except OSError as error:
-                # Two Rays that start at once race for the link to the latest session.
-                if last or not isinstance(error, FileNotFoundError | FileExistsError):
-                    raise _refused(error) from error
-                ray.shutdown()
             except Exception as error:
-                raise _refused(error) from error
+                if last:
+                    raise StudyError(
+                        f"Ray did not start: {error}",
+                        "check the address, or free memory and file handles on this machine",
+                    ) from error
+                ray.shutdown()
             else:
                 return
-
-
-def _refused(error: Exception) -> StudyError:
-    return StudyError(
-        f"Ray did not start: {error}",
-        "check the address, or free memory and file handles on this machine",
-    )
 
 
 def count_slots(resources: Mapping[str, float]) -> int:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from mixopt.corpus import CorpusSpec
 from mixopt.errors import SpaceError
-from mixopt.export import EXPORTERS
+from mixopt.export import ExportRequest, import_baseline
 from mixopt.proxy import ProxySettings
 from mixopt.space import (
     Fidelity,
@@ -22,7 +22,6 @@ from mixopt.space import (
     SearchSpace,
     load_yaml,
     validate_node,
-    validate_yaml,
 )
 from mixopt.space.complaints import Written
 from mixopt.space.library import find_corpus_spec, find_search_space
@@ -72,6 +71,19 @@ class CallableChoice(Frozen):
     ]
 
 
+class ExternalChoice(Frozen):
+    """Trials are run by workers that ask a service for them.
+
+    Attributes:
+        kind: ``external``.
+    """
+
+    kind: Literal["external"]
+
+
+KINDS = ("proxy", "command", "callable", "external")
+
+
 def _kind(value: Any) -> str | None:
     """Which trainer is meant; without a kind, the one whose key is there."""
     if not isinstance(value, Mapping):
@@ -79,18 +91,19 @@ def _kind(value: Any) -> str | None:
     usual = {"command": "command", "target": "callable"}
     meant = next((kind for key, kind in usual.items() if key in value), "proxy")
     kind = value.get("kind", meant)
-    return f"a {kind}" if kind in ("proxy", "command", "callable") else None
+    return f"a {kind}" if kind in KINDS else None
 
 
 TrainerChoice = Annotated[
     # Tags that no key of a file is, so that places never mix them up.
     Annotated[ProxyChoice, Tag("a proxy")]
     | Annotated[CommandChoice, Tag("a command")]
-    | Annotated[CallableChoice, Tag("a callable")],
+    | Annotated[CallableChoice, Tag("a callable")]
+    | Annotated[ExternalChoice, Tag("a external")],
     Discriminator(
         _kind,
         custom_error_type="trainer_kind",
-        custom_error_message="must have a kind that is one of proxy, command and callable",
+        custom_error_message=f"must have a kind that is one of {', '.join(KINDS)}",
     ),
     Field(examples=[{"kind": "command", "command": "python train.py {schedule} {out}"}]),
 ]
@@ -131,6 +144,24 @@ class ObjectiveFile(Frozen):
         return Objective(weights=weights, guardrails=self.guardrails)
 
 
+def _with_imported_baseline(space: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The space with ``baseline: {from: TRAINER, path: CONFIG}`` as what the configuration says."""
+    asked = space.get("baseline")
+    if not isinstance(asked, dict) or set(asked) != {"from", "path"}:
+        return space
+    found = import_baseline(str(asked["from"]), folder / str(asked["path"]))
+    plain = dict(found) if isinstance(found, Mixture) else found.model_dump(mode="json")
+    return {**space, "baseline": plain}
+
+
+def _export(value: Any) -> Any:
+    """A trainer's name alone asks for nothing more."""
+    return {"to": value} if isinstance(value, str) else value
+
+
+Export = Annotated[ExportRequest, BeforeValidator(_export)]
+
+
 class StudyFile(Frozen):
     """Everything ``mixopt run`` needs.
 
@@ -141,7 +172,7 @@ class StudyFile(Frozen):
         objective: What to minimise.
         fidelity: Of every trial.
         fidelities: Instead of it, several: the study chooses one per trial.
-        trainer: The proxy, a command, or a callable.
+        trainer: The proxy, a command, a callable, or workers of a service.
         budget: Totals after which the study stops.
         initial: Trials of the first round; None for the number of domains plus two.
         batch: Trials of every later round.
@@ -156,15 +187,16 @@ class StudyFile(Frozen):
         retries: How often a trial is run again after its worker died.
         most_failures: Failed trials in a row after which the search ends with what it has.
         seed_blocks: Seeds that the trials are spread over.
-        exports: Formats written at the end.
-        sequence_length: Tokens per sequence of the trainer that loads them; None for the proxy's.
+        exports: What is written at the end: a trainer's name, or a mapping of ``to``, ``tokens``,
+            ``sequence_length``, ``batch``, ``seed``, ``paths``, ``learning_rate`` and more.
+        sequence_length: Tokens per sequence of the target, for exports that name none.
     """
 
     name: Annotated[
         str,
         Written(
-            r"[A-Za-z0-9][\w.-]*",
-            "must begin with a letter or digit, and hold only these and any of _ . -",
+            r"[A-Za-z0-9][\w.-]{0,199}",
+            "must begin with a letter or digit, hold only these and any of _ . -, 200 at most",
             "my-study",
         ),
     ]
@@ -191,7 +223,7 @@ class StudyFile(Frozen):
     retries: Annotated[int, Field(ge=0)] = 1
     most_failures: Annotated[int, Field(gt=0)] = 8
     seed_blocks: Annotated[int, Field(gt=0)] = 3
-    exports: tuple[str, ...] = ("schedule", "megatron", "huggingface")
+    exports: tuple[Export, ...] = (ExportRequest(to="schedule"),)
     sequence_length: Annotated[int, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
@@ -202,16 +234,10 @@ class StudyFile(Frozen):
                 f"{'it has both' if self.fidelities else 'it has neither'}",
                 "add `fidelity: {parameters: ..., tokens: ...}`, or a list under `fidelities`",
             )
-        unknown = [name for name in self.exports if name not in EXPORTERS]
-        if unknown:
-            raise SpaceError(
-                f"`exports` names the formats {unknown}, which mixopt does not write",
-                f"it writes {', '.join(EXPORTERS)}",
-            )
         if isinstance(self.trainer, ProxyChoice) and self.corpus is None:
             raise SpaceError(
                 "the proxy trainer needs a corpus; the study names none",
-                "add `corpus: local_corpus`, or use a trainer of kind command or callable",
+                "add `corpus: local_corpus`, or use a trainer of another kind",
             )
         if isinstance(self.trainer, ProxyChoice):
             _require_measured(self.objective, self.space)
@@ -241,7 +267,11 @@ class StudyFile(Frozen):
         folder = Path(path).resolve().parent
         if isinstance(data.get("space"), str):
             where = find_search_space(data["space"], folder)
-            data["space"] = validate_yaml(SearchSpace, where)
+            space, tree = load_yaml(where)
+            space = _with_imported_baseline(space, where.resolve().parent)
+            data["space"] = validate_node(SearchSpace, space, tree, where)
+        elif isinstance(data.get("space"), dict):
+            data["space"] = _with_imported_baseline(data["space"], folder)
         if isinstance(data.get("corpus"), str):
             where = find_corpus_spec(data["corpus"], folder)
             data["corpus"] = CorpusSpec.from_yaml(where)

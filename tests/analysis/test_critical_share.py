@@ -40,7 +40,7 @@ def attach(study, name, share, noise=0.0, rungs=(600, 1000)):
         for metric, level in (("web", 3.0), ("books", 4.0), ("code", 2.0)):
             value = level + shift + gap
             rows.append(Observation(trial=name, tokens=tokens, metric=metric, value=value))
-    study.store.attach(study.id, trial, rows)
+    study.store.attach(study.id, [(trial, rows)])
 
 
 def test_a_share_of_old_data_keeps_the_proportions_within_old_and_new():

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from mixopt.analysis.from_tables import parse_weights
+from mixopt.analysis.from_tables import (
+    fit_tables,
+    parse_rule,
+    parse_target,
+    parse_weights,
+    predict_candidates,
+)
 from mixopt.analysis.run_tables import read_runs
 from mixopt.errors import StudyError
 
@@ -48,3 +54,67 @@ def test_weights_on_the_command_line():
         parse_weights(["a=1", "b"], "--objective")
     with pytest.raises(StudyError, match="names 'a' twice"):
         parse_weights(["a=1", "a=2"], "--objective")
+
+
+def curves(tmp_path, sizes=(2e7, 1e8), lengths=(1e10, 2e10, 3e10)):
+    """Runs of six mixtures at two sizes, read at three lengths, under a known law."""
+    rng = np.random.default_rng(0)
+    shares = rng.uniform(0.1, 0.9, 6)
+    ratios, metrics = ["run,web,code,parameters"], ["run,tokens,loss,other"]
+    for k, (share, n) in enumerate((s, n) for n in sizes for s in shares):
+        ratios.append(f"r{k},{share},{1 - share},{n}")
+        metrics += [f"r{k},{d},{law(share, n, d)},{3 - share}" for d in lengths]
+    return write(tmp_path, "\n".join(ratios), "\n".join(metrics))
+
+
+def law(share, n, d):
+    return 1.6 + (share - 0.6) ** 2 + 0.6 * (n / 1e8) ** -0.25 + 0.5 * (d / 1e10) ** -0.3
+
+
+def test_small_runs_and_their_curves_predict_a_target(tmp_path):
+    paths = curves(tmp_path)
+    target = parse_target("300M:60B")
+    fitted = fit_tables(*paths, {"loss": 1.0}, target=target)
+    assert fitted.recommendation.target == target
+    weights = fitted.recommendation.schedule.phases[0].mixture
+    assert weights["web"] == pytest.approx(0.6, abs=0.12)
+    (tmp_path / "wanted.csv").write_text("name,code,web\na,0.4,0.6\nb,0.9,0.1\n")
+    near, far = predict_candidates(fitted, tmp_path / "wanted.csv")
+    for row, share in ((near, 0.6), (far, 0.1)):
+        assert row.low < law(share, 3e8, 6e10) < row.high
+    assert near.difference < far.difference
+    assert far.difference_low > 0
+    assert far.difference_high - far.difference_low < far.high - far.low
+
+
+def test_runs_of_several_sizes_need_a_target_and_a_target_needs_their_sizes(tmp_path):
+    paths = curves(tmp_path)
+    with pytest.raises(StudyError, match=r"the runs differ in parameters \(2e\+07 to 1e\+08\)"):
+        fit_tables(*paths, {"loss": 1.0})
+    plain = write(tmp_path)
+    with pytest.raises(StudyError, match="the tables have no column 'parameters'"):
+        fit_tables(*plain, {"web": 1.0}, target=parse_target("1B:100B"))
+
+
+@pytest.mark.parametrize(
+    ("scale", "text"), [(100, "they look like percent"), (1e9, "they look like counts")]
+)
+def test_other_units_are_named(tmp_path, scale, text):
+    rows = [(0.5, 0.5), (0.25, 0.75), (1, 0)]
+    ratios = "run,web,code\n" + "".join(
+        f"{i},{a * scale},{b * scale}\n" for i, (a, b) in enumerate(rows, 1)
+    )
+    with pytest.raises(StudyError, match=text):
+        read_runs(*write(tmp_path, ratios))
+
+
+def test_amounts_targets_and_rules_on_the_command_line():
+    assert parse_target("410M:1e9").parameters == 410_000_000
+    rule = parse_rule("cosine:horizon=100B,warmup=0.02,final=0.1")
+    assert (rule.horizon, rule.rate.decay) == (1e11, 0.98)
+    with pytest.raises(StudyError, match="takes PARAMETERS:TOKENS; got '1B'"):
+        parse_target("1B")
+    with pytest.raises(StudyError, match="takes a positive number; got 'oneB'"):
+        parse_target("oneB:3")
+    with pytest.raises(StudyError, match=r"takes SHAPE:horizon=TOKENS.*; got 'cosine'"):
+        parse_rule("cosine")

@@ -60,7 +60,7 @@ def test_regmix_keeps_its_split(data):
     np.testing.assert_array_equal(large.X, dense.take(dense.role == "test").X)
 
 
-@pytest.mark.parametrize("name", ["redpajama", "pile2", "pile3", "continual"])
+@pytest.mark.parametrize("name", ["redpajama", "pile2", "pile3", "pile5", "continual"])
 def test_mixing_law_tables_are_mixtures_of_known_sizes(data, name):
     table = load_table(name, data)
     assert set(table.parameters) <= set(PARAMETERS.values())

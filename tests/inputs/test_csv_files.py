@@ -36,7 +36,7 @@ RATIO_CASES = [
     (RATIOS.replace("0.5,0.5", '"0,5","0,5"'), "got '0,5'"),
     (RATIOS.replace("0.5,0.5", "0,5,0,5"), "line 2: every line must have the 3 columns"),
     (RATIOS.replace("0.5,0.5", "0.5"), "it has 2"),
-    ("run,web,code\n1,50,50\n2,25,75\n3,100,0\n", "they sum to 100\nhint: these are percent"),
+    ("run,web,code\n1,50,50\n2,25,75\n3,100,0\n", "they look like percent"),
     ("run,web,code\n1,5,5\n2,2,7\n3,1,0\n", "they sum to 10"),
     (RATIOS.replace("0.5,0.5", "1.5,-0.5"), "must be at least 0; got -0.5"),
     (RATIOS.replace("web,code", "web,web"), "needs a name of its own; 'web' stands twice"),

@@ -71,6 +71,17 @@ def test_a_kept_trunk_is_kept_to_the_bit_whatever_its_rounding(seed, ulps):
     assert np.array_equal(X[:, :4], starts[:, :4])
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), epochs=st.sampled_from([1.5, 4.0, 50.0]))
+def test_endings_of_one_trunk_decode_to_one_trunk_whatever_their_caps(seed, epochs):
+    geometry, rng = geometry_of(make_space(4, 2, epochs=epochs)), np.random.default_rng(seed)
+    trunk = geometry.sample(1, rng)[0]
+    # A speck in the trunk, and caps that bind in some of the endings only.
+    trunk[:4] = [trunk[0] + trunk[1] - 3e-5, 3e-5, *trunk[2:4]]
+    bases = {geometry.decode(row).base for row in endings(geometry, trunk, 32, rng)}
+    assert len(bases) <= 1
+
+
 def test_each_row_follows_its_own_path():
     space = make_space(3, 1, epochs=50)
     goals = torch.eye(3, dtype=torch.float64)

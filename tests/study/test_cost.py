@@ -51,7 +51,7 @@ def test_a_trial_that_is_over_already_costs_nothing_again(study):
 
 def test_only_runs_after_a_time_are_counted(study):
     run_trial(study, Sharing(), study.ask(1)[0])
-    ended = study.store.events(study.id, "cost")[0]["time"]
+    ended = study.state().events_of("cost")[0]["time"]
     assert trained_tokens(study.state(), since=ended).runs == 1
     assert trained_tokens(study.state(), since=ended + 1) == TrainedTokens()
 

@@ -6,13 +6,29 @@ import torch
 
 from mixopt.errors import SurrogateError
 from mixopt.space import Fidelity, Layout
-from mixopt.surrogate import SurrogateSettings, fidelity_agreement, fit_scale_surrogate
-from mixopt.surrogate.multifidelity.scale_gp import FidelityRows, fit_scale_gp
+from mixopt.surrogate import (
+    FidelityRows,
+    SurrogateSettings,
+    fidelity_agreement,
+    fit_scale_surrogate,
+)
+from mixopt.surrogate.multifidelity import scale_surrogate
+from mixopt.surrogate.multifidelity.scale_gp import (
+    ScalePrior,
+    _Covariance,
+    _observed,
+    fit_scale_gp,
+)
 
 LAYOUT = Layout(3)
 EFFORT = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=3)
 LOW, HIGH = Fidelity(parameters=10**7, tokens=10**9), Fidelity(parameters=10**8, tokens=10**10)
 NAMES = ("a", "b"), ("p", "q", "r")
+
+
+def place(parameters, tokens):
+    """A target as a row; its mixture does not matter."""
+    return FidelityRows(np.eye(3)[:1], *(np.array([v]) for v in (parameters, tokens, -1)))
 
 
 def truth(X, n, d):
@@ -78,7 +94,7 @@ def test_a_target_never_run_is_less_sure_but_inside(unseen):
     near, beyond = fit(rows).predict(X), fit(rows, far).predict(X)
     assert (beyond.sd > 1.5 * near.sd).mean() > 0.9
     gap = np.abs(beyond.mean - truth(X, 1e9, 1e11))
-    assert (gap <= 1.96 * beyond.sd).mean() > 0.9
+    assert (gap <= 1.96 * beyond.sd).mean() > 0.85
 
 
 def test_the_level_moves_all_predictions_alike(model, unseen):
@@ -131,8 +147,8 @@ def test_intervals_cover_over_many_worlds():
         i = at[:, 0].astype(int)
         rows = FidelityRows(mixtures[i], at[:, 1], at[:, 2], np.full(len(at), -1))
         Y = np.array([loss(*g) for g in grid]) + 0.003 * rng.standard_normal(len(at))
-        gp = fit_scale_gp(rows, Y[:, None], (3e8, 8e9))
-        mean, cov = gp.moments([(1.0, rows.take(np.arange(0, 72, 9)).at((3e8, 8e9)))])
+        gp = fit_scale_gp(rows, Y[:, None], place(3e8, 8e9))
+        mean, cov = gp.moments([(1.0, rows.take(np.arange(0, 72, 9)).at(place(3e8, 8e9)))])
         error = mean[:, 0] - [loss(j, 3e8, 8e9) for j in range(8)]
         hits.append((np.abs(error) <= 1.96 * np.sqrt(np.diag(cov[0]))).mean())
     assert np.mean(hits) > 0.85
@@ -140,17 +156,63 @@ def test_intervals_cover_over_many_worlds():
 
 def test_a_run_left_out_agrees_with_refitting_without_it():
     X, n, d, Y = trials(low=8, high=2)
-    rows = FidelityRows(X, n, d, np.full(10, -1))
-    gp = fit_scale_gp(rows, Y, (1e8, 1e10), iterations=5)
-    sums = [(1.0, rows.at((1e8, 1e10))), (-1.0, rows)]
-    change, cov = gp.moments(sums, leave_own=True)
+    rows, goal = FidelityRows(X, n, d, np.full(10, -1)), place(2e8, 1e10)
+    gp = fit_scale_gp(rows, Y, goal, iterations=5)
+    change, variance, shared = gp.change(np.arange(10))
     rest = np.arange(10) != 3
     without = gp.conditioned(rows.take(np.flatnonzero(rest)), Y[rest])
-    alone = [(w, r.take(np.array([3]))) for w, r in sums]
-    mean, variance = without.moments(alone)
+    one = rows.take(np.array([3]))
+    mean, cov = without.moments([(1.0, one.at(goal)), (-1.0, one)])
     # The nodes' weights differ by what the row says of the exponents, hence the tolerance.
     np.testing.assert_allclose(change[3], mean[0], atol=0.02)
-    np.testing.assert_allclose(np.sqrt(cov[:, 3, 3]), np.sqrt(variance[:, 0, 0]), rtol=0.3)
+    np.testing.assert_allclose(np.sqrt(variance[3]), np.sqrt(cov[:, 0, 0]), rtol=0.3)
+    assert (shared > 0).all()
+    assert (shared < variance.max(0)).all()
+
+
+def test_the_slopes_of_the_covariance_are_its_derivatives():
+    X, n, d, _ = trials(low=6, high=2)
+    rows = FidelityRows(X, n, d, np.array([0, 0, 1, 2, 3, 4, 5, 6]))
+    pair = _Covariance(rows, rows, place(3e8, 8e9))
+    rng = np.random.default_rng(0)
+    theta = ScalePrior().vectors()[0] + 0.3 * rng.standard_normal(14)
+    G = rng.standard_normal((8, 8))
+    G = G + G.T
+    found = pair.slopes(theta, G)
+    for k in range(14):
+        step = 1e-5 * np.eye(14)[k]
+        up, down = (_observed(pair, theta + s) for s in (step, -step))
+        assert found[k] == pytest.approx((G * (up - down)).sum() / 2e-5, rel=1e-4, abs=1e-6)
+
+
+def test_checkpoints_of_a_run_extrapolate_its_end():
+    X, n, d, Y = trials(low=6, high=2)
+    runs = np.arange(8)
+    early = truth(X[:1], 1e7, 0.6e9), truth(X[:1], 1e7, 0.1e9)
+    rows = np.vstack([X, X[:1], X[:1]]), np.r_[n, 1e7, 1e7], np.r_[d, 0.6e9, 0.1e9]
+    got = fit((*rows, np.vstack([Y, *early])), runs=np.r_[runs, 0, 0])
+    assert got.ends.tolist() == runs.tolist()
+    assert got.extrapolated.shape == (8, 2)
+    assert np.abs(got.extrapolated - truth(X, 1e8, 1e10)).max() < 0.15
+
+
+def test_more_runs_than_the_process_holds_are_extrapolated_all_the_same(monkeypatch):
+    monkeypatch.setattr(scale_surrogate, "_CONDITIONED_ON", 12)
+    X, n, d, Y = trials(low=24, high=6)
+    got = fit((X, n, d, Y))
+    assert np.abs(got.extrapolated - truth(X, 1e8, 1e10)).max() < 0.1
+    assert (got.extrapolated_var[n == 1e7] >= 0).all()
+
+
+def test_many_runs_of_few_mixtures_are_pooled_at_the_target(monkeypatch):
+    monkeypatch.setattr(scale_surrogate, "_POOLED_FROM", 10)
+    rows = trials(low=14, high=4)
+    got, X = fit(rows), rows[0]
+    assert got.pooled.tolist()[14:] == got.pooled.tolist()[:4]
+    assert got.out_of_fold.mean.shape == got.extrapolated.shape == (18, 2)
+    np.testing.assert_array_equal(got.out_of_fold.mean[:4], got.out_of_fold.mean[14:])
+    apart = np.abs(got.predict(X).mean - truth(X, 1e8, 1e10))
+    assert apart.mean() < 0.03
 
 
 def test_rank_agreement_needs_no_grid():

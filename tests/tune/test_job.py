@@ -13,6 +13,7 @@ from mixopt.proxy import architecture, flops
 from mixopt.study import Study
 from mixopt.tune.job import Job
 from mixopt.tune.run_job import inherit_job
+from mixopt.tune.study_file import StudyFile
 
 STUDY = """name: small
 space:
@@ -118,7 +119,6 @@ def test_what_does_not_change_results_may_change(path, run):
         ("recommend",),
         ("report",),
         ("trials",),
-        ("export", "--to", "schedule"),
         ("tradeoff", "--target", "web", "--general", "code", "--slack", "0.1"),
         ("phases",),
         ("controls",),
@@ -144,9 +144,14 @@ def test_a_run_is_read_from_a_folder_that_takes_no_files(run, tmp_path, capsys):
         assert call("trials", run) == 0
         assert "r00-t05" in capsys.readouterr().out
         into = tmp_path / "elsewhere"
-        assert call("export", run, "--to", "schedule", "--into", into) == 0
+        assert call("export", run, "--to", "schedule", "--out", into) == 0
         assert call("report", run, "--into", into) == 0
-        assert {p.name for p in into.iterdir()} == {"schedule.json", "report.html"}
+        assert {p.name for p in into.iterdir()} == {
+            "schedule.json",
+            "schedule_report.json",
+            "schedule_report.md",
+            "report.html",
+        }
         if os.geteuid() != 0:
             capsys.readouterr()
             assert call("report", run) == 1
@@ -159,7 +164,7 @@ def test_a_run_is_read_from_a_folder_that_takes_no_files(run, tmp_path, capsys):
 
 def test_the_schedule_of_any_trial_is_exported_with_what_it_is(run, tmp_path, capsys):
     trial = Job.open(run).existing_study().records()[3].trial
-    assert call("export", run, "--to", "schedule", "--trial", trial.id, "--into", tmp_path) == 0
+    assert call("export", run, "--to", "schedule", "--trial", trial.id, "--out", tmp_path) == 0
     written = json.loads((tmp_path / "schedule.json").read_text())
     assert written["phases"][0]["mixture"] == pytest.approx(dict(trial.schedule.base))
     assert written["provenance"]["note"].startswith(f"The schedule of trial {trial.id} (finished")
@@ -175,7 +180,7 @@ def test_no_better_than_the_baseline_has_a_code_of_its_own(run, capsys, tmp_path
     captured = capsys.readouterr()
     assert captured.out == said
     assert "not shown to be better than the baseline" in captured.err
-    length = ("--sequence-length", 8, "--into", tmp_path / "files")
+    length = ("--sequence-length", 8, "--batch", 2, "--out", tmp_path / "files", "--placeholders")
     for name in ("schedule", "megatron", "llm-foundry", "huggingface"):
         assert call("export", run, "--to", name, *length) == 0
     files = {p.name: p.read_text() for p in (tmp_path / "files").iterdir()}
@@ -183,9 +188,9 @@ def test_no_better_than_the_baseline_has_a_code_of_its_own(run, capsys, tmp_path
     assert "the baseline" in note
     assert len(said.splitlines()[0]) > 20
     assert said.split()[:4] == note.split()[:4]
-    for name in ("megatron_launch.md", "llm-foundry_data.yaml", "huggingface_mixture.py"):
+    for name in ("megatron_phase1_base.sh", "llm-foundry_data.yaml", "huggingface_mixture.py"):
         assert note in files[name]
-    assert note in json.loads(files["megatron_tokens.json"])["notes"]
+    assert note in json.loads(files["megatron_report.json"])["notes"]
 
 
 def test_a_baseline_outside_the_space_is_warned_of_before_any_trial(path, tmp_path, capsys):
@@ -216,7 +221,31 @@ def test_an_inheritance_that_keeps_nothing_makes_no_study(run, tmp_path):
 def test_an_unknown_export_is_refused_at_once(path, capsys):
     edited(path, ("budget:", "exports: [schedule, megatrn]\nbudget:"))
     assert call("run", path, "--dry-run") == 1
-    assert "`exports` names the formats ['megatrn']" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "exports.1.to: there is no exporter 'megatrn'" in error
+    assert "did you mean 'megatron'?" in error
+
+
+def test_a_study_begins_with_what_the_team_runs_and_writes_what_it_asks_for(path, tmp_path):
+    (path.parent / "blend.txt").write_text("3 /d/web 1 /d/code")
+    edited(
+        path,
+        (
+            "objective:",
+            "  baseline: {from: megatron, path: blend.txt}\nobjective:",
+        ),
+        (
+            "budget:",
+            "exports: [schedule, {to: hf, batch: 2, tokens: 9, paths: {web: /w}}]\nbudget:",
+        ),
+    )
+    file = StudyFile.from_yaml(path)
+    assert file.space.baseline == {"web": 0.75, "code": 0.25}
+    assert [e.to for e in file.exports] == ["schedule", "huggingface"]
+    assert file.exports[1].batch == 2
+    again = tmp_path / "again.yaml"
+    again.write_text(file.to_yaml())
+    assert StudyFile.from_yaml(again) == file
 
 
 CORPUS = """corpus:

@@ -1,4 +1,4 @@
-"""``kill -9`` of the whole process tree, twice, then the same command."""
+"""Drivers of one study that are killed and started again, and two that run at once."""
 
 import os
 import signal
@@ -133,3 +133,16 @@ def test_a_killed_study_goes_on_as_if_nothing_had_happened(tmp_path):
         torch.set_num_threads(threads)
     assert printed.splitlines() == [expected.model_dump_json()]
     assert "Traceback" not in (folder / "err").read_text()
+
+
+def test_two_drivers_of_one_study_share_it_and_train_nothing_twice(tmp_path):
+    drivers = [start(tmp_path) for _ in range(2)]
+    printed = [driver.communicate(timeout=PATIENCE)[0] for driver in drivers]
+    said = (tmp_path / "err").read_text()
+    assert [driver.returncode for driver in drivers] == [0, 0], said
+    assert printed[0] == printed[1] != ""
+    records = make_study(tmp_path).records()
+    assert all(r.state == State.finished for r in records)
+    # Trials may share a seed, so each seed was started as often as there are trials of it.
+    assert starts(tmp_path) == Counter(r.trial.seed for r in records)
+    assert "Traceback" not in said

@@ -11,9 +11,9 @@ from mixopt.errors import StudyError, TrialError
 from mixopt.space import Fidelity, Kind, Mixture, Schedule, SearchSpace, Trial
 from mixopt.study import CallableTrainer, State, Study, TrialBudget
 from mixopt.tune import Progress, run_rounds
+from mixopt.tune.driver import runnable, trunk_of, trunks_first
 from mixopt.tune.run_summary import covered
 from mixopt.tune.session import ray_session
-from mixopt.tune.trunk_order import runnable, trunk_of, trunks_first
 
 NAMES = ("web", "code", "books")
 
@@ -62,6 +62,8 @@ def study(tmp_path):
         budget=TrialBudget(trials=6),
         initial=6,
         confirm_seeds=1,
+        # A seed tells which trial meets which fate.
+        seed_blocks=6,
     )
 
 

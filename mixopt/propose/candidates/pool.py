@@ -72,7 +72,7 @@ def draws(
             parts = [dirichlet(centers, len(rows), rng) for _ in geometry.space.phases]
             x = Projector(geometry.polytope(fractions))(np.hstack(parts))
             out[rows] = geometry.rows(fractions, x, draw_rates(geometry.rate_axes, len(rows), rng))
-    return out
+    return geometry.without_specks(out)
 
 
 def around(geometry: Geometry, X: Array, n: int, rng: np.random.Generator) -> Array:
@@ -107,7 +107,7 @@ def by_choice(geometry: Geometry, F: Array, x: Array, R: Array | None = None) ->
         key = tuple(float(f) for f in fractions)
         rates = None if R is None else R[rows]
         out[rows] = geometry.rows(key, Projector(geometry.polytope(key))(x[rows]), rates)
-    return out
+    return geometry.without_specks(out)
 
 
 def with_trunk(polytope: Polytope, trunk: Array) -> Polytope | None:
@@ -176,7 +176,8 @@ def endings(
             drawn = draw_rates(geometry.rate_axes, len(x), rng)
             rates = np.where(late, drawn, geometry.layout.rate_part(like))
         out.append(geometry.rows(fraction, whole, rates))
-    return np.vstack(out) if out else np.empty((0, geometry.layout.dim))
+    rows = np.vstack(out) if out else np.empty((0, geometry.layout.dim))
+    return geometry.without_specks(rows, np.ones(len(rows), dtype=bool))
 
 
 class Projector:

@@ -15,8 +15,6 @@ from mixopt.space import Geometry
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SNAP = 1e-4
-
 
 @dataclass(frozen=True)
 class _Slice:
@@ -74,7 +72,7 @@ def refine(
         momentum = 0.7 * momentum + 0.3 * unit
         x = _moved(x, pace * momentum[:, :k], slices)
         rest = np.where(free, np.clip(rest - pace * momentum[:, k:], 0.0, 1.0), rest)
-    snapped = _snap(geometry, best, np.zeros(len(X), bool) if keep_trunk is None else keep_trunk)
+    snapped = geometry.without_specks(best, keep_trunk)
     at = _gradient(score, snapped)[0]
     keep = at <= value + 1e-6 + 1e-4 * np.abs(value)
     return np.where(keep[:, None], snapped, best), np.where(keep, at, value)
@@ -147,23 +145,6 @@ def _moved(x: Array, by: Array, slices: list[_Slice]) -> Array:
     for part in slices:
         at = x[part.rows, part.start :] - by[part.rows, part.start :]
         out[part.rows, part.start :] = part.project(at)
-    return out
-
-
-def _snap(geometry: Geometry, X: Array, keep_trunk: NDArray[np.bool_]) -> Array:
-    """Weights under 1e-4 set to 0 and the rest rescaled, in the rows where no limit breaks.
-
-    Kept trunks are copied to the bit: a checkpoint is found by the exact weights before it.
-    """
-    W, F = geometry.layout.split(X)
-    moved = np.where(W < SNAP, 0.0, W)
-    moved /= moved.sum(-1, keepdims=True)
-    moved[keep_trunk, :-1] = W[keep_trunk, :-1]
-    flat, out = moved.reshape(len(X), -1), X.copy()
-    for i, row in enumerate(flat):
-        polytope = geometry.polytope(tuple(float(f) for f in F[i]))
-        if polytope.violation(row[None])[0] < 1e-9:
-            out[i, : len(row)] = row
     return out
 
 

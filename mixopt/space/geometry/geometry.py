@@ -26,7 +26,7 @@ from mixopt.space.search_space import SearchSpace
 
 Array = NDArray[np.float64]
 
-#: Weights below this one become 0 in a decoded schedule.
+#: Weights below this one are specks, which cost a trainer a domain and change no loss.
 SNAP = 1e-4
 #: Decimals of a decoded weight.
 DECIMALS = 10
@@ -166,11 +166,10 @@ class Geometry:
     def decode(self, row: Array) -> Schedule:
         """A design row ``D`` as a schedule.
 
-        Weights under 1e-4 become 0 and the rest is rescaled, unless that would break a limit.
-        Then they are rounded to ten decimals, so that phases that are the same in all but the last
+        Weights are rounded to ten decimals, so that phases that are the same in all but the last
         bits are the same, and endings can branch off one trunk.
         """
-        row = self._snapped(np.asarray(row, dtype=float))
+        row = np.asarray(row, dtype=float)
         (W, F), rates, axes = self.layout.split(row), self.layout.rate_part(row), self.rate_axes
         phases = [
             Phase(
@@ -187,25 +186,39 @@ class Geometry:
         rule = rule_at(self.space.learning_rate, axes, -1, rates)
         return Schedule(phases=tuple(phases), learning_rate=rule)
 
-    def _snapped(self, row: Array) -> Array:
-        W, F = self.layout.split(row)
-        kept = np.stack([self._without_specks(i, w) for i, w in enumerate(W)])
-        kept /= kept.sum(-1, keepdims=True)
-        polytope = self.polytope(tuple(float(f) for f in F))
-        # Rescaling lifts the others a little, which a binding cap does not allow.
-        if polytope.violation(kept.reshape(1, -1))[0] > max(
-            1e-9, polytope.violation(W.reshape(1, -1))[0]
-        ):
-            return row
-        rates = self.layout.rate_part(row)[None]
-        return np.asarray(self.rows([float(f) for f in F], kept.reshape(1, -1), rates)[0])
+    def without_specks(self, X: Array, keep_trunk: NDArray[np.bool_] | None = None) -> Array:
+        """Rows ``n x D`` whose weights under 1e-4 are 0 and the others rescaled.
 
-    def _without_specks(self, phase: int, weights: Array) -> Array:
-        """Weights under 1e-4 set to 0; tied ones all together, by their sum."""
-        whole = weights.copy()
-        for block in blocks(self.space.names, [row for row, _ in self.tie_rows(phase)]):
-            whole[block] = weights[block].sum()
-        return np.where(whole < SNAP, 0.0, weights)
+        Tied weights go together, by their sum. A row in which that would break a limit stays as it
+        is, since rescaling lifts the others a little.
+
+        Args:
+            X: Feasible rows ``n x D``.
+            keep_trunk: ``n`` rows in which only the last phase may change: endings find a trunk's
+                checkpoint by its exact weights. None by default.
+        """
+        W, F = self.layout.split(X)
+        moved = np.where(self._whole_blocks(W) < SNAP, 0.0, W)
+        moved /= moved.sum(-1, keepdims=True)
+        if keep_trunk is not None:
+            moved[keep_trunk, :-1] = W[keep_trunk, :-1]
+        size = W.shape[1] * W.shape[2]
+        flat, out = moved.reshape(len(X), size), X.copy()
+        for fractions in np.unique(F, axis=0):
+            rows = np.flatnonzero((fractions == F).all(1))
+            polytope = self.polytope(tuple(float(f) for f in fractions))
+            most = np.maximum(1e-9, polytope.violation(X[rows, :size]))
+            kept = rows[polytope.violation(flat[rows]) <= most]
+            out[kept, :size] = flat[kept]
+        return out
+
+    def _whole_blocks(self, W: Array) -> Array:
+        """Weights ``n x P x d``, tied ones replaced by their sum."""
+        whole = W.copy()
+        for phase in range(W.shape[1]):
+            for block in blocks(self.space.names, [row for row, _ in self.tie_rows(phase)]):
+                whole[:, phase, block] = W[:, phase, block].sum(-1, keepdims=True)
+        return whole
 
     def sample(self, n: int, rng: np.random.Generator, vertices: float = 0.0) -> Array:
         """Feasible design rows ``n x D``: fractions drawn evenly, weights uniform given them.

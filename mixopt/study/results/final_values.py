@@ -1,4 +1,8 @@
-"""From a snapshot to what the surrogate learns from: the last rung of finished trials."""
+"""From a snapshot to what is learned: the last rung of finished trials, and their surrogate.
+
+Trials of every fidelity go into one surrogate of the losses at the target: the space's, or else the
+highest fidelity of the study.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ import numpy as np
 
 from mixopt.errors import StudyError
 from mixopt.space import geometry_of
+from mixopt.study.config import derived_seed
 from mixopt.study.state import StudyState
 from mixopt.study.storage import State
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence
+    from mixopt.surrogate import ScaleSurrogate, Surrogate
 
 
 def build_evidence(state: StudyState, extra: bool = False) -> Evidence:
@@ -55,3 +61,32 @@ def _why_none(state: StudyState) -> str:
     if state.left_out:
         return " ".join(state.left_out)
     return "run the trials that ask returned and tell their results"
+
+
+def fit_evidence(
+    state: StudyState, evidence: Evidence
+) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
+    """The surrogate of a study's evidence, and the evidence as it sees it.
+
+    With several fidelities the values are those extrapolated to the target.
+    """
+    from mixopt.surrogate import fit_scale_surrogate, fit_surrogate
+
+    space, seed = state.space, derived_seed(state.seed, "surrogate")
+    rows = geometry_of(space).layout.trained_on(state.fidelity.tokens), evidence.X
+    names = evidence.metrics, space.names
+    groups = np.array(state.seed_groups(evidence.ids))
+    if not state.config.fidelities:
+        return evidence, fit_surrogate(*rows, evidence.Y, *names, seed=seed, groups=groups)
+    where = [state.by_id[name].trial.fidelity for name in evidence.ids]
+    fit = fit_scale_surrogate(
+        *rows,
+        np.array([float(f.parameters) for f in where]),
+        np.array([float(f.tokens) for f in where]),
+        evidence.Y,
+        *names,
+        target=space.target or state.fidelity,
+        seed=seed,
+        groups=groups,
+    )
+    return type(evidence)(evidence.X, fit.extrapolated, evidence.metrics, evidence.ids), fit

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Kind, Objective, Observation, Schedule, Trial, geometry_of
 from mixopt.space.complaints import shown
-from mixopt.study.config import StudyConfig
+from mixopt.study.config import StudyConfig, named
 from mixopt.study.storage import State
 
+#: Share of its tokens after which a run counts as whole. A trainer that rounds down to whole steps
+#: ends a little below them.
+WHOLE = 0.98
+
 Told = Mapping[str, float] | Sequence[Observation]
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """A finished run from elsewhere, checked and not yet stored.
-
-    Attributes:
-        trial: The run as a trial of the study.
-        rows: Its observations.
-    """
-
-    trial: Trial
-    rows: tuple[Observation, ...]
+#: A finished run from elsewhere as a trial of the study with its observations.
+Attachment = tuple[Trial, list[Observation]]
 
 
 def told_rows(trial: Trial, values: Told, tokens: int | None) -> list[Observation]:
@@ -48,21 +40,44 @@ def told_rows(trial: Trial, values: Told, tokens: int | None) -> list[Observatio
         )
     if isinstance(values, Mapping):
         at = trial.fidelity.tokens if tokens is None else tokens
-        return _checked(trial, _mapped(trial, values, at))
-    return _checked(trial, list(values))
+        rows = [
+            Observation(
+                trial=trial.id,
+                tokens=at,
+                metric=m,
+                value=metric_value(m, v, trial),
+                split=trial.split,
+            )
+            for m, v in values.items()
+        ]
+    else:
+        rows = list(values)
+    for row in rows:
+        if not isinstance(row, Observation):
+            raise StudyError(
+                f"trial {trial.id!r} must be told observations; got {shown(row)}",
+                "write tell(trial.id, {'web': 3.21}) for the end of the run",
+            )
+        if row.trial != trial.id:
+            raise StudyError(
+                f"trial {trial.id!r} was told observations of trial {row.trial!r}",
+                "tell each trial its own",
+            )
+        require_finite_value(trial.id, row.metric, row.value)
+    return rows
 
 
-def _mapped(trial: Trial, values: Mapping[str, float], tokens: int) -> list[Observation]:
-    return [
-        Observation(
-            trial=trial.id,
-            tokens=tokens,
-            metric=m,
-            value=metric_value(m, v, trial),
-            split=trial.split,
+def require_finite_value(trial: str, metric: str, value: float) -> None:
+    """Refuse a value that no surrogate could learn from.
+
+    Raises:
+        StudyError: Naming the metric and the trial.
+    """
+    if not math.isfinite(value):
+        raise StudyError(
+            f"the metric {metric!r} of trial {trial!r} must be finite; got {value!r}",
+            "a run that diverged is told with fail(trial, reason)",
         )
-        for m, v in values.items()
-    ]
 
 
 def metric_value(metric: str, value: Any, trial: Trial) -> float:
@@ -80,27 +95,6 @@ def metric_value(metric: str, value: Any, trial: Trial) -> float:
         f"the metric {metric!r} of trial {trial.id!r} must be a number; got {shown(value)}",
         "leave out what is not a metric",
     )
-
-
-def _checked(trial: Trial, rows: list[Observation]) -> list[Observation]:
-    for row in rows:
-        if not isinstance(row, Observation):
-            raise StudyError(
-                f"trial {trial.id!r} must be told observations; got {shown(row)}",
-                "write tell(trial.id, {'web': 3.21}) for the end of the run",
-            )
-        if row.trial != trial.id:
-            raise StudyError(
-                f"trial {trial.id!r} was told observations of trial {row.trial!r}",
-                "tell each trial its own",
-            )
-        if not math.isfinite(row.value):
-            raise StudyError(
-                f"the metric {row.metric!r} of trial {trial.id!r} must be finite; got "
-                f"{row.value!r}",
-                "a run that diverged is told with fail(trial, reason)",
-            )
-    return rows
 
 
 def end_of(objective: Objective, trial: Trial, rows: Sequence[Observation]) -> State:
@@ -124,17 +118,8 @@ def end_of(objective: Objective, trial: Trial, rows: Sequence[Observation]) -> S
             f"{sorted(seen)}",
             "the trainer must report every metric of the objective and its guardrails",
         )
-    return State.finished if last >= _whole(trial) else State.ended_early
-
-
-def _whole(trial: Trial) -> int:
-    """Tokens from which a run counts as whole: a last step or batch may be cut off."""
-    return math.floor(WHOLE * trial.fidelity.tokens)
-
-
-#: Share of its tokens after which a run counts as whole. A trainer that rounds down to whole steps
-#: ends a little below them.
-WHOLE = 0.98
+    whole = math.floor(WHOLE * trial.fidelity.tokens)
+    return State.finished if last >= whole else State.ended_early
 
 
 def attachment(
@@ -158,9 +143,4 @@ def attachment(
     new = Trial(id=trial, kind=Kind.attached, schedule=schedule, fidelity=size)
     rows = told_rows(new, metrics, None)
     end_of(config.objective, new, rows)
-    return Attachment(new, tuple(rows))
-
-
-def named(fidelity: Fidelity) -> str:
-    """A fidelity in words."""
-    return f"{fidelity.parameters:,} parameters x {fidelity.tokens:,} tokens"
+    return new, rows

@@ -8,12 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from mixopt.errors import StudyError
+from mixopt.errors import ConflictError
 from mixopt.space import Observation, Trial
-from mixopt.study.storage import clock
 from mixopt.study.storage.leases import RETURNED, Lease, fence
 from mixopt.study.storage.measurements import insert_observations, require_same_run
-from mixopt.study.storage.rows import ENDED, State, insert_trials, is_trial, lock_study
+from mixopt.study.storage.rows import ENDED, State, close_trial, insert_trials, is_trial, lock_study
 from mixopt.study.storage.schema import trial_table as trials
 
 
@@ -62,21 +61,14 @@ def fail(c: Connection, row: Row[Any], reason: str, lease: Lease | str | None) -
         StudyError: If it has results, or the lease was lost or is missing.
     """
     if row.state in ENDED:
-        raise StudyError(
+        raise ConflictError(
             f"trial {row.id!r} is {row.state} and cannot fail any more",
             "results are kept as they were told",
         )
     if row.state == State.failed.value:
         return
     fence(c, row, lease)
-    end = {
-        "state": State.failed.value,
-        "ended": clock.now(c),
-        "reason": _storable(reason),
-        "token": None,
-        "expires": None,
-    }
-    c.execute(update(trials).where(is_trial(row.study_id, row.id)).values(end))
+    close_trial(c, row, State.failed, _storable(reason))
 
 
 def requeue(c: Connection, row: Row[Any], crashed: bool, lease: Lease | str | None) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from mixopt.errors import StudyError
+from mixopt.errors import StorageError, StudyError
 
 # Shared-memory files of WAL do not work across machines, so there it stays off.
 NETWORK_FILESYSTEMS = (
@@ -136,7 +136,7 @@ def translated(url: URL) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
-        raise StudyError(
+        raise StorageError(
             f"the storage {masked(url)} refused: {' '.join(str(reason).split())}",
             "check that it is a database of mixopt, that it can be written, and that the disk "
             "has room",

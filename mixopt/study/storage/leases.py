@@ -13,10 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
 
-from mixopt.errors import StudyError
+from mixopt.errors import LeaseError
 from mixopt.space import Kind
 from mixopt.study.storage import clock
 from mixopt.study.storage.rows import (
+    NO_LEASE,
     State,
     TrialRecord,
     is_trial,
@@ -59,11 +60,16 @@ def take(
     n: int | None,
     only: Sequence[str] | None,
     search_only: bool,
+    key: str | None = None,
 ) -> list[tuple[TrialRecord, Lease]]:
     """Start trials that nobody runs; see ``Storage.lease``."""
     at = clock.now(c)
+    known = [] if key is None else _taken_before(c, study, worker, key)
+    if known:
+        return known
+    key = key or uuid.uuid4().hex
     free = _free(c, study, at, n, only, search_only)
-    leases = {i: Lease(study, i, uuid.uuid4().hex, worker, at + seconds) for i in free}
+    leases = {i: Lease(study, i, _token(key, i), worker, at + seconds) for i in free}
     for trial, lease in leases.items():
         started = {
             "state": State.running.value,
@@ -83,6 +89,24 @@ def take(
     )
     rows = c.execute(select(trials).where(mine).order_by(trials.c.position))
     return [(record_of(row), leases[row.id]) for row in rows]
+
+
+def _token(key: str, trial: str) -> str:
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{trial}").hex
+
+
+def _taken_before(
+    c: Connection, study: int, worker: str, key: str
+) -> list[tuple[TrialRecord, Lease]]:
+    """What the same request was given when its answer was lost on the way."""
+    t = trials.c
+    mine = (t.study_id == study) & (t.worker == worker) & (t.state == State.running.value)
+    rows = c.execute(select(trials).where(mine).order_by(t.position)).all()
+    return [
+        (record_of(row), Lease(study, row.id, row.token, worker, row.expires))
+        for row in rows
+        if row.token == _token(key, row.id)
+    ]
 
 
 def _free(
@@ -143,23 +167,23 @@ def fence(c: Connection, row: Row[Any], lease: Lease | str | None) -> None:
             not be run by another process.
 
     Raises:
-        StudyError: Naming the trial and who holds it.
+        LeaseError: Naming the trial and who holds it.
     """
     token = lease.token if isinstance(lease, Lease) else lease
     if token is not None and row.token != token:
         raise _stale(row)
     if token is None and row.state == State.running.value and row.worker != this_worker():
         if _living(row, clock.now(c)):
-            raise StudyError(
+            raise LeaseError(
                 f"trial {row.id!r} is being run by {shown(row.worker)}, and this process holds no "
                 "lease of it",
                 "wait for its results, or until its lease expires; then ask again",
             )
 
 
-def _stale(row: Row[Any]) -> StudyError:
+def _stale(row: Row[Any]) -> LeaseError:
     now = f"{shown(row.worker)} holds it now" if row.token else f"it is {row.state} now"
-    return StudyError(
+    return LeaseError(
         f"the lease of trial {row.id!r} is not valid any more: {now}",
         "drop this attempt, its results are not used, and ask for another trial",
     )
@@ -169,7 +193,7 @@ def prolong(c: Connection, lease: Lease, seconds: float) -> Lease:
     """Let a lease end so many seconds from now.
 
     Raises:
-        StudyError: If it was lost.
+        LeaseError: If it was lost.
     """
     row = lock_trial(c, lease.study, lease.trial)
     fence(c, row, lease)
@@ -191,9 +215,8 @@ RETURNED = {
     "state": State.waiting.value,
     "reason": "",
     "ended": None,
-    "token": None,
     "worker": None,
-    "expires": None,
+    **NO_LEASE,
 }
 
 

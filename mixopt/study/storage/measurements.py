@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select
 
-from mixopt.errors import StudyError
+from mixopt.errors import ConflictError
 from mixopt.space import Observation, Split, Trial
-from mixopt.study.storage import clock
 from mixopt.study.storage.leases import Lease, fence
-from mixopt.study.storage.rows import ENDED, State, is_trial, observation_of, of_trial
+from mixopt.study.storage.rows import ENDED, State, close_trial, of_trial
 from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import trial_table as trials
 
@@ -25,7 +24,7 @@ def tell(
 ) -> None:
     """Store rungs of a trial, and its end; see ``Storage.record``. Its row must be locked."""
     if row.state == State.failed.value:
-        raise StudyError(
+        raise ConflictError(
             f"trial {row.id!r} is stored as failed ({row.reason}) and takes no values",
             "call requeue first if it is to be run again",
         )
@@ -33,20 +32,13 @@ def tell(
     if not ended:
         fence(c, row, lease)
     elif end is not None and end != row.state:
-        raise StudyError(
+        raise ConflictError(
             f"trial {row.id!r} was told as {end}, but it is stored as {row.state}",
             "results are never overwritten; attach a repeated run as a trial of its own",
         )
     insert_observations(c, row.study_id, _unstored(c, row, values, ended))
     if end is not None and not ended:
-        done = {
-            "state": end.value,
-            "ended": clock.now(c),
-            "reason": "",
-            "token": None,
-            "expires": None,
-        }
-        c.execute(update(trials).where(is_trial(row.study_id, row.id)).values(done))
+        close_trial(c, row, end)
 
 
 def _unstored(
@@ -64,7 +56,7 @@ def _unstored(
             new.append(v)
         elif known != v.value:
             was = f"it is {row.state} without it" if known is None else f"stored is {known!r}"
-            raise StudyError(
+            raise ConflictError(
                 f"trial {row.id!r} was told {v.metric} = {v.value!r} at {v.tokens:,} tokens, but "
                 f"{was}",
                 "results are never overwritten; attach a repeated run as a trial of its own",
@@ -84,7 +76,7 @@ def require_same_run(
     for field in Trial.model_fields:
         was, given = getattr(stored, field), getattr(trial, field)
         if was != given:
-            raise StudyError(
+            raise ConflictError(
                 f"the id {trial.id!r} belongs to another run: its {field} is {was}, not {given}",
                 "leave the id out to attach the run under the next free one",
             )
@@ -100,15 +92,16 @@ def insert_observations(c: Connection, study: int, values: Sequence[Observation]
 
 def all_observations(c: Connection, study: int, trial: str | None) -> list[Observation]:
     """Observations in the order of trials, tokens and metrics."""
+    o = observations.c
     query = (
-        select(observations)
+        select(*(o[name] for name in Observation.model_fields))
         .join(trials)
-        .where(observations.c.study_id == study)
-        .order_by(trials.c.position, observations.c.tokens, observations.c.metric)
+        .where(o.study_id == study)
+        .order_by(trials.c.position, o.tokens, o.metric)
     )
     if trial is not None:
-        query = query.where(observations.c.trial == trial)
-    return [observation_of(row) for row in c.execute(query)]
+        query = query.where(o.trial == trial)
+    return [Observation.model_validate(dict(row)) for row in c.execute(query).mappings()]
 
 
 def last_values(c: Connection, study: int) -> dict[tuple[str, Split], dict[str, float]]:

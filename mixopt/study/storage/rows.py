@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
-from mixopt.errors import StudyError
-from mixopt.space import Kind, Observation, Split, Trial
+from mixopt.errors import NotFoundError
+from mixopt.space import Kind, Trial
+from mixopt.study.storage import clock
 from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
@@ -34,6 +35,9 @@ class State(StrEnum):
     failed = "failed"
 
 
+#: What the end of a lease leaves in the row of a trial; the name of its worker is kept.
+NO_LEASE = {"token": None, "expires": None}
+
 # States of trials that have results and take no others.
 ENDED = (State.finished, State.ended_early)
 
@@ -52,6 +56,7 @@ class TrialRecord:
         ended: Seconds since the epoch; None while it is open.
         worker: The process that runs it, or last ran it, as ``host:pid:born``.
         expires: The end of its lease in seconds since the epoch; None unless it runs.
+        position: Its place in the order of proposal, from 0.
     """
 
     trial: Trial
@@ -63,6 +68,7 @@ class TrialRecord:
     ended: float | None
     worker: str | None = None
     expires: float | None = None
+    position: int = 0
 
     @property
     def open(self) -> bool:
@@ -110,9 +116,25 @@ def lock_trial(c: Connection, study: int, trial: str) -> Row[Any]:
     return row
 
 
-def unknown_trial(trial: str) -> StudyError:
+def close_trial(c: Connection, row: Row[Any], state: State, reason: str = "") -> None:
+    """End a trial in a state; its lease ends with it."""
+    end = {"state": state.value, "ended": clock.now(c), "reason": reason, **NO_LEASE}
+    c.execute(update(trials).where(is_trial(row.study_id, row.id)).values(end))
+
+
+def open_search(study: int) -> Select[Any]:
+    """The ids of the search's trials that are not over yet."""
+    t = trials.c
+    return select(t.id).where(
+        t.study_id == study,
+        t.state.in_([State.waiting.value, State.running.value]),
+        t.kind.in_([Kind.initial.value, Kind.proposed.value]),
+    )
+
+
+def unknown_trial(trial: str) -> NotFoundError:
     """The error for an id that the study has not."""
-    return StudyError(
+    return NotFoundError(
         f"the study has no trial {trial!r}", "ids are those of the trials that ask returned"
     )
 
@@ -150,15 +172,5 @@ def record_of(row: Row[Any]) -> TrialRecord:
         ended=row.ended,
         worker=row.worker,
         expires=row.expires,
-    )
-
-
-def observation_of(row: Row[Any]) -> Observation:
-    """The value of a row of the table of observations."""
-    return Observation(
-        trial=row.trial,
-        tokens=row.tokens,
-        metric=row.metric,
-        value=row.value,
-        split=Split(row.split),
+        position=row.position,
     )

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 # The newest of the migrations, whose file it names.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -50,6 +50,8 @@ study_table = Table(
     Column("token", String(64)),
     Column("worker", String(300)),
     Column("expires", Float),
+    # When it was put away; null for a study in use.
+    Column("archived", Float),
 )
 
 trial_table = Table(
@@ -94,8 +96,35 @@ event_table = Table(
     Column("time", Float, nullable=False),
     Column("kind", String(40), nullable=False),
     Column("payload", Text, nullable=False),
-    # A name that no other event of the study has; null for events that may repeat.
+    # Null: no event is named any more.
     Column("once", String(200)),
     Index("event_kind", "study_id", "kind"),
     Index("event_once", "study_id", "once", unique=True),
+)
+
+# Who may use a service on this storage. Of a token only its digest is kept.
+token_table = Table(
+    "token",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("scope", String(20), nullable=False),
+    # Null for every study.
+    Column("study", String(200)),
+    Column("created", Float, nullable=False),
+    Column("expires", Float),
+    Column("revoked", Float),
+)
+
+# What a service wrote, and for whom; it outlives the studies and tokens that it names.
+audit_table = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", Float, nullable=False),
+    Column("who", String(200), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("study", String(200)),
+    Column("trial", String(100)),
 )

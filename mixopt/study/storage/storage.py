@@ -7,19 +7,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError
 
-from mixopt.errors import StudyError
+from mixopt.errors import NotFoundError
 from mixopt.space import Observation, Split, Trial
-from mixopt.study.storage import changes, clock, leases, log, measurements
+from mixopt.study.storage import audit, changes, clock, leases, log, measurements, rows
 from mixopt.study.storage.engine import in_memory, masked, storage_url, translated
 from mixopt.study.storage.leases import Lease
 from mixopt.study.storage.rows import State, TrialRecord, is_trial, lock_trial, record_of
 from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
 from mixopt.study.storage.upgrade import open_database
+
+#: Records of the trials, values per trial and split, and events.
+Snapshot = tuple[
+    tuple[TrialRecord, ...],
+    dict[tuple[str, Split], dict[str, float]],
+    tuple[dict[str, Any], ...],
+]
 
 
 class Storage:
@@ -49,7 +56,11 @@ class Storage:
         self.address = storage_url(storage)
         self.url = masked(self.address)
         self._engine = open_database(self.address, create=create, read_only=read_only)
-        self._reader = self._engine.execution_options(reading=True)
+        # The reads of one transaction see one moment; SQLite's always do.
+        level = (
+            {} if self._engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        )
+        self._reader = self._engine.execution_options(reading=True, **level)
 
     def __repr__(self) -> str:
         return f"Storage({self.url!r})"
@@ -64,30 +75,33 @@ class Storage:
         self._engine.dispose()
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def write(self) -> Iterator[Connection]:
+        """One transaction that may change rows; it is named in the audit log where one is kept."""
         with translated(self.address), self._engine.begin() as connection:
             yield connection
+            audit.keep(connection)
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[Connection]:
+        """One transaction that reads."""
         with translated(self.address), self._reader.begin() as connection:
             yield connection
 
     def now(self) -> float:
         """Seconds since the epoch by the clock that every stored time is read from."""
-        with self._read() as c:
+        with self.read() as c:
             return clock.now(c)
 
     # Studies
 
     def study_names(self) -> list[str]:
         """Every study it holds, oldest first."""
-        with self._read() as c:
+        with self.read() as c:
             return list(c.execute(select(studies.c.name).order_by(studies.c.id)).scalars())
 
     def study(self, name: str) -> Row[Any] | None:
         """The row of a study; None if it is not there yet."""
-        with self._read() as c:
+        with self.read() as c:
             return c.execute(select(studies).where(studies.c.name == name)).one_or_none()
 
     def require_study(self, name: str | None) -> Row[Any]:
@@ -101,7 +115,7 @@ class Storage:
         row = None if chosen is None else self.study(chosen)
         if row is None:
             wanted = "one study" if name is None else f"the study {name!r}"
-            raise StudyError(
+            raise NotFoundError(
                 f"the storage {self.url} must hold {wanted}; it holds {names}",
                 "name one of these" if names else "run a study on this storage first",
             )
@@ -113,7 +127,7 @@ class Storage:
         if row is not None:
             return int(row.id)
         new = {"name": name, "config": config, "config_hash": digest, "settings": settings}
-        with self._write() as c:
+        with self.write() as c:
             # Of two that insert at once the second waits for the first, and then finds its row.
             with suppress(IntegrityError), c.begin_nested():
                 c.execute(insert(studies).values(**new, created=clock.now(c)))
@@ -121,7 +135,7 @@ class Storage:
 
     def update_settings(self, study: int, settings: str) -> None:
         """Keep settings that may change between runs (the budget, say)."""
-        with self._write() as c:
+        with self.write() as c:
             c.execute(update(studies).where(studies.c.id == study).values(settings=settings))
 
     @contextmanager
@@ -136,13 +150,13 @@ class Storage:
         Yields:
             Whether it is this one; False while another process proposes.
         """
-        with self._write() as c:
+        with self.write() as c:
             token = leases.take_proposing(c, study, worker, seconds)
         try:
             yield token is not None
         finally:
             if token is not None:
-                with self._write() as c:
+                with self.write() as c:
                     leases.give_proposing_back(c, study, token)
 
     # Leases
@@ -156,6 +170,7 @@ class Storage:
         n: int | None = None,
         trials: Sequence[str] | None = None,
         search_only: bool = True,
+        key: str | None = None,
     ) -> list[tuple[TrialRecord, Lease]]:
         """Start trials that nobody runs: waiting ones, and those whose lease is over.
 
@@ -169,6 +184,7 @@ class Storage:
             n: At most so many; None for all.
             trials: Ids to choose from; those that are run or over are left out. None for all.
             search_only: Whether only the search's trials are meant where ``trials`` is None.
+            key: A name of the request, at random; the same one again is given the same trials.
 
         Returns:
             The trials, now running, with their leases, in the order of their proposal. No other
@@ -177,7 +193,7 @@ class Storage:
         Raises:
             StudyError: If one of the ids is unknown.
         """
-        with self._write() as c:
+        with self.write() as c:
             return leases.take(
                 c,
                 study,
@@ -186,6 +202,7 @@ class Storage:
                 n=n,
                 only=trials,
                 search_only=search_only,
+                key=key,
             )
 
     def heartbeat(self, lease: Lease, seconds: float) -> Lease:
@@ -194,15 +211,27 @@ class Storage:
         Raises:
             StudyError: If it was lost; naming who holds the trial now.
         """
-        with self._write() as c:
+        with self.write() as c:
             return leases.prolong(c, lease, seconds)
 
     def give_back(self, lease: Lease) -> bool:
         """Let a trial wait again; False, with nothing written, if the lease was lost."""
-        with self._write() as c:
+        with self.write() as c:
             return leases.give_back(c, lease)
 
     # Trials
+
+    def any_open(self, study: int) -> bool:
+        """Whether a trial of the search is not over yet."""
+        with self.read() as c:
+            return c.execute(rows.open_search(study).limit(1)).first() is not None
+
+    def counts(self, study: int) -> dict[State, int]:
+        """How many trials stand where; states that none has are left out."""
+        query = select(trials.c.state, func.count()).where(trials.c.study_id == study)
+        with self.read() as c:
+            found = c.execute(query.group_by(trials.c.state)).all()
+        return {State(state): count for state, count in found}
 
     def add_trials(self, study: int, new: Sequence[Trial]) -> bool:
         """Add waiting trials, all or none.
@@ -210,35 +239,47 @@ class Storage:
         Returns:
             False, with nothing written, if one of the ids is already there.
         """
-        with self._write() as c:
+        with self.write() as c:
             return changes.add(c, study, new)
 
-    def attach(self, study: int, trial: Trial, values: Sequence[Observation]) -> bool:
-        """Add a finished trial with its observations.
+    def attach(self, study: int, runs: Sequence[tuple[Trial, Sequence[Observation]]]) -> int:
+        """Add finished trials with their observations, all or none.
 
         Returns:
-            False, with nothing written, if the same run is already there.
+            How many of them were not there yet.
 
         Raises:
-            StudyError: If the id belongs to another run, or to the same with other results.
+            StudyError: If an id belongs to another run, or to the same with other results.
         """
-        with self._write() as c:
-            return changes.attach(c, study, trial, values)
+        with self.write() as c:
+            return sum(changes.attach(c, study, trial, values) for trial, values in runs)
 
     def attach_next(self, study: int, trial: Trial, values: Sequence[Observation]) -> str:
         """Add a finished trial under the next free id, ``a0000`` first; returns the id."""
-        with self._write() as c:
+        with self.write() as c:
             return changes.attach_next(c, study, trial, values)
 
-    def trials(self, study: int) -> list[TrialRecord]:
-        """Every trial in the order in which they were proposed."""
-        query = select(trials).where(trials.c.study_id == study).order_by(trials.c.position)
-        with self._read() as c:
+    def trials(
+        self, study: int, *, after: int = -1, limit: int | None = None, state: State | None = None
+    ) -> list[TrialRecord]:
+        """Every trial in the order in which they were proposed.
+
+        Args:
+            study: Its number.
+            after: Position (from 0) of the last trial that is not wanted.
+            limit: At most so many; None for all.
+            state: Only those that stand there; None for all.
+        """
+        query = select(trials).where(trials.c.study_id == study, trials.c.position > after)
+        if state is not None:
+            query = query.where(trials.c.state == state.value)
+        query = query.order_by(trials.c.position).limit(limit)
+        with self.read() as c:
             return [record_of(row) for row in c.execute(query)]
 
     def trial(self, study: int, trial: str) -> TrialRecord | None:
         """One trial; None if the study has none of that id."""
-        with self._read() as c:
+        with self.read() as c:
             row = c.execute(select(trials).where(is_trial(study, trial))).one_or_none()
         return None if row is None else record_of(row)
 
@@ -264,7 +305,7 @@ class Storage:
             StudyError: If the trial is unknown or failed, the lease was lost or is missing, or a
                 value or the end is not what is stored.
         """
-        with self._write() as c:
+        with self.write() as c:
             measurements.tell(c, lock_trial(c, study, trial), values, lease, end)
 
     def fail(self, study: int, trial: str, reason: str, *, lease: Lease | str | None) -> None:
@@ -274,7 +315,7 @@ class Storage:
             StudyError: If the trial is unknown or has results, or the lease was lost or is
                 missing.
         """
-        with self._write() as c:
+        with self.write() as c:
             changes.fail(c, lock_trial(c, study, trial), reason, lease)
 
     def requeue(
@@ -296,41 +337,27 @@ class Storage:
         Raises:
             StudyError: If the trial is unknown, or the lease was lost or is missing.
         """
-        with self._write() as c:
+        with self.write() as c:
             changes.requeue(c, lock_trial(c, study, trial), crashed, lease)
 
     # Measurements
 
     def observations(self, study: int, trial: str | None = None) -> list[Observation]:
         """Every observation, in the order of trials, tokens and metrics."""
-        with self._read() as c:
+        with self.read() as c:
             return measurements.all_observations(c, study, trial)
 
-    def last_values(self, study: int) -> dict[tuple[str, Split], dict[str, float]]:
-        """Per trial id and split, each metric after the most tokens; failed trials included."""
-        with self._read() as c:
-            return measurements.last_values(c, study)
+    def snapshot(self, study: int) -> Snapshot:
+        """Every trial, its metrics after the most tokens per split, and the log, of one moment."""
+        query = select(trials).where(trials.c.study_id == study).order_by(trials.c.position)
+        with self.read() as c:
+            return (
+                tuple(record_of(row) for row in c.execute(query)),
+                measurements.last_values(c, study),
+                log.read(c, study),
+            )
 
-    # Events
-
-    def add_event(
-        self, study: int, kind: str, payload: Mapping[str, Any], *, once: str | None = None
-    ) -> bool:
-        """Append to the study's log.
-
-        Args:
-            study: Its number.
-            kind: What happened.
-            payload: Facts that JSON can hold.
-            once: A name that no other event of the study has; None for events that may repeat.
-
-        Returns:
-            False, with nothing written, if an event of that name is there.
-        """
-        with self._write() as c:
-            return log.add(c, study, kind, payload, once)
-
-    def events(self, study: int, kind: str | None = None) -> list[dict[str, Any]]:
-        """The study's log, oldest first: ``time``, ``kind`` and what was stored with it."""
-        with self._read() as c:
-            return log.read(c, study, kind)
+    def add_event(self, study: int, kind: str, payload: Mapping[str, Any]) -> None:
+        """Append what happened to the study's log, with facts that JSON can hold."""
+        with self.write() as c:
+            log.add(c, study, kind, payload)

@@ -42,10 +42,15 @@ def is_dead(worker: str) -> bool:
     return (_born(int(pid)) or 0) != int(born)
 
 
+def remote_worker(name: str) -> str:
+    """A worker that the service knows by a name of its own; no host is called so."""
+    return f"@{name}:0:0"
+
+
 def shown(worker: str) -> str:
     """A worker in words."""
     host, pid, _ = worker.rsplit(":", 2)
-    return f"process {pid} on {host}"
+    return f"worker {host[1:]}" if host.startswith("@") else f"process {pid} on {host}"
 
 
 def _born(pid: int) -> int | None:

@@ -1,9 +1,9 @@
 """One surrogate from trials of any size and length, speaking of the target alone.
 
-Every observation is extrapolated to the target: a Gaussian process over mixture, size and length
-(``scale_gp.py``) says by how much the loss of its mixture will change on the way,
-without having seen the observation itself, and how surely. The extrapolated losses, with that much
-more variance each, train the usual surrogate; what all of them share, the level of the target,
+Every run is extrapolated to the target: a Gaussian process over mixture, size and length
+(``scale_gp.py``) says by how much the loss at its end will change on the way, without having seen
+that loss itself, and how surely. The extrapolated losses, with that much more variance each, train
+the usual surrogate; what all of them share, the level of the target,
 widens every prediction alike and says nothing about which mixture is best.
 """
 
@@ -25,18 +25,18 @@ from mixopt.surrogate.ensemble.gp import features
 from mixopt.surrogate.ensemble.row_checks import check_rows
 from mixopt.surrogate.ensemble.surrogate import Surrogate, SurrogateSettings, fit_surrogate
 from mixopt.surrogate.level import level_draws, with_level
-from mixopt.surrogate.multifidelity.scale_gp import (
-    FidelityRows,
-    ScaleGP,
-    ScalePrior,
-    fidelity_groups,
-    fit_scale_gp,
-)
+from mixopt.surrogate.multifidelity.fidelity_rows import FidelityRows, RunRule, fidelity_groups
+from mixopt.surrogate.multifidelity.scale_gp import ScaleGP, ScalePrior, fit_scale_gp, spaced
 from mixopt.surrogate.protocol import Prediction, SurrogateRow
 
 #: Correlation over metrics of the target's level: one law's error and one step's noise move them
 #: together, as far as the back-tests on RedPajama go (.14 to .44).
-_LEVEL_CORRELATION = 0.5
+LEVEL_CORRELATION = 0.5
+#: Rows the process is conditioned on: the last of every run first, then other checkpoints.
+_CONDITIONED_ON = 1500
+_CHUNK = 200
+#: Runs beyond which those of one mixture are pooled at the target, for the time the fit takes.
+_POOLED_FROM = 150
 _SAME = 1e-6
 
 
@@ -64,8 +64,10 @@ class ScaleSurrogate:
     Args:
         base: Surrogate of the extrapolated losses; it takes the target's level as known.
         target: The fidelity it speaks of.
-        extrapolated: ``n x m`` observations extrapolated to the target (nats/token).
-        extrapolated_var: ``n x m`` variances of the extrapolation (squared nats/token), without
+        ends: Numbers of the r rows that end their run, which are extrapolated.
+        pooled: Row of the base's that each of them went into.
+        extrapolated: ``r x m`` losses extrapolated to the target (nats/token).
+        extrapolated_var: ``r x m`` variances of the extrapolation (squared nats/token), without
             the part that all rows share.
         target_level: ``m x m`` covariance of the part that all rows share.
         agreement: Rank agreement between the fidelities.
@@ -74,6 +76,8 @@ class ScaleSurrogate:
 
     base: Surrogate
     target: Fidelity
+    ends: Ints
+    pooled: Ints
     extrapolated: Array
     extrapolated_var: Array
     target_level: Array
@@ -108,7 +112,11 @@ class ScaleSurrogate:
     @property
     def out_of_fold(self) -> Prediction | None:
         """Predictions of the extrapolated losses by fits without them; level left out."""
-        return self.base.out_of_fold
+        found = self.base.out_of_fold
+        if found is None:
+            return None
+        parts = found.mean, found.sd, found.observation_sd
+        return Prediction(*(v[self.pooled] for v in parts))
 
     @property
     def level(self) -> Array:
@@ -170,7 +178,7 @@ class ScaleSurrogate:
             ``q x F`` expected fall of the variance of the objective's difference at the target
             (squared nats/token).
         """
-        q, (N, D) = len(X), self.gp.target
+        q, N, D = len(X), self.gp.target.N[0], self.gp.target.D[0]
         U = schedule_features(self.layout, np.vstack([X, against]))
         places = [(np.arange(q + 1), N, D)]
         places += [(np.arange(q), f.parameters, f.tokens) for f in fidelities]
@@ -213,6 +221,7 @@ def fit_scale_surrogate(
     runs: Ints | None = None,
     groups: Ints | None = None,
     settings: SurrogateSettings | None = None,
+    rule: RunRule | None = None,
     prior: ScalePrior | None = None,
 ) -> ScaleSurrogate:
     """Learn how losses at the target respond to schedules, from trials of any fidelity.
@@ -230,10 +239,13 @@ def fit_scale_surrogate(
         domains: d names.
         target: The fidelity to speak of; it need not have been run.
         seed: Of random starts and folds.
-        runs: ``n`` numbers of training runs, equal for rungs of one run; None where every row is a
-            run of its own.
+        runs: ``n`` numbers of training runs, equal for checkpoints of one run; None where every
+            row is a run of its own. Of a run, its later checkpoints say how it goes on.
         groups: ``n`` numbers, equal for rows that end one trunk.
         settings: Effort and priors of the surrogate.
+        rule: Learning-rate rule of runs that were read in the middle; the target is a whole run of
+            the same rule. None for whole runs, or where it is not known: with checkpoints of one
+            run the interval is then wider.
         prior: Priors of the process over fidelities.
 
     Raises:
@@ -242,22 +254,61 @@ def fit_scale_surrogate(
     """
     X, Y = check_rows(layout, X, Y, metrics, domains)
     rows = _rows(layout, X, parameters, tokens, runs)
-    goal = float(target.parameters), float(target.tokens)
-    gp = fit_scale_gp(rows, Y, goal, prior=prior)
-    extrapolated, variance, level = _extrapolated(gp, rows, Y, goal)
+    goal = _goal(rows, target, rule)
+    rows = rows if rule is None else rows.under(rule)
+    used = rows.settled(rule)
+    used = used[spaced(rows.take(used), _CONDITIONED_ON)]
+    known = rule is not None or bool(rows.last.all())
+    gp = fit_scale_gp(rows.take(used), Y[used], goal, rule_known=known, prior=prior)
+    ends = np.flatnonzero(rows.last)
+    extrapolated, variance, level = _extrapolated(gp, rows, Y, used, ends)
+    trunk = np.arange(len(ends)) if groups is None else np.asarray(groups)[ends]
+    first, pooled = _same_mixtures(X[ends], None if groups is None else trunk)
+    losses, known_variance = _pooled(extrapolated, variance, gp.run_sd**2, pooled)
     base = fit_surrogate(
         layout,
-        X,
-        extrapolated,
+        X[ends][first],
+        losses,
         metrics,
         domains,
         seed=seed,
-        Yvar=variance,
-        groups=groups,
+        Yvar=known_variance,
+        groups=None if groups is None else trunk[first],
         settings=settings,
     )
     agreement = fidelity_agreement(X, rows.N, rows.D, Y)
-    return ScaleSurrogate(base, target, extrapolated, variance, level, agreement, gp)
+    return ScaleSurrogate(base, target, ends, pooled, extrapolated, variance, level, agreement, gp)
+
+
+def _same_mixtures(X: Array, groups: Ints | None) -> tuple[Ints, Ints]:
+    """First row of every mixture (and trunk), and the mixture of each row."""
+    if len(X) <= _POOLED_FROM:
+        return np.arange(len(X)), np.arange(len(X))
+    keys = np.round(X / _SAME)
+    keys = keys if groups is None else np.column_stack([keys, groups])
+    _, first, of = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    return first.astype(np.int64), of.ravel().astype(np.int64)
+
+
+def _pooled(Y: Array, variance: Array, noise: Array, of: Ints) -> tuple[Array, Array]:
+    """Means of the rows of each mixture by their precision, and their known variances.
+
+    The surrogate of mixtures adds one run's noise of its own; what several runs average away of it
+    is not taken off the known variance, which stays at least 0.
+    """
+    u = int(of.max()) + 1
+    precision = 1.0 / (variance + noise + 1e-12)
+    total, mean = np.zeros((u, Y.shape[1])), np.zeros((u, Y.shape[1]))
+    np.add.at(total, of, precision)
+    np.add.at(mean, of, precision * Y)
+    return mean / total, np.maximum(1.0 / total - noise, 0.0)
+
+
+def _goal(rows: FidelityRows, target: Fidelity, rule: RunRule | None) -> FidelityRows:
+    """The target as a row: a whole run, under the same rule where there is one."""
+    N, D = np.array([float(target.parameters)]), np.array([float(target.tokens)])
+    goal = FidelityRows(rows.U[:1], N, D, np.array([-1]))
+    return goal if rule is None else goal.under(RunRule(rule.rate, float(D[0])))
 
 
 def _rows(
@@ -280,21 +331,29 @@ def schedule_features(layout: Layout, X: Array) -> Array:
 
 
 def _extrapolated(
-    gp: ScaleGP, rows: FidelityRows, Y: Array, goal: tuple[float, float]
+    gp: ScaleGP, rows: FidelityRows, Y: Array, used: Ints, ends: Ints
 ) -> tuple[Array, Array, Array]:
-    """Losses at the target, their own variances ``n x m``, and the level's ``m x m`` covariance."""
-    away = np.hypot(np.log(rows.N / goal[0]), np.log(rows.D / goal[1])) > 1e-9
-    if not away.any():
-        return Y, np.zeros_like(Y), np.zeros((Y.shape[1], Y.shape[1]))
-    change, cov = gp.moments([(1.0, rows.at(goal)), (-1.0, rows)], leave_own=True)
-    total = np.diagonal(cov, axis1=1, axis2=2).T
-    pairs = away[:, None] & away & (~np.eye(len(Y), dtype=bool) | (away.sum() == 1))
-    shared = np.maximum(cov[:, pairs].mean(1), 0.0)
-    own = np.where(away[:, None], np.maximum(total - shared, 0.0), 0.0)
-    change = np.where(away[:, None], change, 0.0)
+    """Losses of the ends at the target, their own variances, and the level's covariance."""
+    goal, m = gp.target, Y.shape[1]
+    place = np.stack([rows.N / goal.N, rows.area / goal.area, np.exp(rows.fall - goal.fall)])
+    away = ends[np.abs(np.log(place[:, ends])).max(0) > 1e-9]
+    extrapolated, own = Y.copy(), np.zeros_like(Y)
+    shared = np.zeros(m)
+    inside = np.searchsorted(used, away)
+    known = (inside < len(used)) & (used[np.minimum(inside, len(used) - 1)] == away)
+    if known.any():
+        change, total, shared = gp.change(inside[known])
+        extrapolated[away[known]] += change
+        own[away[known]] = np.maximum(total - shared, 0.0)
+    for chunk in np.array_split(away[~known], max(1, -(-int((~known).sum()) // _CHUNK))):
+        if len(chunk):
+            part = rows.take(chunk)
+            change, cov = gp.moments([(1.0, part.at(goal)), (-1.0, part)])
+            extrapolated[chunk] += change
+            own[chunk] = np.maximum(np.diagonal(cov, axis1=1, axis2=2).T - shared, 0.0)
     sd = np.sqrt(shared)
-    mix = _LEVEL_CORRELATION + (1.0 - _LEVEL_CORRELATION) * np.eye(len(sd))
-    return Y + change, own, mix * sd[:, None] * sd
+    mix = LEVEL_CORRELATION + (1.0 - LEVEL_CORRELATION) * np.eye(m)
+    return extrapolated[ends], own[ends], mix * sd[:, None] * sd
 
 
 def fidelity_agreement(

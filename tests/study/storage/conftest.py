@@ -1,33 +1,11 @@
-import uuid
-
-import postgres_server
-import psycopg
 import pytest
+from databases import empty_database, lasting, postgres, postgres_url
+from stored import trial
 
-from mixopt.space import Fidelity, Kind, Observation, Schedule, Trial
+from mixopt.space import Kind
 from mixopt.study.storage import Storage, clock
 
-
-@pytest.fixture(scope="session")
-def postgres():
-    """URL of a running server."""
-    if not postgres_server.install():
-        pytest.skip("PostgreSQL is not installed, and apt-get cannot install it here")
-    with postgres_server.server() as url:
-        yield url
-
-
-def empty_database(server):
-    name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.replace("postgresql://", "postgresql+psycopg://").replace("/postgres", f"/{name}")
-
-
-@pytest.fixture
-def postgres_url(postgres):
-    """URL of an empty database."""
-    return empty_database(postgres)
+__all__ = ["lasting", "postgres", "postgres_url"]
 
 
 @pytest.fixture
@@ -70,14 +48,6 @@ def backend(request, tmp_path, opened):
     return Backend(tmp_path / "contract.db" if request.param == "sqlite" else None, opened)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def lasting(request, tmp_path):
-    """Where a study is kept, on every kind of database that outlives its process."""
-    if request.param == "postgres":
-        return request.getfixturevalue("postgres_url")
-    return f"sqlite:///{tmp_path / 'lasting.db'}"
-
-
 class Clock:
     """A clock that only moves when told."""
 
@@ -108,15 +78,3 @@ def study(store):
     kinds = [Kind.initial, Kind.initial, Kind.proposed, Kind.proposed, Kind.confirmation]
     assert store.add_trials(made, [trial(f"t{i}", kind) for i, kind in enumerate(kinds)])
     return made
-
-
-SIZE = Fidelity(parameters=1000, tokens=1_000_000)
-
-
-def trial(name, kind=Kind.proposed, **changes):
-    schedule = Schedule.static({"web": 0.75, "code": 0.25})
-    return Trial(**{"id": name, "kind": kind, "schedule": schedule, "fidelity": SIZE, **changes})
-
-
-def rung(name, tokens, value, metric="loss", **changes):
-    return Observation(trial=name, tokens=tokens, metric=metric, value=value, **changes)

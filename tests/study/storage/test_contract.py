@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import rung, trial
+from stored import rung, trial
 
 from mixopt.errors import StudyError
 from mixopt.space import Kind, Split
@@ -249,22 +249,47 @@ def test_a_proposal_that_fails_frees_the_study(store, study):
 def test_attaching_is_idempotent_and_never_writes_into_another_trial(store, study):
     run = trial("mine", Kind.attached)
     rows = [rung("mine", 1_000_000, 2.5)]
-    assert store.attach(study, run, rows)
-    assert not store.attach(study, run, rows)
+    assert store.attach(study, [(run, rows)])
+    assert not store.attach(study, [(run, rows)])
     with pytest.raises(StudyError, match=r"'mine' was told loss = 2\.6 .* stored is 2\.5"):
-        store.attach(study, run, [rung("mine", 1_000_000, 2.6)])
+        store.attach(study, [(run, [rung("mine", 1_000_000, 2.6)])])
     with pytest.raises(StudyError, match="id 'mine' belongs to another run: its seed is 0, not 5"):
-        store.attach(study, run.model_copy(update={"seed": 5}), rows)
+        store.attach(study, [(run.model_copy(update={"seed": 5}), rows)])
     with pytest.raises(StudyError, match="'t0' belongs to another run: its kind is initial"):
-        store.attach(study, trial("t0", Kind.attached), [rung("t0", 1_000_000, 2.5)])
+        store.attach(study, [(trial("t0", Kind.attached), [rung("t0", 1_000_000, 2.5)])])
+    others = [(trial("also", Kind.attached), []), (trial("t0", Kind.attached), [])]
+    with pytest.raises(StudyError, match="'t0' belongs to another run"):
+        store.attach(study, others)
+    assert store.trial(study, "also") is None, "all of them are attached or none"
     assert store.trial(study, "t0").state == State.waiting
     assert store.observations(study) == rows
+
+
+def test_a_snapshot_is_of_one_moment(backend, study):
+    writer, reader = backend.open(), backend.open()
+    done = threading.Event()
+
+    def write():
+        for i in range(40):
+            writer.attach(study, [(trial(f"b{i}", Kind.attached), [rung(f"b{i}", 1_000_000, 2.5)])])
+        done.set()
+
+    def read():
+        seen = []
+        while not (seen and done.is_set()):
+            records, last, _ = reader.snapshot(study)
+            ended = {r.trial.id for r in records if r.state == State.finished}
+            seen.append(ended == {name for name, _ in last})
+        return seen
+
+    _, seen = at_once([write, read])
+    assert all(seen)
 
 
 def test_the_next_free_id_is_one_that_nobody_has(backend, study):
     store = backend.open()
     for taken in ("a0001", "a0007", "a12"):
-        store.attach(study, trial(taken, Kind.attached), [])
+        store.attach(study, [(trial(taken, Kind.attached), [])])
     stores = [backend.open() for _ in range(4)]
     run, rows = trial("", Kind.attached), [rung("", 1_000_000, 2.5)]
     got = at_once([lambda s=s: s.attach_next(study, run, rows) for s in stores])
@@ -287,12 +312,12 @@ def test_last_values_are_those_after_the_most_tokens(store, study):
     ]
     for name in ("t0", "t1"):
         store.record(study, name, [r for r in rows if r.trial == name], lease=None)
-    assert store.last_values(study) == {
+    assert store.snapshot(study)[1] == {
         ("t0", Split.confirmation): {"loss": 3.7},
         ("t0", Split.validation): {"accuracy": 0.5, "loss": 3.0},
         ("t1", Split.validation): {"loss": 6.0},
     }
-    assert store.last_values(other) == {("t0", Split.validation): {"loss": 9.0}}
+    assert store.snapshot(other)[1] == {("t0", Split.validation): {"loss": 9.0}}
 
 
 def test_numbers_come_back_to_the_last_bit(store, study):
@@ -302,23 +327,13 @@ def test_numbers_come_back_to_the_last_bit(store, study):
     assert [o.value.hex() for o in store.observations(study)] == [v.hex() for v in values]
 
 
-def test_an_event_may_happen_once(backend, study):
-    stores = [backend.open() for _ in range(5)]
-    added = at_once(
-        [lambda s=s: s.add_event(study, "stop", {"n": 1}, once="stop-1") for s in stores]
-    )
-    assert sorted(added) == [False] * 4 + [True]
-    store = stores[0]
-    for n in range(2):
-        assert store.add_event(study, "cost", {"n": n})
-    assert [(e["kind"], e["n"]) for e in store.events(study)] == [
-        ("stop", 1),
-        ("cost", 0),
-        ("cost", 1),
-    ]
-    assert [e["n"] for e in store.events(study, "cost")] == [0, 1]
-    elsewhere = store.create_study("other", "{}", "d", "{}")
-    assert store.add_event(elsewhere, "stop", {}, once="stop-1")
+def test_events_are_read_in_the_order_in_which_they_were_written(store, study):
+    other = store.create_study("other", "{}", "d", "{}")
+    for kind, n in (("stop", 1), ("cost", 0), ("stop", 1)):
+        store.add_event(study, kind, {"n": n})
+    found = [(e["kind"], e["n"]) for e in store.snapshot(study)[2]]
+    assert found == [("stop", 1), ("cost", 0), ("stop", 1)]
+    assert store.snapshot(other)[2] == ()
 
 
 def test_unknown_trials_are_named(store, study):

@@ -72,11 +72,11 @@ def require_all(store):
     ]
     assert records["r00-t03"].reason == "the shard of web is missing"
     assert (records["r00-t00"].attempts, records["r00-t00"].worker) == (1, None)
-    last = store.last_values(1)
+    last = store.snapshot(1)[1]
     assert last["r00-t01", Split.validation] == {"loss": 2.1 + 1 / 7}
     assert last["c01-recommendation-s0", Split.confirmation] == {"loss": 2.05}
     assert len(store.observations(1)) == 8
-    assert [e["tokens"] for e in store.events(1, "cost")] == [5]
+    assert [e["tokens"] for e in store.snapshot(1)[2] if e["kind"] == "cost"] == [5]
     assert store.study("old").config_hash == store.require_study(None).config_hash
 
 
@@ -118,7 +118,7 @@ def test_an_old_file_is_read_without_being_changed(old):
 
 
 def test_an_old_server_is_not_upgraded_by_reading(old_server):
-    with pytest.raises(StudyError, match=r"an older mixopt \(schema 1; this one reads 2\)"):
+    with pytest.raises(StudyError, match=r"an older mixopt \(schema 1; this one reads 3\)"):
         Storage(old_server, read_only=True)
 
 

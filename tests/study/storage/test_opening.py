@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import rung, trial
+from stored import rung, trial
 
 from mixopt.errors import StudyError
 from mixopt.space import Split
@@ -100,7 +100,7 @@ def test_reading_works_and_writing_is_refused(lasting, opened):
     study = filled(writer)
     reader = opened(lasting, read_only=True)
     assert reader.create_study("demo", "{}", "digest", "{}") == study
-    assert reader.last_values(study) == {("t0", Split.validation): {"loss": 4.0}}
+    assert reader.snapshot(study)[1] == {("t0", Split.validation): {"loss": 4.0}}
     for write in (
         lambda: reader.add_event(study, "note", {}),
         lambda: reader.lease(study, worker="host:1:1", seconds=60),
@@ -110,7 +110,7 @@ def test_reading_works_and_writing_is_refused(lasting, opened):
             write()
     # What is written meanwhile is seen.
     writer.record(study, "t0", [rung("t0", 20, 3.0)], lease=None)
-    assert reader.last_values(study) == {("t0", Split.validation): {"loss": 3.0}}
+    assert reader.snapshot(study)[1] == {("t0", Split.validation): {"loss": 3.0}}
 
 
 @pytest.fixture

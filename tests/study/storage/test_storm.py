@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 import storm
-from conftest import trial
+from stored import trial
 
 from mixopt.space import Split
 from mixopt.study.storage import State
@@ -38,7 +38,7 @@ def test_killed_workers_lose_no_trial_and_share_none(lasting, opened):
     assert [(r.trial.id, r.state) for r in records] == [(n, State.finished) for n in names]
     assert len(store.observations(study)) == TRIALS * len(storm.RUNGS)
     last = {n: {"loss": storm.loss(n, storm.RUNGS[-1])} for n in names}
-    assert store.last_values(study) == {(n, Split.validation): v for n, v in last.items()}
+    assert store.snapshot(study)[1] == {(n, Split.validation): v for n, v in last.items()}
 
     # None finished twice, and by nobody but the one who took it last.
     told = defaultdict(list)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import rung, trial
+from stored import rung, trial
 
 from mixopt.errors import StudyError
 from mixopt.study.storage import State, Storage, this_worker

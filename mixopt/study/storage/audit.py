@@ -1,0 +1,56 @@
+"""The log of what a service wrote, and for whom: in the transaction of the write itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from mixopt.study.storage import clock
+from mixopt.study.storage.schema import audit_table as audits
+
+
+@dataclass(frozen=True)
+class Act:
+    """One thing that somebody has a service do.
+
+    Attributes:
+        who: Name of the token.
+        action: Name of what is done.
+        study: Name of the study.
+        trial: Id of the trial.
+    """
+
+    who: str
+    action: str
+    study: str | None = None
+    trial: str | None = None
+
+
+_acting: ContextVar[list[Act] | None] = ContextVar("acting", default=None)
+
+
+@contextmanager
+def acting(act: Act) -> Iterator[None]:
+    """Keep the act together with the first write of the block, or not at all."""
+    before = _acting.set([act])
+    try:
+        yield
+    finally:
+        _acting.reset(before)
+
+
+def keep(c: Connection) -> None:
+    """Write down the act that the transaction belongs to, where there is one."""
+    pending = _acting.get()
+    if pending:
+        c.execute(insert(audits).values(time=clock.now(c), **asdict(pending.pop())))
+
+
+def read(c: Connection, limit: int) -> list[dict[str, object]]:
+    """The newest acts, the newest first."""
+    query = select(audits).order_by(audits.c.id.desc()).limit(limit)
+    return [dict(row._mapping) for row in c.execute(query)]
