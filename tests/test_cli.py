@@ -224,3 +224,23 @@ def test_checking_a_tree_shows_its_sums(tmp_path, capsys):
         ["b", "10.00", "%"],
         ["code", "60.00", "%"],
     ]
+
+
+def test_another_objective_is_answered_without_training(study, tmp_path, capsys):
+    from mixopt.tune.job import Job
+
+    job = Job.open(study, tmp_path / "run")
+    job.prepare(lambda _: None)
+    for share in (0.05, 0.2, 0.4, 0.6, 0.8, 0.95):
+        losses = {"web": 2 - share, "code": 1 + share**2}
+        job.study.attach({"web": share, "code": 1 - share}, losses)
+    best = {}
+    for name in ("web", "code"):
+        other = {"web": "code", "code": "web"}[name]
+        words = ("--weights", f"{name}=0.9", f"{other}=0.1", "--json")
+        assert call("reweigh", tmp_path / "run", *words) == 0
+        found = json.loads(capsys.readouterr().out)["schedule"]["phases"]
+        best[name] = sum(p["fraction"] * p["mixture"].get("web", 0) for p in found)
+    assert best["code"] < best["web"] - 0.2
+    assert call("reweigh", tmp_path / "run", "--weights", "web=much") == 1
+    assert "the weight of 'web' must be a number; got 'much'" in capsys.readouterr().err

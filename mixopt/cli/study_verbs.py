@@ -1,4 +1,4 @@
-"""Verbs about a study: run, inherit, recommend, trials, report."""
+"""Verbs about a study: run, inherit, recommend, reweigh, trials, report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from mixopt.cli.app import HERE, Into, StudyPath, Where, app, emit, say, writing
+from mixopt.cli.app import (
+    HERE,
+    Into,
+    Names,
+    StudyPath,
+    Where,
+    app,
+    emit,
+    pairs,
+    say,
+    writing,
+)
+from mixopt.errors import MixoptError
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
@@ -101,6 +113,44 @@ def recommend(study: StudyPath, /, *, strict: Strict = False, at: Where = HERE) 
     found = known.recommend()
     present(known, found, at.json)
     require_better(found, strict)
+
+
+@app.command
+def reweigh(study: StudyPath, /, *, weights: Names, at: Where = HERE) -> None:
+    """Recommend under another objective, from the trials that a study has; nothing is trained.
+
+    Args:
+        study: YAML file of the study, or the folder of an earlier run.
+        weights: METRIC=WEIGHT, of every metric that counts; they sum to 1.
+        at: Where the run is.
+    """
+    from mixopt.space import Objective
+    from mixopt.study import Study
+
+    old = at.study(study)
+    numbers = {name: _number(name, text) for name, text in pairs(weights, "--weights").items()}
+    new = Study(
+        old.name,
+        old.space,
+        Objective(weights=numbers, guardrails=old.objective.guardrails),
+        fidelity=old.fidelity,
+        fidelities=old.config.fidelities,
+        storage=None,
+        seed=old.seed,
+        initial=old.config.initial,
+    )
+    new.inherit(old)
+    present(new, new.recommend(), at.json)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise MixoptError(
+            f"the weight of {name!r} must be a number; got {text!r}",
+            "write --weights web=0.5 code=0.5",
+        ) from None
 
 
 def present(study: Study, found: Recommendation, json: bool) -> None:

@@ -46,6 +46,8 @@ def make_study(folder):
         initial=6,
         batch=4,
         confirm_seeds=2,
+        # A seed of its own for every trial: the log tells trials apart by it.
+        seed_blocks=10,
     )
 
 
