@@ -49,7 +49,7 @@ class SchemaPlaces:
         choices = node.get("anyOf") or node.get("oneOf")
         if not choices:
             return [node]
-        shared = {k: node[k] for k in ("default", "examples") if k in node}
+        shared: Node = {k: node[k] for k in ("default", "examples") if k in node}
         return [{**b, **shared} for c in choices for b in self._branches(c)]
 
     def example(self, nodes: Sequence[Node]) -> Any:
