@@ -158,3 +158,34 @@ def revoke_token(name: str, /, *, storage: Kept = STORAGE) -> None:
     from mixopt.study.storage import access_tokens as tokens
 
     tokens.revoke_token(Storage(storage, create=False), name)
+
+
+@token_app.command(name="log")
+def show_log(*, limit: int = 100, storage: Kept = STORAGE, json: Json = False) -> None:
+    """Show what was written for whom, the newest first.
+
+    Args:
+        limit: At most so many lines.
+        storage: Database URL.
+        json: Print JSON on stdout.
+    """
+    import time
+
+    from mixopt.report.components import Table
+    from mixopt.study import Storage
+    from mixopt.study.storage import audit
+
+    with Storage(storage, create=False).read() as c:
+        found = audit.read(c, limit)
+    rows = tuple(
+        (
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(a["time"])),
+            a["who"],
+            a["action"],
+            a["study"] or "",
+            a["trial"] or "",
+        )
+        for a in found
+    )
+    columns = ("time", "who", "action", "study", "trial")
+    emit(found, json, Table("Writes", columns, rows, text=frozenset({1, 2, 3, 4})))

@@ -1,5 +1,6 @@
 """Who is let in, what is refused before any route, and what is written down."""
 
+import json
 import sqlite3
 
 import pytest
@@ -204,3 +205,7 @@ def test_tokens_are_made_listed_and_revoked_at_the_shell(file_url, store, capsys
     call("revoke", "ann")
     assert valid_token(store, secret) is None
     assert "revoked" in call("list")
+    with audit.acting(audit.Act("ann", "tell", "demo", "r00-t00")), store.write():
+        pass
+    assert "r00-t00" in call("log")
+    assert json.loads(call("log", "--json"))[0]["who"] == "ann"

@@ -2,7 +2,11 @@
 
 import io
 import json
+import os
+import signal
+import threading
 import zipfile
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -10,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from served import STUDY, wait_for
 
+from mixopt.errors import StorageError
 from mixopt.service.client import Service
+from mixopt.service.fits import Desk, answer_of
 from mixopt.study import State
 
 YAML = {"Content-Type": "application/yaml"}
@@ -189,6 +195,40 @@ def test_metrics_count_requests_and_trials(http, study):
         line.startswith('mixopt_requests_total{method="POST",route="/v1/studies",status="201"}')
         for line in lines
     )
+
+
+def test_requests_are_answered_while_a_round_is_made(serve, file_url):
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as busy:
+        http = serve(file_url, executor=busy)
+        busy.submit(done.wait)
+        try:
+            study = Service(http).create(STUDY)
+            assert http.get("/healthz").status_code == http.get("/readyz").status_code == 200
+            answer = http.post("/v1/studies/demo/trials:ask", json={})
+            assert (answer.status_code, answer.json()["waiting"]) == (202, "proposals")
+            assert study.info()["proposing"]
+        finally:
+            done.set()
+        assert study.ask(1)[0].id == "r00-t00"
+
+
+@pytest.mark.slow
+def test_fits_go_on_after_their_process_was_killed():
+    desk = Desk()
+    try:
+        first = desk.ask("one", os.getpid).result()
+        assert first != os.getpid()
+        assert desk.ask("one", os.getpid).result() == first
+        os.kill(first, signal.SIGKILL)
+        lost = desk.ask("two", signal.pause)
+        with pytest.raises(BrokenExecutor):
+            lost.result()
+        with pytest.raises(StorageError, match="the process that makes the round has died"):
+            answer_of(lost, "the round")
+        assert desk.ask("three", os.getpid).result() != first
+    finally:
+        desk.close()
 
 
 # Fuzzed bodies: an answer that is documented, whatever comes.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
@@ -50,7 +51,7 @@ def keep(c: Connection) -> None:
         c.execute(insert(audits).values(time=clock.now(c), **asdict(pending.pop())))
 
 
-def read(c: Connection, limit: int) -> list[dict[str, object]]:
+def read(c: Connection, limit: int) -> list[dict[str, Any]]:
     """The newest acts, the newest first."""
     query = select(audits).order_by(audits.c.id.desc()).limit(limit)
     return [dict(row._mapping) for row in c.execute(query)]
