@@ -109,7 +109,7 @@ def test_a_dry_run_trains_nothing(study, tmp_path, capsys):
             "code: 0.4",
             "line 10, objective: the weights of an objective must sum to 1; they sum to 0.9",
         ),
-        ("tokens: 900", "tokens: -1", "line 4, space.domains.0.tokens: input should be greater"),
+        ("tokens: 900", "tokens: -1", "line 4, space.domains.web.tokens: must be greater"),
         ("kind: command", "kind: proxy", "line 15, trainer"),
         ("trials: 10", "trial: 10", "unknown key 'trial'"),
     ],

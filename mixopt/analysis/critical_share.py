@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mixopt.analysis.run_tables import read_csv
+from mixopt.analysis.csv_table import CsvTable
 from mixopt.errors import StudyError
 from mixopt.laws.share_law import critical_share, share_noise
 from mixopt.space import Frozen, LearningRate, Mixture, Observation, Schedule
@@ -243,9 +243,14 @@ def critical_of(
         seed: Of the bootstrap.
 
     Raises:
+        StudyError: If the level is no probability.
         SurrogateError: If there are too few runs for the law and its noise, or no share keeps the
             old loss.
     """
+    if not 0 < level < 1:
+        raise StudyError(
+            f"the level of an interval must lie between 0 and 1; got {level:g}", "write 0.95"
+        )
     noise = share_noise([shares], [rises]) if noise is None else noise
     found = critical_share(shares, rises, 0.0, noise=noise, level=level, seed=seed)
     return Critical(
@@ -271,8 +276,8 @@ def read_runs(path: str | Path, base_loss: float | None = None) -> tuple[Array, 
     Raises:
         StudyError: If a column or the base loss is missing, or a value is not a number.
     """
-    table = read_csv(path)
-    columns = list(table.columns)
+    table = CsvTable.read(path)
+    columns = list(table.header)
     if not {"share", "loss"} <= set(columns):
         raise StudyError(
             f"{path} must have the columns share and loss; it has {columns}",
@@ -283,10 +288,12 @@ def read_runs(path: str | Path, base_loss: float | None = None) -> tuple[Array, 
             f"{path} has no column base, and no base loss was given",
             "give --base-loss, the old loss of the checkpoint that training continued from",
         )
-    if "base" not in columns:
-        table["base"] = base_loss
-    try:
-        share, loss, base = (table[c].to_numpy(float) for c in ("share", "loss", "base"))
-        return share, np.asarray(loss - base)
-    except (TypeError, ValueError) as error:
-        raise StudyError(f"{path} must hold numbers: {error}", "leave failed runs out") from None
+    share, loss = table.numbers(("share", "loss")).T
+    base = table.numbers(("base",))[:, 0] if "base" in columns else base_loss
+    if share.min() < 0 or share.max() > 1:
+        raise StudyError(
+            f"{path}: an old-data share must lie between 0 and 1; got "
+            f"{share[np.argmax(np.abs(share - 0.5))]:g}",
+            "write 0.25 for 25%",
+        )
+    return share, np.asarray(loss - base)

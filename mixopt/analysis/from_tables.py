@@ -21,6 +21,7 @@ from mixopt.space import (
     SearchSpace,
     geometry_of,
 )
+from mixopt.space.written_numbers import read_number
 from mixopt.surrogate import (
     RunRule,
     ScaleSurrogate,
@@ -30,8 +31,9 @@ from mixopt.surrogate import (
 )
 
 _Z95, _DRAWS = 1.959964, 1024
-#: What a number on the command line may end in.
-_SUFFIXES = {"k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
+#: Different mixtures without which nothing can be learned: a curve in one direction has three.
+LEAST_MIXTURES = 3
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,16 @@ def fit_tables(
     Raises:
         StudyError: If the tables cannot be used, or do not hold what the objective needs.
     """
+    if seed < 0:
+        raise StudyError(f"a seed must be at least 0; got {seed}", "leave it out, or give 0")
     table = read_runs(ratios, metrics)
+    different = len(np.unique(table.X.round(6), axis=0))
+    if different < LEAST_MIXTURES:
+        raise StudyError(
+            f"{ratios} must hold at least {LEAST_MIXTURES} different mixtures to learn from; it "
+            f"holds {different}",
+            "add runs: the number of domains plus two is a fair start",
+        )
     objective = Objective(weights=dict(weights))
     unknown = [name for name in objective.metrics if name not in table.metrics]
     if unknown:
@@ -201,12 +212,8 @@ def parse_amount(text: str, where: str) -> float:
     Raises:
         StudyError: If it is no positive number.
     """
-    scale = _SUFFIXES.get(text[-1:])
-    try:
-        value = float(text[:-1]) * scale if scale else float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
+    value = read_number(text)
+    if value is None or not (math.isfinite(value) and value > 0):
         raise StudyError(f"{where} takes a positive number; got {text!r}", "write 410M, 1B or 1e9")
     return value
 

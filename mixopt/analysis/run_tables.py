@@ -7,9 +7,9 @@ from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from mixopt.analysis.csv_table import CsvTable
 from mixopt.errors import StudyError
 
 Array = NDArray[np.float64]
@@ -64,23 +64,21 @@ def read_runs(ratios: str | Path, metrics: str | Path) -> RunTable:
         StudyError: If a file cannot be read, keys do not match or repeat, a value is missing or
             not a number, or a row of weights does not sum to 1.
     """
-    left, right = read_csv(ratios), read_csv(metrics)
-    key = str(left.columns[0])
-    if key not in right.columns:
-        raise StudyError(
-            f"{metrics} must have the key column {key!r} of {ratios}; it has {list(right.columns)}",
-            "give both files the same first column, a run's name or number",
-        )
-    _check_keys(left, right, key, ratios, metrics)
-    right = right.set_index(key).loc[left[key]].reset_index()
-    left = left.set_index(key).loc[right[key]].reset_index()
-    places = [_place(name, left, right, key, (ratios, metrics)) for name in PLACES]
-    taken = [key, *PLACES]
-    domains, weights = _numbers(left.drop(columns=taken, errors="ignore"), left[key], ratios)
-    names, values = _numbers(right.drop(columns=taken, errors="ignore"), left[key], metrics)
-    X = _to_simplex(weights, left[key], ratios)
-    ids = tuple(str(v) for v in left[key])
-    return RunTable(ids, _short(domains), X, _short(names), values, *places)
+    left, right = CsvTable.read(ratios), CsvTable.read(metrics)
+    key = left.header[0]
+    _check_keys(left, right, key)
+    ids, domains, weights = _mixtures(left)
+    # A run may have several rows of metrics, its checkpoints: its mixture stands with each.
+    rows: dict[str, list[int]] = {run: [] for run in ids}
+    for i, run in enumerate(right.texts(key)):
+        rows[run].append(i)
+    order = [i for run in ids for i in rows[run]]
+    each = [i for i, run in enumerate(ids) for _ in rows[run]]
+    names = [c for c in right.header if c not in (key, *PLACES)]
+    values = right.numbers(names, key)[order]
+    places = [_place(name, (right, order), (left, each), key=key) for name in PLACES]
+    runs = tuple(ids[i] for i in each)
+    return RunTable(runs, domains, weights[each], _short(names), values, *places)
 
 
 def read_mixtures(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...], Array]:
@@ -89,94 +87,77 @@ def read_mixtures(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...], A
     Raises:
         StudyError: As :func:`read_runs`.
     """
-    table = read_csv(path)
-    key = str(table.columns[0])
-    domains, weights = _numbers(table.drop(columns=key), table[key], path)
-    ids = tuple(str(v) for v in table[key])
-    return ids, _short(domains), _to_simplex(weights, table[key], path)
+    return _mixtures(CsvTable.read(path))
 
 
-def _place(
-    name: str, left: pd.DataFrame, right: pd.DataFrame, key: str, paths: tuple[str | Path, ...]
-) -> Array | None:
-    """A column of sizes or lengths from whichever file has it."""
-    for table, path in zip((right, left), paths[::-1], strict=True):
-        if name in table.columns:
-            values = _numbers(table[[name]], table[key], path)[1][:, 0]
+def _mixtures(table: CsvTable) -> tuple[tuple[str, ...], tuple[str, ...], Array]:
+    key = table.header[0]
+    ids, domains = table.texts(key), [c for c in table.header if c not in (key, *PLACES)]
+    return ids, _short(domains), _to_simplex(table.numbers(domains, key), ids, table.path)
+
+
+def _place(name: str, *tables: tuple[CsvTable, list[int]], key: str) -> Array | None:
+    """A column of sizes or lengths from the first file that has it, one value per row joined."""
+    for table, rows in tables:
+        if name in table.header:
+            values: Array = table.numbers((name,), key)[rows, 0]
             if (values <= 0).any():
                 raise StudyError(
-                    f"{path}: {name} must be positive; got {values.min():g}",
+                    f"{table.path}: {name} must be positive; got {values.min():g}",
                     "write non-embedding parameters and training tokens in full, as 1e9",
                 )
             return values
     return None
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
-    """Read a table of two columns and one row at least.
-
-    Raises:
-        StudyError: If it cannot be read, or is smaller.
-    """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read as CSV: {error}", "check the path") from None
-    if table.shape[1] < 2 or table.empty:
+def _check_keys(left: CsvTable, right: CsvTable, key: str) -> None:
+    if key not in right.header:
+        bare = all(not v.isdigit() and 0 <= _share(v) <= 1 for v in left.texts(key))
         raise StudyError(
-            f"{path} must have a key column, at least one more, and at least one row; it has "
-            f"{table.shape[1]} columns and {len(table)} rows",
-            "write one row per run",
+            f"{right.path} must have the key column {key!r} of {left.path}; it has "
+            f"{list(right.header)}",
+            f"{left.path} has no key column: {key!r} holds weights. Put a run's name or number "
+            "first in both files"
+            if bare
+            else "give both files the same first column, a run's name or number",
         )
-    return table
-
-
-def _check_keys(
-    left: pd.DataFrame, right: pd.DataFrame, key: str, ratios: str | Path, metrics: str | Path
-) -> None:
-    for table, path in ((left, ratios), (right, metrics)):
-        rungs = [key, "tokens"] if table is right and "tokens" in table.columns else [key]
-        twice = table[key][table.duplicated(rungs)]
-        if len(twice):
-            raise StudyError(f"{path} holds the run {twice.iloc[0]!s} twice", "keep one row a run")
-    missing = sorted(set(left[key]) ^ set(right[key]), key=str)
+    for table in (left, right):
+        names = table.texts(key)
+        rungs = table is right and "tokens" in table.header
+        one = list(zip(names, table.texts("tokens"), strict=True) if rungs else names)
+        if len(set(one)) < len(one):
+            twice = next(n for n, o in zip(names, one, strict=True) if one.count(o) > 1)
+            raise StudyError(f"{table.path} holds the run {twice} twice", "keep one row a run")
+    missing = sorted(set(left.texts(key)) ^ set(right.texts(key)))
     if missing:
         raise StudyError(
-            f"{ratios} and {metrics} must hold the same runs; {len(missing)} stand in one only, "
-            f"{missing[0]!s} among them",
+            f"{left.path} and {right.path} must hold the same runs; {len(missing)} stand in one "
+            f"only, {missing[0]} among them",
             "leave out what is not in both",
         )
 
 
-def _numbers(table: pd.DataFrame, ids: pd.Series, path: str | Path) -> tuple[list[str], Array]:
-    columns = [str(c) for c in table.columns]
-    for column in table.columns:
-        value = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
-        bad = np.flatnonzero(~np.isfinite(value))
-        if len(bad):
-            raise StudyError(
-                f"{path}, run {ids.iloc[bad[0]]!s}: {column} must be a finite number; got "
-                f"{table[column].iloc[bad[0]]!s}",
-                "leave the run out of both files, or mend it",
-            )
-    return columns, table.to_numpy(dtype=float)
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
 
 
-def _to_simplex(weights: Array, ids: pd.Series, path: str | Path) -> Array:
+def _to_simplex(weights: Array, ids: tuple[str, ...], path: str | Path) -> Array:
     sums = weights.sum(1)
     off = np.abs(sums - 1)
     worst = int(np.argmax(off))
     if off[worst] > ROW_SUM_TOLERANCE:
         raise StudyError(
-            f"{path}, run {ids.iloc[worst]!s}: weights must sum to 1 within "
+            f"{path}, run {ids[worst]}: weights must sum to 1 within "
             f"{ROW_SUM_TOLERANCE:g}; they sum to {sums[worst]:.4g}{_unit_of(sums)}",
             "give shares of training tokens",
         )
     if (weights < 0).any():
         row = int(np.argwhere(weights < 0)[0][0])
         raise StudyError(
-            f"{path}, run {ids.iloc[row]!s}: weights must be at least 0; got "
-            f"{weights[row].min():g}",
+            f"{path}, run {ids[row]}: weights must be at least 0; got {weights[row].min():g}",
             "give shares of training tokens",
         )
     return np.asarray(weights / sums[:, None])

@@ -5,10 +5,12 @@ Every verb imports what it needs when it is called, so that ``mixopt --help`` an
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from mixopt.cli import (
     analysis_verbs,
@@ -49,5 +51,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except MixoptError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _end(error)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        hint = NEXT_STEPS.get(error.errno or 0, "check the path, or name another one")
+        _end(MixoptError(f"{named}{error.strerror or error}", hint))
+
+
+#: What to do about what a file system refuses.
+NEXT_STEPS = {
+    errno.ENOSPC: "free some space there, or name a folder on another disk",
+    errno.EACCES: "name a folder that you may write to",
+    errno.EROFS: "name a folder that can be written to",
+    errno.ENOTDIR: "a file stands where a folder must; name another folder",
+    errno.EEXIST: "a file stands where a folder must; name another folder",
+}
+
+
+def _end(error: MixoptError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(1) from None

@@ -50,7 +50,10 @@ class TokenizerSpec(Frozen):
     @model_validator(mode="after")
     def _one_of(self) -> TokenizerSpec:
         if (self.path is None) == (self.train is None):
-            raise ValueError("exactly one of `path` and `train` must be given")
+            raise SpaceError(
+                "exactly one of `path` and `train` must be given",
+                "write `path: tokenizer.json` or `train: {vocab_size: 2048}`",
+            )
         return self
 
 
@@ -72,9 +75,10 @@ class SplitSpec(Frozen):
     @model_validator(mode="after")
     def _leaves_training(self) -> SplitSpec:
         if self.validation + self.confirmation >= 1:
-            raise ValueError(
+            raise SpaceError(
                 f"validation + confirmation must be below 1, got "
-                f"{self.validation + self.confirmation:g}"
+                f"{self.validation + self.confirmation:g}",
+                "write shares that leave text to train on, such as 0.05 and 0.05",
             )
         return self
 
@@ -126,11 +130,16 @@ class SourceSpec(Frozen):
     def _one_kind(self) -> SourceSpec:
         given = [kind for kind in _KINDS if getattr(self, kind)]
         if len(given) != 1:
-            raise ValueError(f"a source needs exactly one of {', '.join(_KINDS)}, got {given}")
+            raise SpaceError(
+                f"a source needs exactly one of {', '.join(_KINDS)}, got {given}",
+                "write, for example, `glob: texts/*.txt`; give another kind a source of its own",
+            )
         if self.packages is not None and self.installed is None:
-            raise ValueError("`packages` belongs to an `installed` source")
+            raise SpaceError("`packages` belongs to an `installed` source", "leave it out")
         if self.group_field is not None and not (self.jsonl or self.parquet):
-            raise ValueError("`group_field` belongs to a `jsonl` or `parquet` source")
+            raise SpaceError(
+                "`group_field` belongs to a `jsonl` or `parquet` source", "leave it out"
+            )
         return self
 
 
@@ -144,7 +153,7 @@ class DomainSpec(Frozen):
             the seed, and none gives more than its part, so what is read is a sample of the whole.
     """
 
-    sources: tuple[SourceSpec, ...] = Field(min_length=1)
+    sources: tuple[SourceSpec, ...] = Field(min_length=1, examples=[[{"glob": "web/*.txt"}]])
     max_tokens: int | None = Field(default=None, ge=1)
     max_bytes: int | None = Field(default=None, ge=1)
 
@@ -165,14 +174,16 @@ class CorpusSpec(Frozen):
         root: Folder that relative paths start from; ``from_yaml`` sets it to the file's folder.
     """
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, examples=["my-corpus"])
     tokenizer: TokenizerSpec = TokenizerSpec(train=TokenizerTraining())
-    context: int = Field(ge=1)
+    context: int = Field(ge=1, examples=[128])
     seed: int = 0
     split: SplitSpec = SplitSpec()
     max_document_bytes: Annotated[int, Field(ge=1)] | None = 48 * 1024
     near_duplicates: NearDuplicates | None = NearDuplicates()
-    domains: dict[str, DomainSpec] = Field(min_length=1)
+    domains: dict[str, DomainSpec] = Field(
+        min_length=1, examples=[{"web": {"sources": [{"glob": "web/*.txt"}]}}]
+    )
     root: Path = Path()
 
     @field_validator("domains")
@@ -180,18 +191,23 @@ class CorpusSpec(Frozen):
     def _named(cls, domains: dict[str, DomainSpec]) -> dict[str, DomainSpec]:
         for name in domains:
             if not _DOMAIN_NAME.fullmatch(name):
-                raise ValueError(
+                raise SpaceError(
                     f"domain name {name!r} must be letters, digits and any of _ . + - "
-                    f"(it becomes a folder), with / between the levels of a tree"
+                    f"(it becomes a folder), with / between the levels of a tree",
+                    "rename it, such as web-news",
                 )
         for name in domains:
             inner = [other for other in domains if other.startswith(f"{name}/")]
             if inner:
-                raise ValueError(
-                    f"domain name {name!r} must not be a level of another; {inner[0]!r} is below it"
+                raise SpaceError(
+                    f"domain name {name!r} must not be a level of another; {inner[0]!r} is below "
+                    "it",
+                    f"rename it, such as {name}/other",
                 )
         if len({name.casefold() for name in domains}) < len(domains):
-            raise ValueError("domain names must differ in more than upper and lower case")
+            raise SpaceError(
+                "domain names must differ in more than upper and lower case", "rename one"
+            )
         return domains
 
     @classmethod

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from mixopt.errors import SpaceError
 from mixopt.space import SearchSpace, geometry_of, parse_yaml, validate_node, validate_yaml
+from mixopt.space.complaints import as_space_error
 from mixopt.space.library import find_search_space
-from mixopt.space.model import as_space_error
 from mixopt.study import Storage, Study
 from mixopt.tune.job import natural_of, study_of
 from mixopt.tune.study_file import ExternalChoice, StudyFile
@@ -95,7 +95,7 @@ def _validated(data: Mapping[str, Any]) -> StudyFile:
     try:
         return StudyFile.model_validate(data)
     except ValidationError as error:
-        raise as_space_error(error, WHERE) from None
+        raise as_space_error(error, StudyFile, data, WHERE) from None
 
 
 def _refuse_aliases(text: str) -> None:

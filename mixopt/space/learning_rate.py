@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from mixopt.errors import SpaceError
 from mixopt.space.model import Frozen
+
+Shape = Literal["linear", "cosine", "sqrt", "inverse_sqrt"]
 
 
 class LearningRate(Frozen):
@@ -28,11 +30,11 @@ class LearningRate(Frozen):
         final: The factor at the end of the stretch.
     """
 
-    peak: Annotated[float, Field(gt=0)] | None = None
+    peak: Annotated[float, Field(gt=0, examples=[3e-4])] | None = None
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.0
     start: Annotated[float, Field(ge=0, le=1)] = 0.0
     decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    shape: Annotated[str, Field(pattern="^(linear|cosine|sqrt|inverse_sqrt)$")] = "linear"
+    shape: Shape = "linear"
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from mixopt.errors import SpaceError
-from mixopt.space.learning_rate import LearningRate
+from mixopt.space.learning_rate import LearningRate, Shape
 from mixopt.space.model import Frozen
 
 Array = NDArray[np.float64]
@@ -36,8 +36,8 @@ class RateRange(Frozen):
             (of the logarithm, for a peak).
     """
 
-    min: Annotated[float, Field(ge=0)]
-    max: Annotated[float, Field(gt=0)]
+    min: Annotated[float, Field(ge=0, examples=[1e-4])]
+    max: Annotated[float, Field(gt=0, examples=[2e-3])]
     usual: float | None = None
 
     @model_validator(mode="after")
@@ -71,7 +71,7 @@ class LearningRateSpace(Frozen):
     warmup: RateRange | Levels | Annotated[float, Field(ge=0, le=1)] = 0.0
     start: Annotated[float, Field(ge=0, le=1)] = 0.0
     decay: Annotated[float, Field(ge=0, le=1)] | Literal["rest"] = 0.0
-    shape: Annotated[str, Field(pattern="^(linear|cosine|sqrt|inverse_sqrt)$")] = "linear"
+    shape: Shape = "linear"
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @field_validator("peak", "warmup")

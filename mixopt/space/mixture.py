@@ -11,6 +11,7 @@ from pydantic import Field
 from pydantic_core import core_schema
 
 from mixopt.errors import SpaceError
+from mixopt.space.complaints import shown
 from mixopt.space.model import Frozen
 
 SUM_TOLERANCE = 1e-6
@@ -32,8 +33,8 @@ class Domain(Frozen):
     """
 
     name: Annotated[str, Field(min_length=1)]
-    tokens: Annotated[int, Field(gt=0)] | None = None
-    max_epochs: Annotated[float, Field(gt=0)] | None = None
+    tokens: Annotated[int, Field(gt=0, examples=["800B"])] | None = None
+    max_epochs: Annotated[float, Field(gt=0, examples=[4])] | None = None
     r_star: Annotated[float | None, Field(gt=0, exclude_if=lambda value: value is None)] = None
     path: str | None = None
     source: str | None = None
@@ -53,6 +54,11 @@ class Mixture(Mapping[str, float]):
     __slots__ = ("_weights",)
 
     def __init__(self, weights: Mapping[str, float], where: str = "mixture") -> None:
+        if not isinstance(weights, Mapping):
+            raise SpaceError(
+                f"{where} must map domains to weights; got {shown(weights)}",
+                "write {'web': 0.7, 'code': 0.3}",
+            )
         if not weights:
             raise SpaceError(f"{where} has no domains", "name at least one domain and its weight")
         for name, value in weights.items():
@@ -115,17 +121,17 @@ class Mixture(Mapping[str, float]):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
         weight = {"type": "number", "minimum": 0, "maximum": 1}
-        return {"type": "object", "additionalProperties": weight, "minProperties": 1}
+        return {
+            "type": "object",
+            "additionalProperties": weight,
+            "minProperties": 1,
+            "examples": [{"web": 0.7, "code": 0.3}],
+        }
 
     @classmethod
     def _read(cls, value: Any) -> Mixture:
         if isinstance(value, Mixture):
             return value
-        if not isinstance(value, Mapping):
-            raise SpaceError(
-                f"a mixture must map domains to weights; got {value!r}",
-                "write {web: 0.7, code: 0.3}",
-            )
         return cls(value)
 
     def __getitem__(self, name: str) -> float:

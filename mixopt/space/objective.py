@@ -37,7 +37,7 @@ class Objective(Frozen):
         guardrails: The metrics that must not get worse.
     """
 
-    weights: dict[str, float]
+    weights: Annotated[dict[str, float], Field(examples=[{"web": 0.5, "code": 0.5}])]
     guardrails: tuple[Guardrail, ...] = ()
 
     @model_validator(mode="after")

@@ -45,9 +45,18 @@ class GroupBound(Frozen):
 class FractionGrid(Frozen):
     """Fractions from ``min`` to ``max`` in equal steps."""
 
-    min: Share
-    max: Share
+    min: Annotated[Share, Field(examples=[0.05])]
+    max: Annotated[Share, Field(examples=[0.3])]
     step: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FractionGrid:
+        if self.min > self.max:
+            raise SpaceError(
+                f"the fractions' min must not exceed their max; got {self.min:g} > {self.max:g}",
+                "swap them",
+            )
+        return self
 
     def levels(self) -> tuple[float, ...]:
         """Every fraction on the grid, both ends included."""
@@ -72,11 +81,13 @@ class PhaseSpace(Frozen):
     """
 
     name: str = "base"
-    fraction: Share | tuple[Share, ...] | FractionGrid | None = None
+    fraction: Annotated[
+        Share | tuple[Share, ...] | FractionGrid | None, Field(examples=[[0, 0.1, 0.2]])
+    ] = None
     fixed: Mixture | None = None
     tied: str | None = None
     domains: tuple[str, ...] | None = None
-    bounds: dict[str, tuple[Share, Share]] = {}
+    bounds: Annotated[dict[str, tuple[Share, Share]], Field(examples=[{"web": [0.1, 0.6]}])] = {}
     groups: tuple[GroupBound, ...] = ()
     ties: Annotated[Ties | None, Field(exclude_if=lambda value: value is None)] = None
     learning_rate: SearchableRate | None = None

@@ -23,8 +23,8 @@ class Fidelity(Frozen):
         tokens: The number of training tokens.
     """
 
-    parameters: Annotated[int, Field(gt=0)]
-    tokens: Annotated[int, Field(gt=0)]
+    parameters: Annotated[int, Field(gt=0, examples=["1.5M"])]
+    tokens: Annotated[int, Field(gt=0, examples=["30M"])]
 
     @property
     def flops(self) -> float:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from mixopt.errors import SpaceError
+from mixopt.space.complaints import shown
 from mixopt.space.domain_tree import flattened, inner_nodes, leaves
 from mixopt.space.learning_rate import LearningRate
 from mixopt.space.learning_rate_space import LearningRateSpace, SearchableRate, usual_rule
@@ -45,7 +46,10 @@ class SearchSpace(Frozen):
     """
 
     name: str = "space"
-    domains: Annotated[tuple[Domain, ...], Field(min_length=2)]
+    domains: Annotated[
+        tuple[Domain, ...],
+        Field(min_length=2, examples=[{"web": {"tokens": "800B"}, "code": {"tokens": "90B"}}]),
+    ]
     phases: Annotated[tuple[PhaseSpace, ...], Field(min_length=1)] = (PhaseSpace(),)
     baseline: Literal["natural", "uniform"] | Mixture | Schedule = "natural"
     target: Fidelity | None = None
@@ -72,7 +76,7 @@ class SearchSpace(Frozen):
     def _named(cls, value: Any) -> Any:
         """YAML may map names to what is known of each domain."""
         if isinstance(value, dict):
-            return [{"name": name, **(known or {})} for name, known in value.items()]
+            return [{"name": name, **_known(name, known)} for name, known in value.items()]
         if isinstance(value, (list, tuple)):
             return [{"name": v} if isinstance(v, str) else v for v in value]
         return value
@@ -189,6 +193,15 @@ class SearchSpace(Frozen):
             if cap is not None and domain.tokens is not None and self.target is not None:
                 limits[domain.name] = cap * domain.tokens / self.target.tokens
         return limits
+
+
+def _known(name: str, known: Any) -> dict[str, Any]:
+    if known is not None and not isinstance(known, dict):
+        raise SpaceError(
+            f"what is known of the domain {name!r} must be keys and values; got {shown(known)}",
+            f"write `{name}: {{tokens: 800B}}`",
+        )
+    return known or {}
 
 
 def _refuse_repeats(names: Sequence[str], what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,9 +10,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mixopt.errors import SpaceError
-from mixopt.space.model import as_space_error
+from mixopt.space.complaints import as_space_error, first_fault, shown
 
 M = TypeVar("M", bound=BaseModel)
+
+NOT_FINITE = (".nan", ".inf")
 
 
 def load_yaml(path: str | Path) -> tuple[Any, yaml.Node]:
@@ -41,11 +42,19 @@ def parse_yaml(text: str, path: str | Path) -> tuple[Any, yaml.Node]:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpaceError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise SpaceError(
+            f"{path} is not YAML: {' '.join(str(error).split())}",
+            "mind the colons, the quotes and the indentation of that line",
+        ) from None
+    except RecursionError:
+        raise SpaceError(f"{path} is nested too deeply to be read", "nest it less") from None
     if not isinstance(data, dict) or node is None:
-        raise SpaceError(f"{path} must hold a mapping at its top; got {type(data).__name__}")
-    _refuse_twice(node, path)
+        raise SpaceError(
+            f"{path} must hold keys and values at its top; got {shown(data)}",
+            "write `name: ...` and the other keys, one per line",
+        )
+    _check_node(node, path, ())
     return data, node
 
 
@@ -64,11 +73,8 @@ def validate_node(model: type[M], data: Any, node: yaml.Node, path: str | Path) 
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        loc = error.errors()[0]["loc"]
-        raised = as_space_error(error, str(path), line_of(node, loc))
-        if error.errors()[0]["type"] == "extra_forbidden":
-            raised = _suggest(raised, str(loc[-1]), model)
-        raise raised from None
+        line = line_of(node, first_fault(error, data)["loc"])
+        raise as_space_error(error, model, data, str(path), line) from None
 
 
 def line_of(node: yaml.Node, loc: Sequence[Any]) -> int:
@@ -109,7 +115,19 @@ def _entries(node: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
             yield key, value
 
 
-def _refuse_twice(node: yaml.Node, path: str | Path) -> None:
+def _check_node(node: yaml.Node, path: str | Path, above: tuple[yaml.Node, ...]) -> None:
+    """Refuse a key that stands twice, an anchor inside itself and numbers that are not finite."""
+    line = node.start_mark.line + 1
+    if any(node is other for other in above):
+        raise SpaceError(
+            f"{path}, line {line}: the anchor refers to itself", "write out what is meant"
+        )
+    if node.tag == "tag:yaml.org,2002:float" and node.value.lower().lstrip("+-") in NOT_FINITE:
+        raise SpaceError(
+            f"{path}, line {line}: a number must be finite; got {node.value}",
+            "leave the key out where there is no limit",
+        )
+    above = (*above, node)
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -121,22 +139,7 @@ def _refuse_twice(node: yaml.Node, path: str | Path) -> None:
                     "remove one of them",
                 )
             seen[name] = line
-            _refuse_twice(value, path)
+            _check_node(value, path, above)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_twice(item, path)
-
-
-def _suggest(raised: SpaceError, key: str, model: type[BaseModel]) -> SpaceError:
-    known = _all_fields(model)
-    close = difflib.get_close_matches(key, sorted(known), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else raised.hint
-    return SpaceError(raised.message, hint, raised.field)
-
-
-def _all_fields(model: type[BaseModel]) -> set[str]:
-    schema = model.model_json_schema()
-    names = set(schema.get("properties", {}))
-    for part in schema.get("$defs", {}).values():
-        names |= set(part.get("properties", {}))
-    return names
+            _check_node(item, path, above)

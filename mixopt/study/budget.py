@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from mixopt.errors import StudyError
+from mixopt.errors import SpaceError, StudyError
 from mixopt.space import Fidelity, Frozen, Trial
 
 #: FLOPs of a run of a fidelity.
@@ -68,9 +68,9 @@ class TrialBudget(Frozen):
     @model_validator(mode="after")
     def _limited(self) -> TrialBudget:
         if not self._totals:
-            raise StudyError(
+            raise SpaceError(
                 "a budget needs at least one of trials, tokens, flops and rounds; none is given",
-                "leave the budget out for a study that stops by expected regret alone",
+                "write {trials: 24}, or leave the budget of a Study out to stop by regret alone",
             )
         return self
 

@@ -137,6 +137,35 @@ def default_initial(space: SearchSpace) -> int:
     return geometry.free_weights + len(geometry.rate_axes) + 2
 
 
+def require_given(name: Any, space: Any, objective: Any, fidelities: Any) -> None:
+    """Refuse what no study can be made of, before anything is stored.
+
+    Raises:
+        StudyError: Naming the argument, and what it must be.
+    """
+    wanted = {
+        "name": (isinstance(name, str) and name != "", "a text that is not empty", "'first'"),
+        "space": (
+            isinstance(space, SearchSpace),
+            "a SearchSpace",
+            "SearchSpace.from_yaml('space.yaml')",
+        ),
+        "objective": (
+            isinstance(objective, Objective | Mapping),
+            "an Objective, or a weight per metric",
+            "{'web': 0.5, 'code': 0.5}",
+        ),
+        "fidelities": (
+            isinstance(fidelities, Sequence) and all(isinstance(f, Fidelity) for f in fidelities),
+            "a list of Fidelity",
+            "[Fidelity(parameters=1_000_000, tokens=20_000_000)]",
+        ),
+    }
+    for argument, (given, what, example) in wanted.items():
+        if not given:
+            raise StudyError(f"the {argument} of a study must be {what}", f"give {example}")
+
+
 def ordered_fidelities(
     fidelities: Sequence[Fidelity], fidelity: Fidelity | None
 ) -> tuple[Fidelity, ...]:

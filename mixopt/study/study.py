@@ -30,6 +30,7 @@ from mixopt.study.config import (
     StudySettings,
     default_initial,
     ordered_fidelities,
+    require_given,
     require_same,
 )
 from mixopt.study.cost import COST
@@ -115,6 +116,7 @@ class Study(StudyView):
         flops_per_token: Mapping[int, float] | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> None:
+        require_given(name, space, objective, fidelities)
         if not isinstance(objective, Objective):
             objective = Objective(weights=dict(objective))
         sizes = ordered_fidelities(fidelities, fidelity)
@@ -180,8 +182,10 @@ class Study(StudyView):
         Raises:
             StudyError: If n is below 1.
         """
-        if n is not None and n < 1:
-            raise StudyError(f"ask needs at least one trial; got n = {n}", "leave n out")
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+            raise StudyError(
+                f"ask needs a whole number of trials, at least one; got n = {n!r}", "leave n out"
+            )
         who = worker or this_worker()
         held = [r.trial for r in self.records() if r.search and self._holds(r)]
         taken = self._take(who, lease_seconds, n)

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mixopt.errors import MixoptError, TrialError
+from mixopt.errors import MixoptError, StudyError, TrialError
 from mixopt.space import Observation, Report, Split, Trainer, Trial
+from mixopt.study.results.recording import metric_value
 
 Rung = Mapping[str, float]
 # In full: (Schedule, Fidelity, int) -> Rung | Iterable[Rung]; what it returns is checked.
@@ -52,12 +53,9 @@ def rung_observations(trial: Trial, values: Mapping[str, Any]) -> list[Observati
         if metric in ("tokens", "split"):
             continue
         try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise TrialError(
-                f"the metric {metric!r} of trial {trial.id!r} must be a number; got {value!r}",
-                "leave out what is not a metric",
-            ) from None
+            number = metric_value(metric, value, trial)
+        except StudyError as error:
+            raise TrialError(error.message, error.hint) from None
         out.append(
             Observation(
                 trial=trial.id, tokens=int(tokens), metric=metric, value=number, split=Split(split)
@@ -93,6 +91,13 @@ class CallableTrainer:
     """
 
     function: TrainFunction
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise StudyError(
+                f"a trainer must be a function, or have a method run; got {self.function!r}",
+                "write def train(schedule, fidelity, seed): return {'web': 3.21}",
+            )
 
     def run(self, trial: Trial, report: Report) -> None:
         """Call the function and report what it returns or yields.
@@ -143,6 +148,13 @@ class CommandTrainer:
     directory: str = field(default_factory=os.getcwd)
     environment: Mapping[str, str] = field(default_factory=dict)
     logs: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            raise StudyError(
+                f"a timeout must be a number of seconds above 0; got {self.timeout!r}",
+                "leave it out for no limit",
+            )
 
     def run(self, trial: Trial, report: Report) -> None:
         """Run the command and report each rung it wrote.

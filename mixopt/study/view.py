@@ -120,7 +120,7 @@ class StudyView(Configured):
         Raises:
             StudyError: If the study has none of that id.
         """
-        record = self.store.trial(self.id, trial)
+        record = self.store.trial(self.id, trial) if isinstance(trial, str) else None
         if record is None:
             raise unknown_trial(trial)
         return record

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from mixopt.corpus import CorpusSpec
 from mixopt.errors import SpaceError
@@ -22,6 +23,7 @@ from mixopt.space import (
     load_yaml,
     validate_node,
 )
+from mixopt.space.complaints import Written
 from mixopt.space.library import find_corpus_spec, find_search_space
 from mixopt.study import TrialBudget
 
@@ -51,7 +53,9 @@ class CommandChoice(Frozen):
     """
 
     kind: Literal["command"]
-    command: Annotated[str, Field(min_length=1)]
+    command: Annotated[
+        str, Field(min_length=1, examples=["python train.py {schedule} {out} {seed}"])
+    ]
     timeout: Annotated[float, Field(gt=0)] | None = None
 
 
@@ -64,7 +68,10 @@ class CallableChoice(Frozen):
     """
 
     kind: Literal["callable"]
-    target: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    target: Annotated[
+        str,
+        Written(r"[\w.]+:\w+", "must be module:function", "train:run"),
+    ]
 
 
 class ExternalChoice(Frozen):
@@ -77,8 +84,31 @@ class ExternalChoice(Frozen):
     kind: Literal["external"]
 
 
+KINDS = ("proxy", "command", "callable", "external")
+
+
+def _kind(value: Any) -> str | None:
+    """Which trainer is meant; without a kind, the one whose key is there."""
+    if not isinstance(value, Mapping):
+        return f"a {value.kind}" if hasattr(value, "kind") else None
+    usual = {"command": "command", "target": "callable"}
+    meant = next((kind for key, kind in usual.items() if key in value), "proxy")
+    kind = value.get("kind", meant)
+    return f"a {kind}" if kind in KINDS else None
+
+
 TrainerChoice = Annotated[
-    ProxyChoice | CommandChoice | CallableChoice | ExternalChoice, Field(discriminator="kind")
+    # Tags that no key of a file is, so that places never mix them up.
+    Annotated[ProxyChoice, Tag("a proxy")]
+    | Annotated[CommandChoice, Tag("a command")]
+    | Annotated[CallableChoice, Tag("a callable")]
+    | Annotated[ExternalChoice, Tag("a external")],
+    Discriminator(
+        _kind,
+        custom_error_type="trainer_kind",
+        custom_error_message=f"must have a kind that is one of {', '.join(KINDS)}",
+    ),
+    Field(examples=[{"kind": "command", "command": "python train.py {schedule} {out}"}]),
 ]
 
 
@@ -90,7 +120,7 @@ class ObjectiveFile(Frozen):
         guardrails: Metrics that must not get worse.
     """
 
-    weights: dict[str, float]
+    weights: Annotated[dict[str, float], Field(examples=[{"natural": 1.0}])]
     guardrails: tuple[Guardrail, ...] = ()
 
     @model_validator(mode="after")
@@ -168,19 +198,31 @@ class StudyFile(Frozen):
         sequence_length: Tokens per sequence of the target, for exports that name none.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=200)]
+    name: Annotated[
+        str,
+        Written(
+            r"[A-Za-z0-9][\w.-]{0,199}",
+            "must begin with a letter or digit, hold only these and any of _ . -, 200 at most",
+            "my-study",
+        ),
+    ]
     space: SearchSpace
     corpus: CorpusSpec | None = None
     objective: ObjectiveFile
     fidelity: Fidelity | None = None
     fidelities: tuple[Fidelity, ...] = ()
     trainer: TrainerChoice = ProxyChoice()
-    budget: TrialBudget
+    budget: Annotated[TrialBudget, Field(examples=[{"trials": 24}])]
     initial: Annotated[int, Field(ge=2)] | None = None
     batch: Annotated[int, Field(ge=1)] | Literal["rolling"] = 8
     seed: Annotated[int, Field(ge=0)] = 0
-    resources_per_trial: dict[str, float] = {"cpu": 1}
-    address: Annotated[str, Field(pattern=r"^(auto|local|[^:\s]+:\d+)$")] | None = None
+    resources_per_trial: dict[str, Annotated[float, Field(ge=0)]] = {"cpu": 1}
+    address: (
+        Annotated[
+            str, Written(r"(auto|local|[^:\s]+:\d+)", "must be auto, local or HOST:PORT", "auto")
+        ]
+        | None
+    ) = None
     storage_path: str | None = None
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     patience: Annotated[int, Field(ge=1)] = 1

@@ -112,9 +112,9 @@ def test_runs_come_from_a_file_with_one_base_or_one_each(tmp_path):
     ("text", "message"),
     [
         ("share,value\n0.1,3\n", "must have the columns share and loss; it has"),
-        ("", "cannot be read as CSV"),
+        ("", "must have a key column"),
         ("share,loss\n0.1,3\n", "no column base, and no base loss was given"),
-        ("share,loss,base\n0.1,x,3\n", "must hold numbers"),
+        ("share,loss,base\n0.1,x,3\n", "loss must be a finite number"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path, text, message):

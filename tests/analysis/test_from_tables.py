@@ -34,7 +34,7 @@ def test_rows_are_joined_by_key_and_names_lose_what_they_share(tmp_path):
     [
         ("0.5,0.5", "0.5,0.4", r"ratios.csv, run 1: weights must sum to 1 within 0.01; .* 0.9"),
         ("0.5,0.5", "1.005,-0.005", r"run 1: weights must be at least 0; got -0.005"),
-        ("1,2,4", "1,,4", r"metrics.csv, run 1: m/web_loss must be a finite number; got nan"),
+        ("1,2,4", "1,,4", r"metrics.csv, run 1: m/web_loss must be a finite number; got ''"),
         ("3,1,9", "4,1,9", r"must hold the same runs; 2 stand in one only, 3 among them"),
         ("3,1,9", "2,1,9", r"metrics.csv holds the run 2 twice"),
         ("run,m/", "id,m/", r"must have the key column 'run'"),

@@ -111,7 +111,7 @@ def test_a_phase_keeps_its_own_learning_rate(tmp_path):
     [
         ({"format": "other"}, "must say format 'mixopt-schedule'; it says 'other'"),
         ({"version": 2}, "is version 2 of the format; this mixopt reads 1"),
-        ({"tokens": -1}, "tokens: input should be greater than 0; got -1"),
+        ({"tokens": -1}, "tokens: must be greater than 0; got -1"),
         ({"surprise": 1}, "unknown key 'surprise'"),
         ({"phases": []}, "phases"),
     ],

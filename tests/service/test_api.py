@@ -55,9 +55,9 @@ def test_a_shipped_space_is_taken_by_name_and_never_by_path(http, tmp_path):
         ({"trainer": {"kind": "command", "command": "rm"}}, "trainer", "must be {kind: external}"),
         ({"trainer": {"kind": "callable", "target": "os:abort"}}, "trainer", "{kind: external}"),
         ({"corpus": {"root": "/etc"}}, "corpus", "takes no corpus"),
-        ({"batch": 0}, "batch", "greater than or equal to 1"),
+        ({"batch": 0}, "batch", "must be at least 1; got 0"),
         ({"bach": 4}, "bach", "unknown key 'bach'"),
-        ({"space": {"domains": {"a": {"tokens": -1}}}}, "space.domains.0.tokens", "greater than"),
+        ({"space": {"domains": {"a": {"tokens": -1}}}}, "space.domains.a.tokens", "greater than"),
         ({"objective": {"weights": {"loss": 0.5}}}, "objective", "must sum to 1"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_mistake_is_named_with_its_place(http, change, field, text):
     [
         (b"\xff", "cannot be read"),
         (b"name: [", "is not YAML"),
-        (b"- a", "must hold a mapping"),
+        (b"- a", "must hold keys and values"),
         (b"name: demo\nname: demo", "the key 'name' stands twice"),
         (b"a: &a [x, x]\nb: [*a, *a]", "uses a YAML alias"),
         (b"a: " + b"[" * 3000 + b"]" * 3000, "nested too deep"),

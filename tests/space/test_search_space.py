@@ -181,7 +181,7 @@ phases:
         (
             "tokens: 900",
             "tokens: -9",
-            r"s.yaml, line 3, domains.0.tokens: .*greater than 0; got -9",
+            r"s.yaml, line 3, domains.web.tokens: .*greater than 0; got -9",
         ),
         ("baseline:", "basline:", r"s.yaml, line 5, basline: unknown key 'basline'\n.*'baseline'"),
         ("code: 0.5", "code: 0.4", r"s.yaml, line 5, baseline: the weights .* they sum to 0.9"),
@@ -190,7 +190,7 @@ phases:
             "cod: 0.5",
             r"s.yaml, line 1: the baseline names the unknown domains \['cod'\]",
         ),
-        ("name: base", "nam: base", r"s.yaml, line 7, phases.0.nam: unknown key 'nam'"),
+        ("name: base", "nam: base", r"s.yaml, line 7, phases\[0\].nam: unknown key 'nam'"),
         ("web: {", "code: {", r"line 4: the key 'code' stands twice"),
         ("name: x", "name: [x", r"s.yaml is not YAML"),
     ],
@@ -230,10 +230,12 @@ def test_phases_equal_but_for_the_last_bits_decode_to_the_same_bits():
 
 
 def test_what_is_wrong_inside_names_its_place_in_the_whole():
-    with pytest.raises(SpaceError, match=r"^SearchSpace, domains\.1\.tokens: .* 0; got -5"):
+    with pytest.raises(SpaceError, match=r"^SearchSpace, domains\.b\.tokens: .* 0; got -5"):
         SearchSpace(domains={"a": {"tokens": 5}, "b": {"tokens": -5}})
     group = {"domains": ["a"], "min": 0.5, "max": 0.2}
-    with pytest.raises(SpaceError, match=r"^SearchSpace, phases\.0\.groups\.0: a group's min must"):
+    with pytest.raises(
+        SpaceError, match=r"^SearchSpace, phases\[0\]\.groups\[0\]: a group's min must"
+    ):
         SearchSpace(domains=["a", "b"], baseline="uniform", phases=[{"groups": [group]}])
     with pytest.raises(SpaceError, match=r"^a group's min must not exceed its max"):
         GroupBound(**group)

@@ -66,7 +66,7 @@ def test_a_nested_file_is_read_as_paths_and_ties(tmp_path):
 
 def test_an_error_inside_a_tree_names_its_line(tmp_path):
     path = write(tmp_path, NESTED.replace("cpp: {tokens: 500", "cpp: {tokens: -5"))
-    with pytest.raises(SpaceError, match=r"line 12, domains.5.tokens: .*greater than 0; got -5"):
+    with pytest.raises(SpaceError, match=r"line 12, domains.code/cpp.tokens: .* 0; got -5"):
         SearchSpace.from_yaml(path)
     path = write(tmp_path, NESTED.replace("max_epochs: 2", "tokens: 2"))
     with pytest.raises(SpaceError, match=r"inner node 'code' has the unknown key 'tokens'"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mixopt.errors import StudyError
 from mixopt.space import Fidelity, Kind, Objective, Observation, Schedule, Trial, geometry_of
+from mixopt.space.complaints import shown
 from mixopt.study.config import StudyConfig, named
 from mixopt.study.storage import State
 
@@ -31,15 +33,31 @@ def told_rows(trial: Trial, values: Told, tokens: int | None) -> list[Observatio
         StudyError: If a value is not finite, an observation is another trial's, or lies beyond the
             trial's tokens.
     """
+    if not isinstance(values, Mapping | Sequence) or isinstance(values, str):
+        raise StudyError(
+            f"trial {trial.id!r} must be told a value per metric; got {shown(values)}",
+            "write tell(trial.id, {'web': 3.21}); a run without results is told with fail()",
+        )
     if isinstance(values, Mapping):
         at = trial.fidelity.tokens if tokens is None else tokens
         rows = [
-            Observation(trial=trial.id, tokens=at, metric=m, value=float(v), split=trial.split)
+            Observation(
+                trial=trial.id,
+                tokens=at,
+                metric=m,
+                value=metric_value(m, v, trial),
+                split=trial.split,
+            )
             for m, v in values.items()
         ]
     else:
         rows = list(values)
     for row in rows:
+        if not isinstance(row, Observation):
+            raise StudyError(
+                f"trial {trial.id!r} must be told observations; got {shown(row)}",
+                "write tell(trial.id, {'web': 3.21}) for the end of the run",
+            )
         if row.trial != trial.id:
             raise StudyError(
                 f"trial {trial.id!r} was told observations of trial {row.trial!r}",
@@ -60,6 +78,23 @@ def require_finite_value(trial: str, metric: str, value: float) -> None:
             f"the metric {metric!r} of trial {trial!r} must be finite; got {value!r}",
             "a run that diverged is told with fail(trial, reason)",
         )
+
+
+def metric_value(metric: str, value: Any, trial: Trial) -> float:
+    """What was measured, as a number.
+
+    Raises:
+        StudyError: If it is none; true and false are none.
+    """
+    try:
+        if not isinstance(value, bool):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise StudyError(
+        f"the metric {metric!r} of trial {trial.id!r} must be a number; got {shown(value)}",
+        "leave out what is not a metric",
+    )
 
 
 def end_of(objective: Objective, trial: Trial, rows: Sequence[Observation]) -> State:

@@ -47,6 +47,11 @@ def storage_url(storage: str | Path | URL | None) -> URL:
         return make_url("sqlite://")
     if isinstance(storage, str) and "://" in storage:
         storage = _parsed(storage)
+    if not isinstance(storage, str | Path | URL):
+        raise StudyError(
+            f"a storage must be a path, a database URL or None; got {storage!r}",
+            "give a path to a file, such as 'study.db'",
+        )
     if not isinstance(storage, URL):
         storage = URL.create("sqlite", database=str(Path(storage).expanduser()))
     if in_memory(storage) or storage.get_backend_name() != "sqlite":
@@ -59,6 +64,8 @@ def _parsed(text: str) -> URL:
     try:
         url = make_url(text)
         url.get_dialect()
+        if url.get_backend_name() not in ("sqlite", "postgresql"):
+            raise ValueError
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", text)
         reason = "" if isinstance(error, ValueError) else f": {error}"

@@ -1,0 +1,40 @@
+"""Good documents, and a way to say what is changed in them: ``{"phases/1/fraction": 2}``."""
+
+import copy
+
+SPACE = {
+    "name": "s",
+    "domains": {"web": {"tokens": 900}, "code": {"tokens": 300}},
+    "phases": [{"name": "base"}, {"name": "ending", "fraction": [0, 0.2]}],
+    "target": {"parameters": 1000, "tokens": 1000},
+}
+STUDY = {
+    "name": "tiny",
+    "space": SPACE,
+    "objective": {"weights": {"web": 0.5, "code": 0.5}},
+    "fidelity": {"parameters": 1000, "tokens": 1000},
+    "trainer": {"kind": "command", "command": "true {schedule} {out}"},
+    "budget": {"trials": 10},
+}
+CORPUS = {
+    "name": "c",
+    "context": 8,
+    "tokenizer": {"train": {"vocab_size": 300}},
+    "split": {"validation": 0.2, "confirmation": 0.2},
+    "domains": {"a": {"sources": [{"glob": "a*.txt"}]}, "b": {"sources": [{"glob": "b*.txt"}]}},
+}
+GONE = object()
+
+
+def changed(document, place, value):
+    """A copy with one value replaced, added or left out."""
+    new = copy.deepcopy(document)
+    *above, last = [int(p) if p.isdigit() else p for p in place.split("/")]
+    node = new
+    for part in above:
+        node = node[part]
+    if value is GONE:
+        del node[last]
+    else:
+        node[last] = value
+    return new
