@@ -131,11 +131,8 @@ def _history(state: StudyState) -> Figure:
     order = list(range(1, len(over) + 1))
     names = [r.trial.id for r in over]
     traces = [points(order, values, BLUE, name="trials", text=names)]
-    baseline = [
-        v
-        for r, v in zip(over, values, strict=True)
-        if r.trial.schedule == state.space.baseline_schedule
-    ]
+    usual = state.space.baseline_schedule
+    baseline = [v for r, v in zip(over, values, strict=True) if r.trial.schedule == usual]
     if baseline:
         level = [baseline[0]] * 2
         traces.append(line([1, max(2, len(over))], level, GREY, name="baseline", dash="dot"))

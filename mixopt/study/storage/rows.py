@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
@@ -160,10 +161,16 @@ def _trial_row(study: int, position: int, trial: Trial, state: State) -> dict[st
     }
 
 
+@lru_cache(maxsize=2048)
+def trial_of(spec: str) -> Trial:
+    """The trial of a stored text. It never changes, and a state is read again and again."""
+    return Trial.model_validate_json(spec)
+
+
 def record_of(row: Row[Any]) -> TrialRecord:
     """The value of a row of the table of trials."""
     return TrialRecord(
-        trial=Trial.model_validate_json(row.spec),
+        trial=trial_of(row.spec),
         state=State(row.state),
         reason=row.reason,
         attempts=row.attempts,
