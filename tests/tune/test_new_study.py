@@ -1,11 +1,14 @@
 import json
+import sys
 
 import jsonschema
 import pytest
 import yaml
 
 from mixopt.cli import main
+from mixopt.errors import StudyError
 from mixopt.tune.file_schemas import FILES, file_schema, schema_path
+from mixopt.tune.job import Job
 from mixopt.tune.study_file import StudyFile
 
 
@@ -37,3 +40,19 @@ def test_the_schema_refuses_what_the_reader_refuses():
     wrong = {"name": "x", "spaces": 5}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, file_schema("study"))
+
+
+def test_a_function_in_the_current_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "folder_trainer_of_a_test.py").write_text("def train(*_):\n    return {'a': 1.0}\n")
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "name: here\nspace: {domains: [a, b], baseline: uniform}\n"
+        "objective: {weights: {a: 1}}\nfidelity: {parameters: 1k, tokens: 1k}\n"
+        "trainer: {kind: callable, target: 'folder_trainer_of_a_test:train'}\nbudget: {trials: 4}\n"
+    )
+    job = Job.open(path, tmp_path / "out")
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    with pytest.raises(StudyError, match="cannot be imported"):
+        job.trainer()
+    monkeypatch.chdir(tmp_path)
+    assert job.trainer().function() == {"a": 1.0}
