@@ -136,3 +136,36 @@ def space_list() -> None:
     from mixopt.space.library import list_search_spaces
 
     print("\n".join(list_search_spaces()))
+
+
+@app.command
+def init(
+    study: Path = Path("study.yaml"),
+    /,
+    *,
+    domain: list[str],
+    command: str | None = None,
+    parameters: str = "100k",
+    tokens: str = "200k",
+) -> None:
+    """Write a commented study file that runs as it is, on text files or with a trainer of yours.
+
+    Args:
+        study: File to write; one that is there stays.
+        domain: NAME=PATTERN of text files, once per domain; NAME=any with a command.
+        command: Your trainer, such as "python train.py {schedule} {out}"; else small models here.
+        parameters: Non-embedding parameters of a trial.
+        tokens: Training tokens of a trial.
+    """
+    from mixopt.cli.app import pairs
+    from mixopt.errors import StudyError
+    from mixopt.tune.new_study import new_study
+
+    if study.exists():
+        raise StudyError(f"{study} is there already", "name another file, or move it away")
+    name = study.resolve().stem if study.stem != "study" else study.resolve().parent.name
+    study.write_text(
+        new_study(name, pairs(domain, "--domain"), command, parameters=parameters, tokens=tokens),
+        encoding="utf-8",
+    )
+    print(f"wrote {study}\nnext: mixopt run {study} --dry-run, then mixopt run {study}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -327,6 +328,9 @@ def _counts(corpus: Corpus) -> dict[str, int]:
 
 def _import(choice: CallableChoice) -> Callable[..., object]:
     module, _, name = choice.target.partition(":")
+    if os.getcwd() not in sys.path:
+        # A console script has its own folder in the path, and not the one it is called from.
+        sys.path.append(os.getcwd())
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

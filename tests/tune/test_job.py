@@ -222,7 +222,7 @@ def test_an_unknown_export_is_refused_at_once(path, capsys):
     edited(path, ("budget:", "exports: [schedule, megatrn]\nbudget:"))
     assert call("run", path, "--dry-run") == 1
     error = capsys.readouterr().err
-    assert "exports.1.to: there is no exporter 'megatrn'" in error
+    assert "exports[1]: there is no exporter 'megatrn'" in error
     assert "did you mean 'megatron'?" in error
 
 
