@@ -70,7 +70,7 @@ class Catalogue:
         if row is None:
             # Other studies are not named: the caller may not be allowed to see them.
             raise NotFoundError(f"there is no study {name!r} here", "GET /v1/studies lists them")
-        ref = StudyRef(self.store.address, row.name, row.id, row.settings)
+        ref = StudyRef(self.store.address, row.name, row.created, row.settings)
         with self._lock:
             study = self._open.get(ref)
             if study is None:

@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -43,13 +43,14 @@ class StudyRef:
     Attributes:
         address: Of the storage.
         name: Of the study.
-        number: Of the study, which tells it from a later one of the same name.
+        created: When, in seconds since the epoch, which tells it from a deleted one whose name, and
+            with SQLite whose number, it has.
         settings: As stored; other settings make another reference.
     """
 
     address: URL
     name: str
-    number: int
+    created: float
     settings: str
 
 
@@ -173,12 +174,13 @@ class Desk:
                 self._answers.popitem(last=False)
         return found
 
-    def newest(self, question: Callable[[StudyRef], T], study: int) -> T | None:
+    def newest(self, question: Callable[[StudyRef], T], study: StudyRef) -> T | None:
         """The newest answer there is on a study, whatever has changed since."""
         with self._lock:
             asked = list(self._answers.items())
         for (name, key), found in reversed(asked):
-            same = name == question.__name__ and key[0].number == study
+            asked_of = replace(key[0], settings=study.settings)
+            same = name == question.__name__ and asked_of == study
             if same and found.done() and not found.cancelled() and found.exception() is None:
                 answer: T = found.result()
                 return answer

@@ -182,4 +182,4 @@ def _report(request: Request, held: Held) -> tuple[Any, str]:
             return fits.answer_of(asked, "the report"), ""
         except MixoptError as error:
             return None, error.message
-    return known.desk.newest(fits.page, held.study.id), "It is being computed."
+    return known.desk.newest(fits.page, held.ref), "It is being computed."
