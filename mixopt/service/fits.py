@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
@@ -54,10 +53,24 @@ class StudyRef:
     settings: str
 
 
-@lru_cache(maxsize=4)
+#: Studies that this process holds open, the least used first.
+_OPEN: OrderedDict[StudyRef, Study] = OrderedDict()
+_MOST_OPEN = 4
+
+
 def _opened(ref: StudyRef) -> Study:
     """The study, which keeps its fit from one question to the next."""
-    return Study.open(ref.address, ref.name)
+    if ref not in _OPEN:
+        _OPEN[ref] = Study.open(ref.address, ref.name)
+    _OPEN.move_to_end(ref)
+    close_studies(keep=_MOST_OPEN)
+    return _OPEN[ref]
+
+
+def close_studies(keep: int = 0) -> None:
+    """Close the connections of the studies held open, but for the last used ones."""
+    while len(_OPEN) > keep:
+        _OPEN.popitem(last=False)[1].store.close()
 
 
 def advance(ref: StudyRef) -> str | None:

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from mixopt.service.application import create_app
 from mixopt.service.client import Service
+from mixopt.service.fits import close_studies
 from mixopt.study import Storage
 from mixopt.study.storage.access_tokens import Scope, create_token
 from mixopt.study.storage.whole import copy_study
@@ -21,6 +22,7 @@ def fits():
     """Where fits are made: a thread, which needs no second import of the library."""
     with ThreadPoolExecutor(1) as executor:
         yield executor
+    close_studies()
 
 
 @pytest.fixture

@@ -18,10 +18,19 @@ FILE = StudyFile.model_validate({**STUDY, "trainer": {"kind": "external"}})
 @pytest.fixture(params=["local", "served"])
 def open_study(request, lasting, serve):
     """Open the same study again and again, as different users of it."""
-    if request.param == "local":
-        return lambda **changes: make_study(FILE.model_copy(update=changes), Storage(lasting))
-    http = serve(lasting)
-    return lambda **changes: Service(http).create({**STUDY, **changes})
+    if request.param == "served":
+        http = serve(lasting)
+        yield lambda **changes: Service(http).create({**STUDY, **changes})
+        return
+    stores = []
+
+    def local(**changes):
+        stores.append(Storage(lasting))
+        return make_study(FILE.model_copy(update=changes), stores[-1])
+
+    yield local
+    for store in stores:
+        store.close()
 
 
 @pytest.fixture
@@ -122,7 +131,7 @@ def test_mistakes_are_named(study):
         study.tell(trial.id, alien)
     with pytest.raises(NotFoundError, match="no trial 'r09-t00'"):
         study.tell("r09-t00", {"loss": 1.0})
-    with pytest.raises(StudyError, match="ask needs at least one trial; got n = 0"):
+    with pytest.raises(StudyError, match="ask needs a whole number of trials, at least one; got n = 0"):
         study.ask(0)
     with pytest.raises(StudyError, match="at least two finished"):
         study.recommend()
