@@ -251,7 +251,9 @@ class ServedStudy:
         Waits while the service makes proposals, and returns none where others run all that is open.
         """
         if n is not None and n < 1:
-            raise StudyError(f"ask needs a whole number of trials, at least one; got n = {n!r}", "leave n out")
+            raise StudyError(
+                f"ask needs a whole number of trials, at least one; got n = {n!r}", "leave n out"
+            )
         who = worker or this_worker()
         held = [r.trial for r in map(self.record_of, self._leases) if r.open] if n is None else []
         # A request that is sent again finds what the first one was given.
