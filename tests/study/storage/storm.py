@@ -2,7 +2,7 @@
 
 One process loads the storage and forks the workers, which share nothing with it but the database
 and a pipe that they write a line to now and then. It prints the lines, and after so many of them,
-drawn from the seed, it kills a worker and starts another, until no trial is open.
+drawn from the seed, it kills a worker that holds a trial and starts another, until none is open.
 """
 
 import os
@@ -65,12 +65,22 @@ def spawn(url, out):
         os._exit(1)
 
 
+def follow(text, holding):
+    """Brings `holding`, the processes that took a trial and have not told it, up to `text`."""
+    for what, *_, worker in map(str.split, text.decode().splitlines()):
+        if what == "problem":
+            continue
+        pid = int(worker.split(":")[1])
+        (holding.add if what == "take" else holding.discard)(pid)
+
+
 def main(url, seed):
     draw = random.Random(seed)
     # What every worker needs is loaded once, the driver of the database included.
     Storage(url).close()
     lines, out = os.pipe()
     alive = {spawn(url, out) for _ in range(WORKERS)}
+    holding = set()
     kills, wait = 0, 0
     while alive or select.select([lines], [], [], 0)[0]:
         if select.select([lines], [], [], POLL)[0]:
@@ -78,8 +88,12 @@ def main(url, seed):
             text = os.read(lines, 1 << 16)
             sys.stdout.buffer.write(text)
             wait -= text.count(b"\n")
-            if wait <= 0 and kills < KILLS and alive:
-                os.kill(draw.choice(sorted(alive)), signal.SIGKILL)
+            follow(text, holding)
+            # One that waits for a trial would lose nothing by its death.
+            if wait <= 0 and kills < KILLS and holding:
+                killed = draw.choice(sorted(holding))
+                holding.remove(killed)
+                os.kill(killed, signal.SIGKILL)
                 kills, wait = kills + 1, draw.randrange(10)
         for pid in sorted(alive):
             ended, status = os.waitpid(pid, os.WNOHANG)

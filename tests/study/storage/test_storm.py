@@ -50,6 +50,6 @@ def test_killed_workers_lose_no_trial_and_share_none(lasting, opened):
 
     # No two living leases: a worker that lost its trial while it lived would have reported a
     # problem, and each further attempt follows a kill.
-    assert 10 < sum(r.attempts - 1 for r in records) <= storm.KILLS
+    assert 0 < sum(r.attempts - 1 for r in records) <= storm.KILLS
     attempts = [(n, a) for what, n, a, _ in lines if what == "take"]
     assert len(attempts) == len(set(attempts))
