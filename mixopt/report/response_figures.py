@@ -105,10 +105,12 @@ def ternary(data: ReportData) -> Figure:
     names = [label(n) for n in found.domains]
     means = [e.mean for e in found.objective]
     hover = "".join(f"{n} %{{{k}:.1f}} %, " for n, k in zip(names, "abc", strict=True))
+    colours = _scale("c", means)
+    colours["colorbar"] |= {"orientation": "h", "y": -0.25, "len": 0.8}
     cloud = {
         "type": "scatterternary",
         "mode": "markers",
-        "marker": {"size": 11, "symbol": "hexagon", "color": means, **_scale("c", means)},
+        "marker": {"size": 11, "symbol": "hexagon", "color": means, **colours},
         "text": [f"{e.mean:+.4f} [{e.low:+.4f}, {e.high:+.4f}]" for e in found.objective],
         "hovertemplate": f"{hover}%{{text}}<extra></extra>",
         "showlegend": False,
@@ -124,8 +126,6 @@ def ternary(data: ReportData) -> Figure:
         "hoverinfo": "name",
         "showlegend": True,
     }
-    below = {"orientation": "h", "y": -0.25, "len": 0.8}
-    cloud["marker"]["colorbar"] |= below
     total = 100 * found.total
     sides = {
         f"{k}axis": {"title": {"text": n}, "min": 0, "ticks": ""}
