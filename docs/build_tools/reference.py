@@ -29,19 +29,16 @@ def kind(node: Node) -> str:
     if "$ref" in node:
         name = node["$ref"].rpartition("/")[2]
         return f"[{name}](#key-{name.lower()})"
-    for choice in ("anyOf", "oneOf"):
-        if choice in node:
-            return " or ".join(dict.fromkeys(kind(part) for part in node[choice]))
-    if "const" in node:
-        return f"`{node['const']}`"
-    if "enum" in node:
-        return ", ".join(f"`{value}`" for value in node["enum"])
+    choices = node.get("anyOf") or node.get("oneOf")
+    if choices:
+        return " or ".join(dict.fromkeys(map(kind, choices)))
+    if "const" in node or "enum" in node:
+        return ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
     if node.get("type") == "array":
-        inner = node.get("items") or {"anyOf": node.get("prefixItems", [])}
-        return f"list of: {kind(inner)}"
+        return f"list of: {kind(node.get('items') or {'anyOf': node.get('prefixItems', [])})}"
     if node.get("type") == "object":
         inner = node.get("additionalProperties")
-        return f"names with: {kind(inner)}" if isinstance(inner, dict) else "names with values"
+        return f"names with: {kind(inner) if isinstance(inner, dict) else 'anything'}"
     words = {"string": "text", "integer": "whole number", "null": "none", "boolean": "true, false"}
     return words.get(node.get("type", ""), node.get("type", "anything")) + limits(node)
 
@@ -133,11 +130,18 @@ def http_page() -> str:
         api = app.openapi()
     api = spelled_out(api, api["components"]["schemas"])
     lines = ["# HTTP API\n", "From the server's own `/openapi.json`.\n"]
-    lines += ["| method | route | what it does | body | answer |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        "| method | route | what it does | body | answer |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for route, methods in sorted(api["paths"].items()):
         for method, what in methods.items():
             lines.append(f"| {method.upper()} | `{route}` | {' | '.join(_told(what))} |")
-    lines += ["\n(problem-codes)=\n## Codes of problems\n", "| status | code | meaning |", "| --- | --- | --- |"]
+    lines += [
+        "\n(problem-codes)=\n## Codes of problems\n",
+        "| status | code | meaning |",
+        "| --- | --- | --- |",
+    ]
     for error, status, code in KINDS:
         lines.append(f"| {status} | `{code}` | {cell(first_line(error))} |")
     for name, node in sorted(api["components"]["schemas"].items()):

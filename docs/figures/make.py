@@ -1,7 +1,7 @@
 """Draw the figures of the concepts page: ``python docs/figures/make.py``.
 
-The polytope and the trials are mixopt's own, the curve of the surrogate is its fit to four trials of
-a loss that is written below.
+The polytope and the trials are mixopt's own, the curve of the surrogate is its fit to four trials
+of a loss that is written below.
 """
 
 from __future__ import annotations
