@@ -70,7 +70,7 @@ class Fitted:
     @cached_property
     def problem(self) -> Problem:
         """The question that was answered."""
-        return Problem.of(self.space, self.objective, self.surrogate, self.evidence).narrowed()
+        return Problem.of(self.space, self.objective, self.surrogate, self.evidence)
 
     def predict(self, candidates: Source) -> DataFrame:
         """Predict given mixtures at the target.
@@ -90,9 +90,10 @@ class Fitted:
         import pandas as pd
 
         names, X = read_mixtures(candidates, self.table.weights)
-        rows = X[:, self.problem.there]
-        values = map(Estimate.of, *self.problem.expected(rows))
-        changes = map(Estimate.of, *self.problem.minus_baseline(rows))
+        problem = self.problem.narrowed()
+        rows = X[:, problem.there]
+        values = map(Estimate.of, *problem.expected(rows))
+        changes = map(Estimate.of, *problem.minus_baseline(rows))
         return pd.DataFrame(
             {
                 "name": name,

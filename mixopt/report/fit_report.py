@@ -10,6 +10,7 @@ import pandas as pd
 
 from mixopt import __version__
 from mixopt.analysis.from_tables import Fitted
+from mixopt.analysis.responses import responses
 from mixopt.export import (
     ExportRequest,
     Provenance,
@@ -106,6 +107,7 @@ def fit_report_data(fitted: Fitted) -> ReportData:
         trials=trials,
         predictions=predictions,
         predictions_how=how,
+        responses=responses(fitted.problem, fitted.recommendation.schedule),
         no_worth="the gain in tokens needs the curves of both schedules at one size",
         fidelity=largest and Fidelity(parameters=int(largest[0]), tokens=int(largest[1])),
         seed=fitted.seed,
