@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # One thread per process: trials and tests run side by side instead.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-cpus test-exports test-faults wheels check format clean
+.PHONY: install demo test test-cpus test-exports test-faults wheels schemas check format clean
 
 install: $(STAMP)
 
@@ -44,6 +44,10 @@ wheels: $(STAMP)
 	rm -rf dist
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 	cp constraints.txt dist/
+
+# After a change of a study, space, corpus or schedule file: editors read what is shipped.
+schemas: $(STAMP)
+	$(BIN)/python -c "from mixopt.tune.file_schemas import write_schemas; write_schemas()"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

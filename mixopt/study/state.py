@@ -136,6 +136,12 @@ class StudyState(Configured):
         return self.events_of("decision")
 
     @property
+    def decision(self) -> Mapping[str, Any] | None:
+        """The decision made on the trials finished so far; None if there is none yet."""
+        made = self.decisions
+        return made[-1] if made and made[-1]["trials"] == len(self.learned_from) else None
+
+    @property
     def stop_reason(self) -> str | None:
         """Why the search last stopped; None if it never did."""
         stops = self.events_of("stop")

@@ -15,7 +15,7 @@ from mixopt.study.comparisons import confirmation_runs, confirmed
 from mixopt.study.config import Configured, StudyConfig, StudySettings, derived_seed
 from mixopt.study.results.at_target import at_target
 from mixopt.study.results.final_values import build_evidence, fit_evidence
-from mixopt.study.search_end import decide, no_gain, spent_reason, stored_decision
+from mixopt.study.search_end import decide, why_stop
 from mixopt.study.state import StudyState, Values
 from mixopt.study.storage import Lease, State, Storage, TrialRecord
 from mixopt.study.storage.rows import unknown_trial
@@ -184,16 +184,11 @@ class StudyView(Configured):
         return self._why_stop(self.state()) is not None
 
     def _why_stop(self, state: StudyState) -> str | None:
-        if state.open_search or not state.search:
-            return None
-        reason = spent_reason(state)
-        if reason is None and len(state.learned_from) > 1:
-            reason = no_gain(state, self._decide(state))
-        return reason
+        return why_stop(state, lambda: self._decide(state))
 
     def _decide(self, state: StudyState) -> Mapping[str, Any]:
         """The decision on the trials finished so far: stored, remembered, or made now."""
-        found = stored_decision(state) or self._decision
+        found = state.decision or self._decision
         if found is None or found["trials"] != len(state.learned_from):
             found = decide(state, *self.learned(state=state))
         self._decision = found

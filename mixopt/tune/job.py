@@ -294,15 +294,9 @@ def study_of(
         seed=file.seed,
         budget=file.budget,
         initial=file.initial,
-        batch=file.batch,
-        confirm_seeds=file.confirm_seeds,
-        retries=file.retries,
-        patience=file.patience,
-        replicates=file.replicates,
-        most_failures=file.most_failures,
-        seed_blocks=file.seed_blocks,
-        flops_per_token=flops_per_token,
+        flops_per_token=flops_per_token or {},
         context=context,
+        **file.search_settings,
     )
 
 
