@@ -47,7 +47,7 @@ class Heard(Progress):
         super().__init__()
         self.lines = []
 
-    def ended(self, record, objective):
+    def ended(self, record, objective, left=None):
         self.lines.append((record.trial.id, str(record.state), objective))
 
 
