@@ -18,6 +18,7 @@ from mixopt.study.results.estimates import Answer, answer_of, of_observations
 from mixopt.study.storage import State
 
 if TYPE_CHECKING:
+    from mixopt.analysis.responses import Responses
     from mixopt.propose import Evidence, Recommendation
     from mixopt.study import Study
     from mixopt.surrogate import ScaleSurrogate, Surrogate
@@ -41,6 +42,7 @@ class ReportData:
             from, whether it was ``observed`` (else it is extrapolated to the target), and its
             predicted ``mean``, ``low``, ``high`` (95 % interval of one observation).
         predictions_how: ``out of fold`` or ``in sample``.
+        responses: What was learned of the weights around the recommendation; None without one.
         worth: Gain in tokens; None where it is not known.
         no_worth: Reason for that.
         fidelity: Size of the trials, the highest where they differ.
@@ -60,6 +62,7 @@ class ReportData:
         default_factory=lambda: pd.DataFrame(columns=list(PREDICTION_COLUMNS))
     )
     predictions_how: str = "in sample"
+    responses: Responses | None = None
     worth: TokenWorth | None = None
     no_worth: str = "no run has finished"
     fidelity: Fidelity | None = None
@@ -85,7 +88,12 @@ def report_data(study: Study, recommendation: Recommendation | None = None) -> R
     Raises:
         StudyError: If the study has too few finished trials for a recommendation.
     """
+    from mixopt.analysis.responses import responses
+    from mixopt.propose.problem import Problem
+
     answer = study.recommend() if recommendation is None else recommendation
+    every, of_every = study.learned(extra=True)
+    around = Problem.of(study.space, study.objective, of_every, every)
     evidence, surrogate = study.learned()
     predictions, how = _predictions(study, evidence, surrogate)
     worth, no_worth = token_worth_or_reason(study, answer)
@@ -98,6 +106,7 @@ def report_data(study: Study, recommendation: Recommendation | None = None) -> R
         trials=study.trials(),
         predictions=predictions,
         predictions_how=how,
+        responses=responses(around, answer.schedule),
         worth=worth,
         no_worth=no_worth,
         fidelity=study.fidelity,
