@@ -90,7 +90,7 @@ def candidates_table(predicted: DataFrame) -> Table:
 
 def estimate_table(estimate: CostEstimate) -> Table:
     """What a run would cost at most: trials, tokens, FLOPs, time."""
-    rows = (
+    rows = [
         ("search trials", str(estimate.trials)),
         ("confirmation runs", str(estimate.confirmations)),
         ("training tokens", fmt.count(estimate.tokens)),
@@ -101,8 +101,11 @@ def estimate_table(estimate: CostEstimate) -> Table:
         ("those spent, trunks shared", fmt.flops(estimate.first_round_flops_shared)),
         ("trials at a time", str(estimate.slots)),
         ("estimated time", fmt.duration(estimate.seconds)),
-    )
-    return Table("At most", ("what", "how much"), rows)
+        ("device-hours", fmt.value(estimate.device_hours)),
+    ]
+    if estimate.money is not None:
+        rows.append(("money", f"{estimate.money:,.2f}"))
+    return Table("At most", ("what", "how much"), tuple(rows))
 
 
 def as_json(found: Any) -> str:

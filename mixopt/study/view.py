@@ -127,7 +127,7 @@ class StudyView(Configured):
 
     def spent(self) -> Spent:
         """What the search has spent; trials in flight and failed ones count."""
-        return Spent.of([r.trial for r in self.records() if r.search], self.settings.flops)
+        return self.state().spent
 
     def final_values(self) -> dict[str, Values]:
         """Per finished trial, each metric after the most tokens."""
