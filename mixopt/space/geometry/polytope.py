@@ -237,6 +237,13 @@ class Polytope:
             scale = np.where(want > room, room / want, 1.0)
         return np.asarray(self.center + scale.min(-1, initial=1.0)[:, None] * (x - self.center))
 
+    def chord(self, x: Array, direction: Array) -> tuple[float, float]:
+        """How far a point ``D`` can go back (0 or less) and forth along a direction ``D``."""
+        rows = ~self.implicit
+        speed = (self.A[rows] @ direction)[:, None]
+        low, high = _chord(speed, (self.b[rows] - self.A[rows] @ x)[:, None])
+        return float(low[0]), float(high[0])
+
     def project(self, y: Array, iterations: int = 300) -> Array:
         """The nearest point of the polytope to each of ``n x D``.
 
