@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "own_trainer", "finished_runs"])
+# The quickstart is run by tests/service/test_served_contract.py, here and through a service.
+@pytest.mark.parametrize("name", ["own_trainer", "finished_runs"])
 def test_an_example_runs(name):
     path = ROOT / "examples" / f"{name}.py"
     done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
