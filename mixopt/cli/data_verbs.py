@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ def corpus_build(spec: str, /, *, out: Path) -> None:
 
     corpus = build_corpus(CorpusSpec.from_yaml(find_corpus_spec(spec)), out, progress=say)
     for domain in corpus.domains:
-        print(f"{domain}\t{corpus.count(domain, 'train')} training tokens")
+        bits = 1 / (log(2) * corpus.bytes_per_token(domain, "validation"))
+        count = corpus.count(domain, "train")
+        print(f"{domain}\t{count} training tokens\t1 nat/token is {bits:.3f} bits/byte")
 
 
 @space_app.command(name="check")
