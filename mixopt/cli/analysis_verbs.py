@@ -113,7 +113,7 @@ def tradeoff(
         slack: Allowed rise of the general loss over the baseline's, in nats per token.
         confidence: Probability with which it must stay within.
     """
-    from mixopt.analysis.from_tables import parse_weights
+    from mixopt.analysis.fit_arguments import parse_weights
     from mixopt.report.tradeoff_page import pareto_table, trade_off_table, write_trade_off
     from mixopt.tune.analysis_jobs import trade_off_job
 
@@ -195,7 +195,7 @@ def _critical(
     study: Study, old: list[str] | None, tokens: int | None, undecayed: bool, level: float
 ) -> Any:
     from mixopt.analysis.critical_share import continual_runs, critical_of, old_metrics
-    from mixopt.analysis.from_tables import parse_weights
+    from mixopt.analysis.fit_arguments import parse_weights
 
     weights = parse_weights(old, "--old") if old else old_metrics(study)
     found = continual_runs(study, weights, tokens=tokens, undecayed=undecayed)

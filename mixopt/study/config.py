@@ -124,10 +124,12 @@ class StudySettings(SearchSettings):
         budget: Totals at which the search stops; None to stop by expected regret alone.
         flops_per_token: By parameters, the FLOPs that a token of training takes, where a trainer
             counts them; 6 per parameter for sizes not named.
+        devices_per_trial: The devices that one trial occupies: what a device-hour counts.
     """
 
     budget: TrialBudget | None = None
     flops_per_token: dict[int, Annotated[float, Field(gt=0)]] = {}
+    devices_per_trial: Annotated[float, Field(gt=0)] = 1.0
 
     @property
     def round_size(self) -> int:
@@ -152,6 +154,7 @@ class SettingsGiven(TypedDict, total=False):
     most_failures: int
     seed_blocks: int
     flops_per_token: Mapping[int, float]
+    devices_per_trial: float
 
 
 def default_initial(space: SearchSpace) -> int:

@@ -24,8 +24,8 @@ FIRST_FAILURES = 3
 def spent_reason(state: StudyState) -> str | None:
     """Why the budget or the failures end the search; None where they do not."""
     budget = state.settings.budget
-    facts = state.spent, state.config.cheapest, state.settings.flops
-    reason = budget.exhausted(*facts) if budget else None
+    cost = state.device_time.cost(state.config.cheapest)
+    reason = budget.exhausted(state.spent, cost) if budget else None
     return reason or _failure_reason(state)
 
 

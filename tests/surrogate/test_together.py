@@ -71,7 +71,7 @@ def test_posterior_and_draws_have_the_correlation_that_the_surrogate_tells():
 
 
 def test_the_objective_over_many_metrics_is_covered_on_real_runs():
-    folder = Path(os.environ.get("MIXOPT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    folder = Path(os.environ.get("MIXOPT_DATA") or Path(__file__).parents[3] / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no tables of real runs at {folder}; set MIXOPT_DATA")
     table = load_table("redpajama").densest()

@@ -46,7 +46,7 @@ class Heard(Progress):
         super().__init__()
         self.lines = []
 
-    def ended(self, record, objective):
+    def ended(self, record, objective, _left=None):
         self.lines.append((record.trial.id, str(record.state), objective))
 
 
