@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from mixopt import __version__
-from mixopt.cli.app import Json, app, emit, pairs, say, space_app
+from mixopt.cli.app import Amount, Json, app, emit, pairs, say, space_app
 from mixopt.errors import ExportError
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def export(
     to: str | None = None,
     out: Path | None = None,
     paths: list[str] | None = None,
-    tokens: int | None = None,
-    sequence_length: int | None = None,
-    batch: int | None = None,
+    tokens: Amount | None = None,
+    sequence_length: Amount | None = None,
+    batch: Amount | None = None,
     seed: int | None = None,
     learning_rate: str | None = None,
     tokenizer: str | None = None,
