@@ -56,7 +56,7 @@ def main() -> None:
             (kept / f"{number}.txt").write_text(
                 "\n".join(line.rstrip() for line in text.splitlines()) + "\n", encoding="utf-8"
             )
-            print(block, text, sep="\n", flush=True)
+            sys.stderr.write(f"{block}\n{text}\n")
             if done.returncode:
                 raise SystemExit(done.returncode)
 
