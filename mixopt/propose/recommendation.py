@@ -40,7 +40,7 @@ class Estimate(Frozen):
 
 
 class Differences(Frozen):
-    """Predicted objectives minus the baseline's, from the same posterior draws.
+    """Predicted objectives minus the baseline's, under their joint posterior.
 
     Attributes:
         predicted: Difference of the recommendation (nats/token); negative is better.
@@ -195,7 +195,6 @@ class Recommendation(Frozen):
         guardrails: Whether they hold.
         notes: What to know before using it, in sentences.
         surrogate: Rows of the surrogate's report.
-        prior_strength: Weight of the KL divergence to the baseline that was used (nats/token).
         confirmations: Fresh runs, filled in by the study.
         target: The fidelity that all predictions speak of, where trials differ in theirs.
         agreement: Rank agreement between the fidelities.
@@ -222,7 +221,6 @@ class Recommendation(Frozen):
     guardrails: tuple[GuardrailCheck, ...] = ()
     notes: tuple[str, ...] = ()
     surrogate: tuple[SurrogateRow, ...] = ()
-    prior_strength: float = 0.0
     confirmations: tuple[Confirmation, ...] = ()
     target: Fidelity | None = None
     agreement: tuple[RankAgreement, ...] = ()

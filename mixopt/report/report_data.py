@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mixopt import __version__
 from mixopt.analysis.token_worth import TokenWorth, study_token_worth
@@ -138,15 +139,34 @@ def _predictions(
     study: Study, evidence: Evidence, surrogate: Surrogate | ScaleSurrogate
 ) -> tuple[pd.DataFrame, str]:
     """The objective's predicted mean and interval per trial, beside what was learned from."""
-    from mixopt.propose.problem import Problem
-
-    problem = Problem.of(study.space, study.objective, surrogate, evidence)
-    found: Any = surrogate.out_of_fold
-    how = "in sample" if found is None else "out of fold"
     target = study.space.target if study.config.fidelities else None
     sizes = {r.trial.id: r.trial.fidelity for r in study.records()}
     goal = target or study.fidelity
     observed = np.array([not study.config.fidelities or sizes[i] == goal for i in evidence.ids])
+    return predictions_of(study.space, study.objective, surrogate, evidence, observed)
+
+
+def predictions_of(
+    space: SearchSpace,
+    objective: Objective,
+    surrogate: Surrogate | ScaleSurrogate,
+    evidence: Evidence,
+    observed: NDArray[np.bool_],
+) -> tuple[pd.DataFrame, str]:
+    """The objective predicted for every run, and how: out of fold or in sample.
+
+    Args:
+        space: What was searched.
+        objective: What was minimised.
+        surrogate: Fitted to the evidence.
+        evidence: ``n`` finished runs.
+        observed: ``n``, whether each was made at the fidelity that is spoken of.
+    """
+    from mixopt.propose.problem import Problem
+
+    problem = Problem.of(space, objective, surrogate, evidence)
+    found: Any = surrogate.out_of_fold
+    how = "in sample" if found is None else "out of fold"
     if found is None:
         inside = surrogate.predict(evidence.X)
         own = np.maximum(inside.observation_sd**2 - np.diagonal(problem.level), 0.0)

@@ -24,6 +24,8 @@ from mixopt.space import SearchSpace
 from mixopt.study.results.estimates import answer_of
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from mixopt.analysis.token_worth import TokenWorth
     from mixopt.propose import Recommendation
     from mixopt.tune.cost_estimate import CostEstimate
@@ -67,6 +69,23 @@ def recommendation_table(
         *(render(table) for table in tables if table is not None),
         *(Text(f"note: {note}") for note in rec.notes),
     )
+
+
+def candidates_table(predicted: DataFrame) -> Table:
+    """Given mixtures as ``Fitted.predict`` has them."""
+    rows = tuple(
+        (
+            str(row["name"]),
+            fmt.value(row["value"]),
+            fmt.interval(row["low"], row["high"]),
+            fmt.signed(row["difference"]),
+            fmt.interval(row["difference_low"], row["difference_high"]),
+        )
+        for row in predicted.to_dict("records")
+    )
+    columns = ("mixture", "predicted", "95 % interval", "against baseline", "95 % interval")
+    note = "An interval of a difference that holds 0 does not say which of the two is better."
+    return Table("Predicted objective of the candidates", columns, rows, note=note)
 
 
 def estimate_table(estimate: CostEstimate) -> Table:

@@ -206,7 +206,8 @@ class StudyView(Configured):
         Raises:
             StudyError: If fewer than two trials are finished.
         """
-        from mixopt.propose import recommend
+        from mixopt.propose import Observed, recommend
+        from mixopt.surrogate import ScaleSurrogate
 
         state = self.state()
         evidence, surrogate = self.learned(extra=True, state=state)
@@ -215,7 +216,19 @@ class StudyView(Configured):
         outside = unreachable_baseline(self.space)
         said = (*state.left_out, *([outside] if outside else []), *found.notes)
         found = found.model_copy(update={"notes": said})
-        return self.with_confirmations(at_target(state, found, surrogate), state=state)
+        if isinstance(surrogate, ScaleSurrogate):
+            runs = [
+                Observed(
+                    trial=t.id,
+                    value=self.objective.value(state.finals[t.id]),
+                    schedule=t.schedule,
+                    fidelity=t.fidelity,
+                )
+                for t in state.learned_from
+            ]
+            base = self.space.baseline_schedule
+            found = at_target(found, surrogate, self.objective, runs, base)
+        return self.with_confirmations(found, state=state)
 
     def confirmation_trials(self, recommendation: Recommendation) -> list[Trial]:
         """The runs that check a recommendation on text the search never saw; nothing is stored.
