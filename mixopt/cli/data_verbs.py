@@ -95,6 +95,26 @@ def corpus_build(spec: str, /, *, out: Path) -> None:
         print(f"{domain}\t{corpus.count(domain, 'train')} training tokens")
 
 
+@corpus_app.command(name="count")
+def corpus_count(spec: str, /, *, json: Json = False) -> None:
+    """Count the tokens of a corpus of token files by their metadata, without building it.
+
+    Args:
+        spec: YAML file, or the name of a shipped spec.
+    """
+    from mixopt.corpus import CorpusSpec, metadata_tokens
+    from mixopt.errors import CorpusError
+    from mixopt.space.library import find_corpus_spec
+
+    found = metadata_tokens(CorpusSpec.from_yaml(find_corpus_spec(spec)))
+    if not found:
+        raise CorpusError(
+            f"{spec} has domains of text, whose tokens are known once they are made",
+            "build it: mixopt corpus build SPEC.yaml --out DIR",
+        )
+    emit(found, json, *(f"{name}\t{count} tokens" for name, count in found.items()))
+
+
 @space_app.command(name="check")
 def space_check(space: str, /, *, json: Json = False) -> None:
     """Check a search space: which fractions are feasible, and which caps bind or clash.

@@ -1,9 +1,10 @@
-"""Raw text to fingerprinted token shards, and the sampler that mixes them.
+"""Raw text or token files to fingerprinted token shards, and the sampler that mixes them.
 
 Notation: a corpus has ``d`` domains; a sequence is ``context + 1`` tokens, inputs and targets.
 """
 
-from mixopt.corpus.build import build_corpus
+from mixopt.corpus.build import build_corpus, expected_tokens, metadata_tokens
+from mixopt.corpus.megatron_files import count_megatron_tokens
 from mixopt.corpus.sampler import MixtureSampler
 from mixopt.corpus.spec import (
     SPLITS,
@@ -13,6 +14,7 @@ from mixopt.corpus.spec import (
     SourceSpec,
     Split,
     SplitSpec,
+    TokenIds,
     TokenizerSpec,
     TokenizerTraining,
 )
@@ -29,7 +31,11 @@ __all__ = [
     "SourceSpec",
     "Split",
     "SplitSpec",
+    "TokenIds",
     "TokenizerSpec",
     "TokenizerTraining",
     "build_corpus",
+    "count_megatron_tokens",
+    "expected_tokens",
+    "metadata_tokens",
 ]

@@ -1,4 +1,4 @@
-"""Readers: each turns one source of a domain into documents, or says which file is at fault."""
+"""Readers of text, and a domain's documents from all of its sources."""
 
 from __future__ import annotations
 
@@ -9,36 +9,31 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import zstandard
 
+from mixopt.corpus.documents import (
+    TOKEN_BYTES,
+    Content,
+    Document,
+    SourceFile,
+    hash_order,
+    size_of,
+)
 from mixopt.corpus.installed import installed_files, read_installed
 from mixopt.corpus.spec import DomainSpec, SourceSpec
+from mixopt.corpus.token_files import (
+    Vocabulary,
+    content_mark,
+    count_tokens,
+    read_token_file,
+    standing_for,
+)
 from mixopt.errors import CorpusError
 
 _CHUNK = 1 << 16
-
-
-class Document(NamedTuple):
-    """A text and the key that decides its split; documents that share a key stay together."""
-
-    key: str
-    text: str
-
-
-class SourceFile(NamedTuple):
-    """A file to read, under a key that does not depend on where the files lie."""
-
-    key: str
-    path: Path
-    source: SourceSpec
-
-
-def hash_order(seed: int, key: str) -> bytes:
-    """A rank for ``key`` drawn from the seed: 16 bytes, the same on every machine."""
-    return hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=16).digest()
 
 
 def domain_files(domain: str, spec: DomainSpec, root: Path) -> list[SourceFile]:
@@ -66,9 +61,8 @@ def _source_files(domain: str, source: SourceSpec, root: Path) -> Iterator[Sourc
         return
     for name in source.files:
         yield SourceFile(name, root / name, source)
-    for pattern in source.glob + source.jsonl + source.parquet:
-        matches = [Path(match) for match in globbing.glob(str(root / pattern), recursive=True)]
-        matches = [match for match in matches if match.is_file()]
+    for pattern in source.glob + source.jsonl + source.parquet + source.tokens:
+        matches = _matches(root / pattern, tokens=bool(source.tokens))
         if not matches:
             raise CorpusError(
                 f"Domain {domain!r}: the pattern {pattern!r} matches no file under {root}.",
@@ -80,6 +74,15 @@ def _source_files(domain: str, source: SourceSpec, root: Path) -> Iterator[Sourc
         )
 
 
+def _matches(pattern: Path, *, tokens: bool) -> list[Path]:
+    """The files of a pattern; of token files the index stands for its data, and a prefix for it."""
+    found = [Path(match) for match in globbing.glob(str(pattern), recursive=True)]
+    if tokens:
+        found = found or [Path(match) for match in globbing.glob(f"{pattern}.idx", recursive=True)]
+        found = [file for match in found if (file := standing_for(match))]
+    return [match for match in found if match.is_file()]
+
+
 def _fixed_part(pattern: Path) -> Path:
     """The folders of a pattern before its first wildcard."""
     parts = pattern.parts
@@ -87,15 +90,28 @@ def _fixed_part(pattern: Path) -> Path:
     return Path(*parts[:plain])
 
 
-def read_file(domain: str, file: SourceFile) -> Iterator[Document]:
-    """The documents of one file, empty ones left out.
+def count_domain(domain: str, files: Iterable[SourceFile]) -> int:
+    """Tokens of a domain's token files by their metadata.
 
     Raises:
-        CorpusError: The file cannot be read, decoded or parsed, or lacks the text field; the
-            message names domain and file (and line or row).
+        CorpusError: A file cannot be read or is at fault.
+    """
+    total = 0
+    for file in files:
+        with _readable(domain, file):
+            total += count_tokens(domain, file)
+    return total
+
+
+@contextmanager
+def _readable(domain: str, file: SourceFile) -> Iterator[None]:
+    """Name the file that cannot be read or decoded.
+
+    Raises:
+        CorpusError: If one cannot.
     """
     try:
-        yield from _reader(file.source)(domain, file)
+        yield
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"Domain {domain!r}: {file.path} must be UTF-8, but byte {error.start} is not "
@@ -105,7 +121,8 @@ def read_file(domain: str, file: SourceFile) -> Iterator[Document]:
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         what = getattr(error, "strerror", None) or error
         raise CorpusError(
-            f"Domain {domain!r}: {file.path} cannot be read: {what}.",
+            f"Domain {domain!r}: {getattr(error, 'filename', None) or file.path} cannot be read: "
+            f"{what}.",
             "Check that the file exists, is readable and is whole.",
         ) from error
 
@@ -243,13 +260,42 @@ def _checked(domain: str, where: str, key: str, field: str, value: object) -> It
         yield Document(key, value)
 
 
+def read_file(
+    domain: str, file: SourceFile, vocabulary: Vocabulary | None = None, seed: int | None = None
+) -> Iterator[Document]:
+    """The documents of one file, empty ones left out.
+
+    Args:
+        domain: What it belongs to.
+        file: To read.
+        vocabulary: Of token files; text needs none.
+        seed: Draws the order of a token file's documents; None takes them as they lie.
+
+    Raises:
+        CorpusError: The file cannot be read, decoded or parsed, or lacks the text field; the
+            message names domain and file (and line or row).
+    """
+    with _readable(domain, file):
+        if file.source.tokens:
+            assert vocabulary is not None, "the spec gives token files a vocabulary"
+            yield from read_token_file(domain, file, vocabulary, seed)
+        else:
+            yield from _reader(file.source)(domain, file)
+
+
 def read_domain(
-    domain: str, spec: DomainSpec, files: list[SourceFile], seed: int, max_document: int | None
+    domain: str,
+    spec: DomainSpec,
+    files: list[SourceFile],
+    seed: int,
+    max_document: int | None,
+    vocabulary: Vocabulary | None = None,
 ) -> list[Document]:
     """The documents of a domain, long ones in pieces under one key.
 
     Where ``max_bytes`` is given, files are visited in seeded order, and each gives at most its part
-    of the bytes that are left, so that no single file fills them all.
+    of the bytes that are left, so that no single file fills them all; so are the documents of token
+    files.
 
     Raises:
         CorpusError: A file is at fault, or the domain holds no text.
@@ -258,9 +304,10 @@ def read_domain(
     left = math.inf if spec.max_bytes is None else float(spec.max_bytes)
     for place, file in enumerate(sorted(files, key=lambda file: hash_order(seed, file.key))):
         allowed = left / (len(files) - place)
-        for piece in _pieces_of(read_file(domain, file), max_document):
+        found = read_file(domain, file, vocabulary, None if spec.max_bytes is None else seed)
+        for piece in _pieces_of(found, max_document):
             documents.append(piece)
-            size = len(piece.text.encode("utf-8"))
+            size = size_of(piece.content)
             left, allowed = left - size, allowed - size
             if allowed <= 0:
                 break
@@ -269,19 +316,27 @@ def read_domain(
     if not documents:
         raise CorpusError(
             f"Domain {domain!r} is empty: its {len(files)} files hold no text.",
-            "Give it a source with text, or remove the domain.",
+            "Give it a source that holds some, or remove the domain.",
         )
     return documents
 
 
 def _pieces_of(documents: Iterable[Document], limit: int | None) -> Iterator[Document]:
     for document in documents:
-        for text in _pieces(document.text, limit):
-            yield Document(document.key, text)
+        for piece in _pieces(document.content, limit):
+            yield Document(document.key, piece)
 
 
-def _pieces(text: str, limit: int | None) -> Iterator[str]:
-    """A text in pieces of at most ``limit`` UTF-8 bytes, cut after a line where one ends late."""
+def _pieces(content: Content, limit: int | None) -> Iterator[Content]:
+    """What is at most ``limit`` bytes long; a text is cut after a line where one ends late."""
+    if isinstance(content, str):
+        yield from _text_pieces(content, limit)
+        return
+    most = len(content) if limit is None else max(limit // TOKEN_BYTES, 1)
+    yield from (content[start : start + most] for start in range(0, len(content), most))
+
+
+def _text_pieces(text: str, limit: int | None) -> Iterator[str]:
     # Lone surrogates are legal in JSON escapes but have no UTF-8 form: they become "?".
     encoded = text.encode("utf-8", errors="replace")
     start = 0
@@ -327,5 +382,7 @@ def manifest_digest(files: dict[str, list[SourceFile]]) -> str:
 def _content_mark(file: SourceFile) -> str:
     if file.source.installed is not None:
         return str(file.path.stat().st_size)
+    if file.source.tokens:
+        return content_mark(file)
     with file.path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -49,12 +49,12 @@ class CostEstimate:
 def estimate_cost(job: Job) -> CostEstimate:
     """Count the trials, tokens and FLOPs of a study, and time a few steps of the proxy.
 
-    Nothing is written. Tokens come from the corpus where it is built; where they are not known
-    yet, the first round is that of an objective in which ``natural`` is uniform.
+    Nothing is written. Tokens come from the corpus where it is built, and from the metadata of
+    token files where it is not; where they are not known yet, the first round is that of an
+    objective in which ``natural`` is uniform.
     """
-    file, corpus = job.file, job.built_corpus()
-    tokens = {} if corpus is None else {n: corpus.count(n, "train") for n in corpus.domains}
-    study = job.draft(tokens)
+    file = job.file
+    study = job.draft(job.training_tokens())
     first = study.ask()
     flops_of = study.settings.flops
     top, trials = file.highest, file.budget.most_trials(file.cheapest, flops_of)

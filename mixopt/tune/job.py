@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixopt.advice import advise_space
-from mixopt.corpus import Corpus, build_corpus
+from mixopt.corpus import Corpus, build_corpus, expected_tokens
 from mixopt.errors import CorpusError, StudyError
 from mixopt.proxy import Products, ProxyTrainer, architecture, faster_on_cpu, flops, likeness
 from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
@@ -181,7 +181,21 @@ class Job:
         spec, corpus = self.file.corpus, self.built_corpus()
         if corpus is not None:
             return corpus.vocab_size
-        return spec.tokenizer.train.vocab_size if spec and spec.tokenizer.train else None
+        known = (spec.tokenizer.train or spec.tokenizer.ids) if spec else None
+        return known.vocab_size if known else None
+
+    def training_tokens(self) -> dict[str, int]:
+        """Training tokens per domain of the corpus, or about how many there will be.
+
+        Empty where no corpus is needed, or it is not built and its files do not say.
+
+        Raises:
+            CorpusError: If a token file is at fault.
+        """
+        spec, corpus = self.file.corpus, self.built_corpus()
+        if spec is None or not isinstance(self.file.trainer, ProxyChoice):
+            return {}
+        return expected_tokens(spec) if corpus is None else _counts(corpus)
 
     def _flops_per_token(self) -> dict[int, float]:
         """By parameters, what the proxy takes with its unembedding and attention."""
