@@ -6,7 +6,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from mixopt.analysis.from_tables import fit_tables
+import mixopt
 
 random.seed(0)
 with tempfile.TemporaryDirectory() as folder:
@@ -26,7 +26,7 @@ with tempfile.TemporaryDirectory() as folder:
                     1 + math.exp(-3 * code - 0.5 * math_) + random.gauss(0, 0.003),
                 ]
             )
-    fitted = fit_tables(ratios, metrics, {"web": 0.5, "code": 0.5})
+    fitted = mixopt.fit(ratios, metrics, objective={"web": 0.5, "code": 0.5})
 
 answer = fitted.recommendation
 print(answer.schedule.base, answer.predicted, answer.best_observed, sep="\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mixopt.analysis.from_tables import fit
     from mixopt.errors import MixoptError
     from mixopt.service.client import connect
     from mixopt.space import (
@@ -46,13 +47,18 @@ __all__ = [
     "Trial",
     "TrialBudget",
     "connect",
+    "fit",
     "geometry_of",
 ]
 
 #: Rooms of those names that are not of ``mixopt.space``.
 _ELSEWHERE = dict.fromkeys(
     ("CallableTrainer", "CommandTrainer", "Study", "TrialBudget"), "mixopt.study"
-) | {"MixoptError": "mixopt.errors", "connect": "mixopt.service.client"}
+) | {
+    "MixoptError": "mixopt.errors",
+    "connect": "mixopt.service.client",
+    "fit": "mixopt.analysis.from_tables",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,27 +1,33 @@
-"""Recommend from finished runs: two tables in, a mixture out, nothing trained."""
+"""Recommend from finished runs: tables in, a mixture out, nothing trained."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixopt.analysis.csv_table import Source
+from mixopt.analysis.fit_arguments import as_weights, parse_rule, parse_target
 from mixopt.analysis.run_tables import RunTable, read_mixtures, read_runs
 from mixopt.errors import StudyError
-from mixopt.propose import Evidence, Recommendation, recommend
+from mixopt.propose import Estimate, Evidence, Observed, Recommendation, recommend
+from mixopt.propose.problem import Problem
 from mixopt.space import (
     Domain,
     Fidelity,
-    LearningRate,
     Mixture,
     Objective,
+    Phase,
+    PhaseSpace,
+    Schedule,
     SearchSpace,
     geometry_of,
 )
-from mixopt.space.written_numbers import read_number
+from mixopt.study.results.at_target import at_target
 from mixopt.surrogate import (
     RunRule,
     ScaleSurrogate,
@@ -30,10 +36,13 @@ from mixopt.surrogate import (
     fit_surrogate,
 )
 
-_Z95, _DRAWS = 1.959964, 1024
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 #: Different mixtures without which nothing can be learned: a curve in one direction has three.
 LEAST_MIXTURES = 3
+#: Shares of a last phase to choose from, at most, where no search space says them.
+_LEVELS = 10
 
 
 @dataclass(frozen=True)
@@ -45,37 +54,88 @@ class Fitted:
         space: What was searched.
         objective: What was minimised.
         surrogate: The model.
+        evidence: What it learned from, at the target where there is one.
         recommendation: The answer.
+        seed: Of every random draw.
     """
 
     table: RunTable
     space: SearchSpace
     objective: Objective
     surrogate: Surrogate | ScaleSurrogate
+    evidence: Evidence
     recommendation: Recommendation
+    seed: int
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The question that was answered."""
+        return Problem.of(self.space, self.objective, self.surrogate, self.evidence)
+
+    def predict(self, candidates: Source) -> DataFrame:
+        """Predict given mixtures at the target.
+
+        Args:
+            candidates: A table of mixtures, with the columns of the runs' weights; its first other
+                column names them.
+
+        Returns:
+            One row each: ``name``, the objective's ``value`` with its 95 % interval (``low``,
+            ``high``), and its ``difference`` from the baseline's with ``difference_low`` and
+            ``difference_high``.
+
+        Raises:
+            StudyError: If the table cannot be read, or has other domains than the runs.
+        """
+        import pandas as pd
+
+        names, X = read_mixtures(candidates, self.table.weights)
+        problem = self.problem.narrowed()
+        rows = X[:, problem.there]
+        values = map(Estimate.of, *problem.expected(rows))
+        changes = map(Estimate.of, *problem.minus_baseline(rows))
+        return pd.DataFrame(
+            {
+                "name": name,
+                "value": value.mean,
+                "low": value.low,
+                "high": value.high,
+                "difference": change.mean,
+                "difference_low": change.low,
+                "difference_high": change.high,
+            }
+            for name, value, change in zip(names, values, changes, strict=True)
+        )
 
 
-def fit_tables(
-    ratios: str | Path,
-    metrics: str | Path,
-    weights: Mapping[str, float],
+def fit(
+    runs: Source,
+    metrics: Source | None = None,
     *,
-    space: str | Path | None = None,
-    baseline: Mapping[str, float] | None = None,
-    target: Fidelity | None = None,
-    rule: RunRule | None = None,
+    objective: str | Sequence[str] | Mapping[str, float] | Objective,
+    domains: Sequence[str] | None = None,
+    space: str | Path | SearchSpace | None = None,
+    baseline: str | Mapping[str, float] | None = None,
+    target: str | Fidelity | None = None,
+    rate: str | RunRule | None = None,
     seed: int = 0,
 ) -> Fitted:
-    """Fit a surrogate to finished runs and recommend a mixture.
+    """Fit a surrogate to finished runs and recommend a mixture; nothing is trained.
 
     Args:
-        ratios: CSV of weights (see ``read_runs``).
-        metrics: CSV of values.
-        weights: The objective.
-        space: YAML of the search space; the whole simplex over the table's domains by default.
+        runs: CSV file or DataFrame of weights, one row per run: a key, then one column per domain;
+            in two phases ``base.web``, ``ending.web``, ``fraction``. May hold the metrics too.
+        metrics: CSV file or DataFrame of metrics with the same key: a column each, or ``metric``
+            and ``value``; with a column ``tokens`` a run may have several rows.
+        objective: Metric, or weight by metric, to minimise.
+        domains: Columns of the weights; by default those that sum to 1, or all but the key where
+            metrics are a table of their own.
+        space: The search space or its YAML file; the whole simplex over the domains by default.
         baseline: Mixture to compare with; by default the space's, or the mean of the runs.
-        target: Size and length to speak of; the tables must hold those of the runs.
-        rule: Learning-rate rule of runs that were read in the middle.
+        target: Size and length to speak of, as ``1B:100B``; the tables must hold the columns
+            ``parameters`` (non-embedding) and ``tokens``.
+        rate: Learning-rate rule of runs that were read in the middle, as
+            ``cosine:horizon=100B,warmup=0.02,final=0.1``.
         seed: Of every random draw.
 
     Raises:
@@ -83,36 +143,73 @@ def fit_tables(
     """
     if seed < 0:
         raise StudyError(f"a seed must be at least 0; got {seed}", "leave it out, or give 0")
-    table = read_runs(ratios, metrics)
+    asked = objective if isinstance(objective, Objective) else None
+    asked = asked or Objective(weights=as_weights(objective, "--objective"))  # type: ignore[arg-type]
+    table = read_runs(runs, metrics, domains=domains, needed=asked.metrics)
+    _check_enough(table)
+    asked = _known(asked, table)
+    searched = _space(table, space, baseline)
+    table = _ordered(table, searched)
+    if target is None:
+        _one_place(table)
+        surrogate: Surrogate | ScaleSurrogate = fit_surrogate(
+            geometry_of(searched).layout, table.X, table.Y, table.metrics, table.domains, seed=seed
+        )
+        evidence = Evidence(X=table.X, Y=table.Y, metrics=table.metrics, ids=table.ids)
+    else:
+        goal = parse_target(target) if isinstance(target, str) else target
+        rule = parse_rule(rate) if isinstance(rate, str) else rate
+        surrogate = _at(table, searched, goal, rule, seed)
+        ends = surrogate.ends
+        ids = tuple(table.ids[i] for i in ends)
+        evidence = Evidence(table.X[ends], surrogate.extrapolated, table.metrics, ids)
+    answer = recommend(searched, asked, surrogate, evidence, seed=seed)
+    if isinstance(surrogate, ScaleSurrogate):
+        observed = _observed(table, searched, asked)
+        answer = at_target(answer, surrogate, asked, observed, searched.baseline_schedule)
+    answer = answer.model_copy(update={"notes": (*answer.notes, *table.left_out)})
+    return Fitted(table, searched, asked, surrogate, evidence, answer, seed)
+
+
+def _observed(table: RunTable, space: SearchSpace, objective: Objective) -> list[Observed]:
+    """The ends of all runs, each at its own fidelity."""
+    geometry, w = geometry_of(space), objective.coefficients(list(table.metrics))
+    assert table.parameters is not None, "a target needs sizes"
+    assert table.tokens is not None, "a target needs lengths"
+    return [
+        Observed(
+            trial=table.ids[i],
+            value=float(table.Y[i] @ w),
+            schedule=geometry.decode(table.X[i]),
+            fidelity=Fidelity(parameters=round(table.parameters[i]), tokens=round(table.tokens[i])),
+        )
+        for i in table.ends
+    ]
+
+
+def _check_enough(table: RunTable) -> None:
     different = len(np.unique(table.X.round(6), axis=0))
     if different < LEAST_MIXTURES:
         raise StudyError(
-            f"{ratios} must hold at least {LEAST_MIXTURES} different mixtures to learn from; it "
-            f"holds {different}",
+            f"the runs must have at least {LEAST_MIXTURES} different mixtures to learn from; they "
+            f"have {different}",
             "add runs: the number of domains plus two is a fair start",
         )
-    objective = Objective(weights=dict(weights))
-    unknown = [name for name in objective.metrics if name not in table.metrics]
+
+
+def _known(objective: Objective, table: RunTable) -> Objective:
+    """The objective with the metrics' short names."""
+    short = dict(zip(table.long_names, table.metrics, strict=True))
+    named = {name: short.get(name, name) for name in objective.metrics}
+    unknown = [name for name, own in named.items() if own not in table.metrics]
     if unknown:
         raise StudyError(
-            f"the objective names {unknown}, which {metrics} does not hold",
-            f"it holds {', '.join(table.metrics)}",
+            f"the objective names {unknown}, which no run measured",
+            f"measured were {', '.join(table.metrics)}",
         )
-    searched = _space(table, space, baseline)
-    if target is None:
-        _one_place(table)
-        layout = geometry_of(searched).layout
-        alone = fit_surrogate(layout, table.X, table.Y, table.metrics, table.domains, seed=seed)
-        evidence = Evidence(X=table.X, Y=table.Y, metrics=table.metrics, ids=table.ids)
-        answer = recommend(searched, objective, alone, evidence, seed=seed)
-        return Fitted(table, searched, objective, alone, answer)
-    surrogate = _at(table, searched, target, rule, seed)
-    ends = surrogate.ends
-    ids = tuple(table.ids[i] for i in ends)
-    evidence = Evidence(X=table.X[ends], Y=surrogate.extrapolated, metrics=table.metrics, ids=ids)
-    answer = recommend(searched, objective, surrogate, evidence, seed=seed)
-    answer = answer.model_copy(update={"target": target})
-    return Fitted(table, searched, objective, surrogate, answer)
+    rails = tuple(g.model_copy(update={"metric": named[g.metric]}) for g in objective.guardrails)
+    weights = {named[name]: weight for name, weight in objective.weights.items()}
+    return Objective(weights=weights, guardrails=rails)
 
 
 def _one_place(table: RunTable) -> None:
@@ -150,149 +247,68 @@ def _at(
     )
 
 
-@dataclass(frozen=True)
-class CandidateRow:
-    """What is expected of a mixture that was given.
-
-    Attributes:
-        name: Its key.
-        value: The objective.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-        difference: The objective less the baseline's.
-        difference_low: Lower end of its 95 % interval.
-        difference_high: Upper end.
-    """
-
-    name: str
-    value: float
-    low: float
-    high: float
-    difference: float
-    difference_low: float
-    difference_high: float
-
-
-def predict_candidates(fitted: Fitted, path: str | Path, *, seed: int = 0) -> list[CandidateRow]:
-    """Predict given mixtures, one row each: a key column, then one weight per domain.
-
-    Raises:
-        StudyError: If the file cannot be read, or has other domains than the runs.
-    """
-    import torch
-
-    ids, domains, X = read_mixtures(path)
-    if set(domains) != set(fitted.table.domains):
-        raise StudyError(
-            f"{path} must have the domains of the runs ({', '.join(fitted.table.domains)}); it has "
-            f"{', '.join(domains)}",
-            "name its columns like those of the runs",
-        )
-    X = X[:, [domains.index(name) for name in fitted.table.domains]]
-    geometry = geometry_of(fitted.space)
-    base = geometry.encode(fitted.space.baseline_schedule)
-    rows = np.vstack([X, base])
-    w = fitted.objective.coefficients(list(fitted.surrogate.metrics))
-    mean = fitted.surrogate.predict(rows).mean @ w
-    draws = fitted.surrogate.sample_paths(_DRAWS, seed)(torch.as_tensor(rows)).numpy() @ w
-    sd, apart = draws.std(0), (draws[:, :-1] - draws[:, -1:]).std(0)
-    return [
-        CandidateRow(name, *_interval(mean[i], sd[i]), *_interval(mean[i] - mean[-1], apart[i]))
-        for i, name in enumerate(ids)
-    ]
-
-
-def _interval(mean: float, sd: float) -> tuple[float, float, float]:
-    return float(mean), float(mean - _Z95 * sd), float(mean + _Z95 * sd)
-
-
-def parse_amount(text: str, where: str) -> float:
-    """Read ``410M``, ``1B`` or ``1e9``.
-
-    Raises:
-        StudyError: If it is no positive number.
-    """
-    value = read_number(text)
-    if value is None or not (math.isfinite(value) and value > 0):
-        raise StudyError(f"{where} takes a positive number; got {text!r}", "write 410M, 1B or 1e9")
-    return value
-
-
-def parse_target(text: str) -> Fidelity:
-    """Read ``PARAMETERS:TOKENS``.
-
-    Raises:
-        StudyError: If it is not of that form.
-    """
-    parameters, colon, tokens = text.partition(":")
-    if not colon:
-        raise StudyError(f"--target takes PARAMETERS:TOKENS; got {text!r}", "write 1B:100B")
-    sizes = [round(parse_amount(part, "--target")) for part in (parameters, tokens)]
-    return Fidelity(parameters=sizes[0], tokens=sizes[1])
-
-
-def parse_rule(text: str) -> RunRule:
-    """Read ``SHAPE:horizon=TOKENS,warmup=SHARE,final=SHARE``; the rate falls after the warm-up.
-
-    Raises:
-        StudyError: If the horizon is missing or a part is not known.
-    """
-    shape, _, rest = text.partition(":")
-    parts = dict(part.partition("=")[::2] for part in rest.split(",") if part)
-    unknown = sorted(set(parts) - {"horizon", "warmup", "final"})
-    if unknown or "horizon" not in parts:
-        raise StudyError(
-            f"--rate takes SHAPE:horizon=TOKENS,warmup=SHARE,final=SHARE; got {text!r}",
-            "write cosine:horizon=100B,warmup=0.02,final=0.1",
-        )
-    warmup, final = (float(parts.get(name, 0.0)) for name in ("warmup", "final"))
-    rate = LearningRate(warmup=warmup, decay=1.0 - warmup, shape=shape, final=final)
-    return RunRule(rate, parse_amount(parts["horizon"], "--rate"))
-
-
 def _space(
-    table: RunTable, path: str | Path | None, baseline: Mapping[str, float] | None
+    table: RunTable,
+    given: str | Path | SearchSpace | None,
+    baseline: str | Mapping[str, float] | None,
 ) -> SearchSpace:
-    mixture = None if baseline is None else Mixture(baseline, "the baseline")
-    if path is None:
-        mean = Mixture.from_array(table.domains, table.X.mean(0))
-        return SearchSpace(
-            name="finished runs",
-            domains=tuple(Domain(name=n) for n in table.domains),
-            baseline=mixture or mean,
-        )
-    space = SearchSpace.from_yaml(path)
-    if space.names != table.domains:
+    weights = None if baseline is None else as_weights(baseline, "--baseline")
+    short = {c: d for p in table.weights.columns for c, d in zip(p, table.domains, strict=True)}
+    mixture = (
+        None
+        if weights is None
+        else Mixture({short.get(n, n): w for n, w in weights.items()}, "the baseline")
+    )
+    if given is None:
+        return _space_of_runs(table, mixture)
+    space = given if isinstance(given, SearchSpace) else SearchSpace.from_yaml(given)
+    where = space.name if isinstance(given, SearchSpace) else str(given)
+    if set(space.names) != set(table.domains):
         raise StudyError(
-            f"{path} must have the table's domains in its order; it has {list(space.names)} and "
-            f"the table {list(table.domains)}",
-            "reorder the domains of the space",
+            f"{where} must have the table's domains; it has {list(space.names)} and the table "
+            f"{list(table.domains)}",
+            "name the domains of the space like the columns of the table",
         )
-    if len(space.phases) > 1:
+    phases = tuple(p.name for p in space.phases)
+    if len(phases) != len(table.weights.phases) or (
+        len(phases) > 1 and phases != table.weights.phases
+    ):
         raise StudyError(
-            f"{path} has {len(space.phases)} phases, but finished runs in a table have one",
-            "give a space of one phase",
+            f"{where} must have the phases of the runs, {', '.join(table.weights.phases)}; it has "
+            f"{', '.join(phases)}",
+            "a table of two phases has the columns base.web, ending.web, fraction",
         )
     return space if mixture is None else space.model_copy(update={"baseline": mixture})
 
 
-def parse_weights(parts: Sequence[str], where: str) -> dict[str, float]:
-    """Read ``NAME=WEIGHT`` parts; one bare name has all the weight.
+def _space_of_runs(table: RunTable, baseline: Mixture | None) -> SearchSpace:
+    """All mixtures of the domains; with phases, at the shares of the last one that were run."""
+    domains = tuple(Domain(name=n) for n in table.domains)
+    d, mean = len(domains), table.X.mean(0)
+    mixtures = [
+        Mixture.from_array(table.domains, mean[k * d : (k + 1) * d])
+        for k in range(len(table.weights.phases))
+    ]
+    if len(mixtures) == 1:
+        return SearchSpace(name="finished runs", domains=domains, baseline=baseline or mixtures[0])
+    levels = np.unique(table.X[:, -1].round(4))
+    if len(levels) > _LEVELS:
+        levels = np.linspace(levels[0], levels[-1], _LEVELS).round(4)
+    first, last = table.weights.phases
+    phases = (PhaseSpace(name=first), PhaseSpace(name=last, fraction=tuple(map(float, levels))))
+    shares = mean[-2:]
+    mean_run = Schedule(
+        phases=tuple(
+            Phase(name=name, fraction=float(share), mixture=mixture)
+            for name, share, mixture in zip((first, last), shares, mixtures, strict=True)
+            if share > 0
+        )
+    )
+    return SearchSpace(
+        name="finished runs", domains=domains, phases=phases, baseline=baseline or mean_run
+    )
 
-    Raises:
-        StudyError: If a part is not of that form or names something twice.
-    """
-    if len(parts) == 1 and "=" not in parts[0]:
-        return {parts[0]: 1.0}
-    weights: dict[str, float] = {}
-    for part in parts:
-        name, _, value = part.partition("=")
-        if name in weights:
-            raise StudyError(f"{where} names {name!r} twice", "keep one of them")
-        try:
-            weights[name] = float(value)
-        except ValueError:
-            weights[name] = math.nan
-        if not name or not math.isfinite(weights[name]):
-            raise StudyError(f"{where} takes NAME=WEIGHT; got {part!r}", "write pile_cc=0.5")
-    return weights
+
+def _ordered(table: RunTable, space: SearchSpace) -> RunTable:
+    """The table with its domains in the space's order."""
+    return table if table.domains == space.names else table.reordered(space.names)

@@ -199,7 +199,7 @@ def study_token_worth(
     if not set(pair[0]) & set(pair[1]):
         one, other = _nearest(search, recommended, baseline)
         pair = [{0: one}, {0: other}]
-        source = f"the trials {one.id} and {other.id} of the search"
+        source = f"trials {one.id} and {other.id} of the search"
     curves = [
         {key: _curve(rungs.get(t.id, []), objective, t.split) for key, t in of.items()}
         for of in pair

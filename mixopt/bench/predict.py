@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from mixopt.bench.designs import design_rows
-from mixopt.bench.methods import SURROGATES, Forecast, Task, surrogate
+from mixopt.bench.methods import SURROGATES, Forecast, Predictor, Task, surrogate
 from mixopt.bench.tables import Array, BenchError, BenchTable, Ints, load_table
 
 #: Share of the rows held out, each repeat anew, where the table has no test split of its own.
@@ -84,20 +84,27 @@ def predict(
             rows, unused = pool[chosen], np.delete(pool, chosen)
             task = Task(part.X[rows], part.Y[rows], part.metrics, part.domains, seed + repeat)
             for name, fit in fits.items():
-                begun = time.perf_counter()
-                model = fit(task)
-                seconds = time.perf_counter() - begun
-                found = _judge(model(part.X[test]), part.Y[test])
-                found["coverage95_unused"] = _covered(model(part.X[unused]), part.Y[unused])
-                known = {"surrogate": name, "train": n, "metric": [*part.metrics, "mean"]}
-                scores.append(pd.DataFrame(known | found | {"seconds": seconds}))
+                found = _fit_and_judge(fit, task, part, test, unused)
+                scores.append(pd.DataFrame({"surrogate": name, "train": n} | found))
                 if progress is not None:
-                    progress(f"{name} n={n} {repeat + 1}/{repeats} {seconds:.1f} s")
+                    progress(f"{name} n={n} {repeat + 1}/{repeats} {found['seconds']:.1f} s")
     groups = pd.concat(scores).groupby(["surrogate", "train", "metric"], sort=False)
     means = groups.mean().assign(repeats=repeats, spearman_se=groups["spearman"].sem())
     plain: Any = means.reset_index().astype(object).replace(np.nan, None)
     found_rows: list[Row] = plain.to_dict("records")
     return found_rows
+
+
+def _fit_and_judge(
+    fit: Callable[[Task], Predictor], task: Task, part: BenchTable, test: Ints, unused: Ints
+) -> dict[str, Any]:
+    """Each figure for every metric and the mean, and the seconds of the fit."""
+    begun = time.perf_counter()
+    model = fit(task)
+    seconds = time.perf_counter() - begun
+    figures = _judge(model(part.X[test]), part.Y[test])
+    figures["coverage95_unused"] = _covered(model(part.X[unused]), part.Y[unused])
+    return {"metric": [*part.metrics, "mean"], **figures, "seconds": seconds}
 
 
 def _split(table: BenchTable, seed: int) -> tuple[Ints, Ints]:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from mixopt.cli.app import (
     HERE,
+    Amount,
     Into,
     Json,  # noqa: F401 (cyclopts reads the inherited options' types here)
     Names,
@@ -113,7 +114,7 @@ def tradeoff(
         slack: Allowed rise of the general loss over the baseline's, in nats per token.
         confidence: Probability with which it must stay within.
     """
-    from mixopt.analysis.from_tables import parse_weights
+    from mixopt.analysis.fit_arguments import parse_weights
     from mixopt.report.tradeoff_page import pareto_table, trade_off_table, write_trade_off
     from mixopt.tune.analysis_jobs import trade_off_job
 
@@ -150,11 +151,11 @@ def critical(
     /,
     *,
     table: str | None = None,
-    step: int = 10_000,
+    step: Amount = 10_000,
     runs: Path | None = None,
     base_loss: float | None = None,
     old: Names | None = None,
-    tokens: int | None = None,
+    tokens: Amount | None = None,
     undecayed: bool = False,
     level: float = 0.95,
     at: Where = HERE,
@@ -195,7 +196,7 @@ def _critical(
     study: Study, old: list[str] | None, tokens: int | None, undecayed: bool, level: float
 ) -> Any:
     from mixopt.analysis.critical_share import continual_runs, critical_of, old_metrics
-    from mixopt.analysis.from_tables import parse_weights
+    from mixopt.analysis.fit_arguments import parse_weights
 
     weights = parse_weights(old, "--old") if old else old_metrics(study)
     found = continual_runs(study, weights, tokens=tokens, undecayed=undecayed)

@@ -3,80 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from math import log
 from pathlib import Path
 from typing import Any
 
-from mixopt.cli.app import Json, Names, app, corpus_app, emit, say, space_app
+from mixopt.cli.app import Json, Names, app, corpus_app, emit, say, space_app, writing
 
 
 @app.command
 def fit(
-    ratios: Path,
-    metrics: Path,
+    runs: Path,
+    metrics: Path | None = None,
     /,
     *,
     objective: Names,
+    domains: str | None = None,
     space: Path | None = None,
     baseline: str | None = None,
     target: str | None = None,
     rate: str | None = None,
     candidates: Path | None = None,
+    out: Path | None = None,
+    to: Names | None = None,
+    sequence_length: int | None = None,
+    batch: int | None = None,
     seed: int = 0,
     json: Json = False,
 ) -> None:
     """Recommend a mixture from finished runs, without training anything.
 
     Args:
-        ratios: CSV of a key column and one weight per domain.
-        metrics: CSV of the same key column and one value per metric; with a column tokens, a run
-            may have several rows. Columns parameters and tokens may stand in either file.
+        runs: CSV of weights: a key column, then one per domain (base.web, ending.web and fraction
+            in two phases). May hold the metrics too.
+        metrics: CSV of metrics with the same key: one column each, or metric and value; with a
+            column tokens, a run may have several rows. Columns parameters and tokens may stand in
+            either file.
         objective: NAME=WEIGHT, once per metric, or the metric's name alone for all the weight.
+        domains: Columns of the weights, as web,code; by default those that sum to 1.
         space: YAML of the search space (bounds, caps, baseline); the whole simplex by default.
         baseline: Mixture to compare with, as a=0.2,b=0.8; the mean of the runs by default.
         target: Size and length to predict, as 1B:100B, from runs of other sizes and lengths.
         rate: Learning-rate rule of runs read in the middle, as
             cosine:horizon=100B,warmup=0.02,final=0.1; without it the interval is wider.
         candidates: CSV of a key column and one weight per domain: predict these mixtures instead.
+        out: Folder to write schedule.json, exports, report.html and candidates.csv into.
+        to: Trainers to write the schedule for, with --out.
+        sequence_length: The target's tokens per sequence, which some trainers count in.
+        batch: The target's sequences per step, likewise.
         seed: Of every random draw.
     """
-    from mixopt.analysis.from_tables import (
-        fit_tables,
-        parse_rule,
-        parse_target,
-        parse_weights,
-        predict_candidates,
-    )
-    from mixopt.report.components import Table
-    from mixopt.report.terminal import recommendation_table
+    from mixopt.analysis.from_tables import fit as fit_runs
+    from mixopt.report.terminal import candidates_table, recommendation_table
 
-    weights = parse_weights(objective, "--objective")
-    mixture = parse_weights(baseline.split(","), "--baseline") if baseline else None
-    fitted = fit_tables(
-        ratios,
+    fitted = fit_runs(
+        runs,
         metrics,
-        weights,
+        objective=objective,
+        domains=domains.split(",") if domains else None,
         space=space,
-        baseline=mixture,
-        target=parse_target(target) if target else None,
-        rule=parse_rule(rate) if rate else None,
+        baseline=baseline,
+        target=target,
+        rate=rate,
         seed=seed,
     )
     if candidates is not None:
-        rows = [asdict(row) for row in predict_candidates(fitted, candidates, seed=seed)]
-        cells = tuple(
-            tuple(f"{v:.4f}" if f else v for f, v in enumerate(row.values())) for row in rows
-        )
-        emit(
-            rows,
-            json,
-            Table(
-                "Predicted objective (95 %) and difference to the baseline", tuple(rows[0]), cells
-            ),
-        )
-        return
-    shown = recommendation_table(fitted.recommendation, fitted.space)
-    emit(fitted.recommendation, json, shown)
+        predicted = fitted.predict(candidates)
+        emit(predicted.to_dict("records"), json, candidates_table(predicted))
+    else:
+        shown = recommendation_table(fitted.recommendation, fitted.space)
+        emit(fitted.recommendation, json, shown)
+    if out is not None:
+        from mixopt.report import write_fit
+
+        with writing(out) as folder:
+            counts = {"sequence_length": sequence_length, "batch": batch}
+            for path in write_fit(fitted, folder, to=to or (), **counts):
+                say(f"wrote {path}")
+            if candidates is not None:
+                predicted.to_csv(folder / "candidates.csv", index=False)
 
 
 @corpus_app.command(name="build")
@@ -92,7 +96,9 @@ def corpus_build(spec: str, /, *, out: Path) -> None:
 
     corpus = build_corpus(CorpusSpec.from_yaml(find_corpus_spec(spec)), out, progress=say)
     for domain in corpus.domains:
-        print(f"{domain}\t{corpus.count(domain, 'train')} training tokens")
+        bits = 1 / (log(2) * corpus.bytes_per_token(domain, "validation"))
+        count = corpus.count(domain, "train")
+        print(f"{domain}\t{count} training tokens\t1 nat/token is {bits:.3f} bits/byte")
 
 
 @corpus_app.command(name="count")

@@ -129,12 +129,6 @@ class MixtureSampler:
             out[rows] = self._tokens[name][first[:, None] + columns]
         return out
 
-    def sequence_domains(self, start: int, size: int) -> NDArray[np.int64]:
-        """Index into ``domains`` of each sequence from ``start`` on (``size``)."""
-        self._check_range(start, start + size)
-        self._plan(start + size)
-        return self._planned[start : start + size].astype(np.int64)
-
     def counts(self, upto: int) -> dict[str, int]:
         """Sequences of each domain among the first ``upto``."""
         self._check_range(0, upto)

@@ -268,10 +268,7 @@ def plan_export(
         ExportError: If there are no tokens, a phase is shorter than one step, a quota breaks an
             epoch cap of the space, or a name is unknown.
     """
-    for what, given in (("paths", paths), ("supply", supply)):
-        _refuse_unknown(given, what, space.names if space else schedule.domains)
-    known_paths = {d.name: d.path for d in space.domains if d.path} if space else {}
-    merged_supply = {**(space.supply if space else {}), **(supply or {})}
+    places, available = _known(schedule, space, paths, supply)
     requested = _tokens(tokens, space)
     length = _at_least_one(sequence_length, "sequence_length") or 1
     step = _at_least_one(batch, "batch") or 1
@@ -282,8 +279,8 @@ def plan_export(
         batch=batch,
         requested=requested,
         phases=(),
-        supply={name: merged_supply.get(name) for name in schedule.domains},
-        paths={**known_paths, **(paths or {})},
+        supply=available,
+        paths=places,
         target=target or (space.target if space else None),
         seed=seed,
         provenance=provenance or Provenance(space=space.name if space else None),
@@ -311,6 +308,20 @@ def _rated(
     first = next((r.peak for r in rules if r is not None and r.peak is not None), given.peak)
     rule = given.model_copy(update={"peak": first})
     return given.peak, schedule.model_copy(update={"learning_rate": rule}), ()
+
+
+def _known(
+    schedule: Schedule,
+    space: SearchSpace | None,
+    paths: Mapping[str, str] | None,
+    supply: Mapping[str, int | None] | None,
+) -> tuple[dict[str, str], dict[str, int | None]]:
+    """Paths and supplies by domain: those given, over those of the space."""
+    for what, given in (("paths", paths), ("supply", supply)):
+        _refuse_unknown(given, what, space.names if space else schedule.domains)
+    known = {d.name: d.path for d in space.domains if d.path} if space else {}
+    have = {**(space.supply if space else {}), **(supply or {})}
+    return {**known, **(paths or {})}, {name: have.get(name) for name in schedule.domains}
 
 
 def _refuse_unknown(given: Mapping[str, object] | None, what: str, known: Sequence[str]) -> None:

@@ -31,6 +31,9 @@ GUARDRAIL_DRAWS = 256
 PENALTY = 100.0
 
 
+#: Rows that are predicted together with the baseline.
+TOGETHER = 16
+
 #: A chance constraint counts as kept when broken by less than this (nats/token).
 KEPT = 1e-4
 
@@ -175,6 +178,22 @@ class Problem:
         cov = found.covariance_matrix[0].numpy().reshape(*shape, *shape)
         return found.mean[0].numpy().reshape(shape), cov
 
+    def minus_baseline(self, X: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation ``n`` of the objective at ``n x D`` less the baseline's.
+
+        Under the joint posterior: what moves both alike drops out.
+        """
+        w, base = self.weights, self.baseline[None]
+        parts = [self.together(np.vstack([base, part])) for part in _pieces(X)]
+        value = np.concatenate([(mean[1:] - mean[:1]) @ w for mean, _ in parts])
+        spread = []
+        for _, cov in parts:
+            C = np.einsum("i,aibj,j->ab", w, cov, w)
+            spread.append((np.diagonal(C) + C[0, 0] - 2 * C[0])[1:])
+        sd = np.sqrt(np.maximum(np.concatenate(spread), 0.0))
+        sd[np.abs(X - base).max(1) == 0] = 0.0
+        return value, sd
+
     @property
     def level(self) -> Array:
         """``m x m`` covariance of what moves all predictions alike."""
@@ -276,6 +295,11 @@ class Problem:
             return values @ w + PENALTY * self.excess(values, at_baseline)
 
         return score
+
+
+def _pieces(X: Array) -> list[Array]:
+    """Rows a few at a time: the covariance of all metrics at n rows has (n m)² numbers."""
+    return [X[i : i + TOGETHER] for i in range(0, len(X), TOGETHER)]
 
 
 def _z(guardrail: Guardrail) -> float:

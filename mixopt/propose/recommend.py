@@ -149,13 +149,8 @@ def _references(problem: Problem) -> dict[str, Array]:
 
 def _differences(problem: Problem, rows: dict[str, Array]) -> Differences:
     """The objective at some rows minus the baseline's, under their joint posterior."""
-    X, w = np.vstack([problem.baseline, *rows.values()]), problem.weights
-    mean, cov = problem.together(X)
-    value, C = mean @ w, np.einsum("i,aibj,j->ab", w, cov, w)
-    sd = np.sqrt(np.maximum(np.diagonal(C) + C[0, 0] - 2 * C[0], 0.0))
-    sd[np.abs(X - X[0]).max(1) == 0] = 0.0
-    found = {name: Estimate.of(value[i] - value[0], sd[i]) for i, name in enumerate(rows, start=1)}
-    return Differences(**found)
+    mean, sd = problem.minus_baseline(np.vstack(list(rows.values())))
+    return Differences(**dict(zip(rows, map(Estimate.of, mean, sd), strict=True)))
 
 
 def _guardrails(problem: Problem, row: Array) -> tuple[GuardrailCheck, ...]:

@@ -40,7 +40,7 @@ class Estimate(Frozen):
 
 
 class Differences(Frozen):
-    """Predicted objectives minus the baseline's, from the same posterior draws.
+    """Predicted objectives minus the baseline's, under their joint posterior.
 
     Attributes:
         predicted: Difference of the recommendation (nats/token); negative is better.

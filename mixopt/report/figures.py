@@ -123,12 +123,15 @@ def history(data: ReportData) -> Figure:
     """Observed objective of the search trials in order; the best so far of each size of run."""
     search = _finished_search(data)
     search["order"] = range(1, len(search) + 1)
+    search = search.fillna({"parameters": 0, "tokens": 0})
     sizes = sorted(set(zip(search["parameters"], search["tokens"], strict=True)), key=np.prod)
     traces: list[Trace] = []
     for k, (parameters, tokens) in enumerate(sizes):
         mine = search[(search["parameters"] == parameters) & (search["tokens"] == tokens)]
-        size = Fidelity(parameters=int(parameters), tokens=int(tokens))
-        ending = f", {fmt.fidelity(size)}" if len(sizes) > 1 else ""
+        ending = ""
+        if len(sizes) > 1:
+            size = Fidelity(parameters=int(parameters), tokens=int(tokens))
+            ending = f", {fmt.fidelity(size)}"
         traces += _one_size(mine, COLOURS[k % len(COLOURS)], ending)
     answer = data.answer
     if answer is not None:
@@ -140,7 +143,7 @@ def history(data: ReportData) -> Figure:
 
 def _one_size(trials: pd.DataFrame, colour: str, ending: str) -> list[Trace]:
     hover = "%{text}: %{y:.4f}<extra></extra>"
-    proposed = trials["kind"] == "proposed"
+    proposed, given = trials["kind"] == "proposed", trials["kind"] == "attached"
     traces = [
         points(
             mine["order"],
@@ -152,7 +155,8 @@ def _one_size(trials: pd.DataFrame, colour: str, ending: str) -> list[Trace]:
             hovertemplate=hover,
         )
         for mine, name, symbol in (
-            (trials[~proposed], "initial design", "circle-open"),
+            (trials[~proposed & ~given], "initial design", "circle-open"),
+            (trials[given], "finished before", "circle-open"),
             (trials[proposed], "proposed", "circle"),
         )
         if len(mine)

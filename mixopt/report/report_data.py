@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mixopt import __version__
 from mixopt.analysis.token_worth import TokenWorth, study_token_worth
@@ -18,6 +19,7 @@ from mixopt.study.results.estimates import Answer, answer_of, of_observations
 from mixopt.study.storage import State
 
 if TYPE_CHECKING:
+    from mixopt.analysis.responses import Responses
     from mixopt.propose import Evidence, Recommendation
     from mixopt.study import Study
     from mixopt.surrogate import ScaleSurrogate, Surrogate
@@ -41,6 +43,7 @@ class ReportData:
             from, whether it was ``observed`` (else it is extrapolated to the target), and its
             predicted ``mean``, ``low``, ``high`` (95 % interval of one observation).
         predictions_how: ``out of fold`` or ``in sample``.
+        responses: What was learned of the weights around the recommendation; None without one.
         worth: Gain in tokens; None where it is not known.
         no_worth: Reason for that.
         fidelity: Size of the trials, the highest where they differ.
@@ -60,6 +63,7 @@ class ReportData:
         default_factory=lambda: pd.DataFrame(columns=list(PREDICTION_COLUMNS))
     )
     predictions_how: str = "in sample"
+    responses: Responses | None = None
     worth: TokenWorth | None = None
     no_worth: str = "no run has finished"
     fidelity: Fidelity | None = None
@@ -85,7 +89,12 @@ def report_data(study: Study, recommendation: Recommendation | None = None) -> R
     Raises:
         StudyError: If the study has too few finished trials for a recommendation.
     """
+    from mixopt.analysis.responses import responses
+    from mixopt.propose.problem import Problem
+
     answer = study.recommend() if recommendation is None else recommendation
+    every, of_every = study.learned(extra=True)
+    around = Problem.of(study.space, study.objective, of_every, every)
     evidence, surrogate = study.learned()
     predictions, how = _predictions(study, evidence, surrogate)
     worth, no_worth = token_worth_or_reason(study, answer)
@@ -98,6 +107,7 @@ def report_data(study: Study, recommendation: Recommendation | None = None) -> R
         trials=study.trials(),
         predictions=predictions,
         predictions_how=how,
+        responses=responses(around, answer.schedule),
         worth=worth,
         no_worth=no_worth,
         fidelity=study.fidelity,
@@ -129,15 +139,34 @@ def _predictions(
     study: Study, evidence: Evidence, surrogate: Surrogate | ScaleSurrogate
 ) -> tuple[pd.DataFrame, str]:
     """The objective's predicted mean and interval per trial, beside what was learned from."""
-    from mixopt.propose.problem import Problem
-
-    problem = Problem.of(study.space, study.objective, surrogate, evidence)
-    found: Any = surrogate.out_of_fold
-    how = "in sample" if found is None else "out of fold"
     target = study.space.target if study.config.fidelities else None
     sizes = {r.trial.id: r.trial.fidelity for r in study.records()}
     goal = target or study.fidelity
     observed = np.array([not study.config.fidelities or sizes[i] == goal for i in evidence.ids])
+    return predictions_of(study.space, study.objective, surrogate, evidence, observed)
+
+
+def predictions_of(
+    space: SearchSpace,
+    objective: Objective,
+    surrogate: Surrogate | ScaleSurrogate,
+    evidence: Evidence,
+    observed: NDArray[np.bool_],
+) -> tuple[pd.DataFrame, str]:
+    """The objective predicted for every run, and how: out of fold or in sample.
+
+    Args:
+        space: What was searched.
+        objective: What was minimised.
+        surrogate: Fitted to the evidence.
+        evidence: ``n`` finished runs.
+        observed: ``n``, whether each was made at the fidelity that is spoken of.
+    """
+    from mixopt.propose.problem import Problem
+
+    problem = Problem.of(space, objective, surrogate, evidence)
+    found: Any = surrogate.out_of_fold
+    how = "in sample" if found is None else "out of fold"
     if found is None:
         inside = surrogate.predict(evidence.X)
         own = np.maximum(inside.observation_sd**2 - np.diagonal(problem.level), 0.0)

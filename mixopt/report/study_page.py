@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mixopt.report import answer as lead
 from mixopt.report import figures
 from mixopt.report import numbers as fmt
+from mixopt.report import response_figures as maps
 from mixopt.report.components import Figure, NotApplicable, Page, Section, Table
 from mixopt.report.page import render_page, write_page
 from mixopt.report.recommendation_tables import (
@@ -40,7 +41,7 @@ def render_report(data: ReportData) -> str:
 def report_page(data: ReportData) -> Page:
     """What the report shows."""
     rec, answer = data.recommendation, data.answer
-    parts = (part(data) for part in (_schedule, _expectation, _choices, _evidence))
+    parts = (part(data) for part in (_schedule, _expectation, _choices, _learned, _evidence))
     sections = tuple(section for part in parts for section in part if section is not None)
     facts = tuple(_facts(data))
     if rec is None or answer is None:
@@ -125,6 +126,20 @@ def _choices(data: ReportData) -> Iterator[Section | None]:
     if rec is not None:
         yield _tabled("metrics", metric_table(rec, data.objective.weights))
         yield _tabled("guardrails", guardrail_table(rec))
+
+
+def _learned(data: ReportData) -> Iterator[Section | None]:
+    moves = "One weight moves at the recommendation, and the others of its phase shrink or grow "
+    moves += "alike, as far as bounds and caps allow."
+    intro = f"Predicted change per percentage point of each domain. {moves} Negative is better."
+    yield _drawn("effects", "Effect of each domain", intro, maps.effects, data)
+    intro = "The same change for every metric."
+    yield _drawn("metric-map", "Domains and metrics", intro, maps.metric_map, data)
+    intro = f"Predicted objective minus the baseline's, with its 95 % interval. {moves}"
+    yield _drawn("slices", "Along each weight", intro, maps.slices, data)
+    intro = "Predicted objective minus the baseline's where the three largest domains of the last "
+    intro += "phase share what the others leave; mixtures that the space forbids are left out."
+    yield _drawn("ternary", "Between the largest domains", intro, maps.ternary, data)
 
 
 def _evidence(data: ReportData) -> Iterator[Section | None]:

@@ -88,9 +88,9 @@ def cost_table(data: ReportData) -> Table:
             label,
             str(len(mine)),
             str(int((mine["state"] == "failed").sum())),
-            fmt.count(float(mine["tokens"].sum())),
-            fmt.flops(float(mine["flops"].sum())),
-            fmt.duration(float(mine["seconds"].sum())),
+            fmt.count(_total(mine["tokens"])),
+            fmt.flops(_total(mine["flops"])),
+            fmt.duration(_total(mine["seconds"])),
         )
         for label, mine in parts
     )
@@ -98,6 +98,11 @@ def cost_table(data: ReportData) -> Table:
     note = f"Budget of the search: {limits}." if limits else "The search had no budget."
     columns = ("runs", "number", "failed", "tokens", "FLOPs", "trainer time")
     return Table("Cost", columns, rows, note=note)
+
+
+def _total(values: pd.Series[float]) -> float:
+    """The sum; not a number where none of the values is known."""
+    return float(values.sum(min_count=min(1, len(values))))
 
 
 def surrogate_table(rows: Sequence[SurrogateRow]) -> Table | None:

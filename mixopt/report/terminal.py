@@ -24,6 +24,8 @@ from mixopt.space import SearchSpace
 from mixopt.study.results.estimates import answer_of
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from mixopt.analysis.token_worth import TokenWorth
     from mixopt.propose import Recommendation
     from mixopt.tune.cost_estimate import CostEstimate
@@ -69,9 +71,26 @@ def recommendation_table(
     )
 
 
+def candidates_table(predicted: DataFrame) -> Table:
+    """Given mixtures as ``Fitted.predict`` has them."""
+    rows = tuple(
+        (
+            str(row["name"]),
+            fmt.value(row["value"]),
+            fmt.interval(row["low"], row["high"]),
+            fmt.signed(row["difference"]),
+            fmt.interval(row["difference_low"], row["difference_high"]),
+        )
+        for row in predicted.to_dict("records")
+    )
+    columns = ("mixture", "predicted", "95 % interval", "against baseline", "95 % interval")
+    note = "An interval of a difference that holds 0 does not say which of the two is better."
+    return Table("Predicted objective of the candidates", columns, rows, note=note)
+
+
 def estimate_table(estimate: CostEstimate) -> Table:
     """What a run would cost at most: trials, tokens, FLOPs, time."""
-    rows = (
+    rows = [
         ("search trials", str(estimate.trials)),
         ("confirmation runs", str(estimate.confirmations)),
         ("training tokens", fmt.count(estimate.tokens)),
@@ -82,8 +101,11 @@ def estimate_table(estimate: CostEstimate) -> Table:
         ("those spent, trunks shared", fmt.flops(estimate.first_round_flops_shared)),
         ("trials at a time", str(estimate.slots)),
         ("estimated time", fmt.duration(estimate.seconds)),
-    )
-    return Table("At most", ("what", "how much"), rows)
+        ("device-hours", fmt.value(estimate.device_hours)),
+    ]
+    if estimate.money is not None:
+        rows.append(("money", f"{estimate.money:,.2f}"))
+    return Table("At most", ("what", "how much"), tuple(rows))
 
 
 def as_json(found: Any) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -92,33 +92,44 @@ class Configured:
         return self.config.seed
 
 
-class StudySettings(Frozen):
-    """What may change from one run of a study to the next.
+class SearchSettings(Frozen):
+    """How a study searches, as its keywords and its file give it.
 
     Attributes:
-        budget: Totals at which the search stops.
         batch: Trials per round after the initial design, or ``rolling``: a trial is proposed as
             soon as one ends, with those in flight as pending.
         confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
-        retries: How often a trial is run again after its worker died.
         patience: Rounds in a row that must say so before the search stops by expected regret.
         replicates: Trials of each round that repeat the leading schedule with a fresh seed, or
             ``auto``: up to half of them, where noise decides between the leaders.
+        retries: How often a trial is run again after its worker died.
         most_failures: Failed trials in a row after which the search ends with what it has.
         seed_blocks: Seeds that the trials are spread over; those of one seed share initial weights
             and order of data.
-        flops_per_token: By parameters, what a trainer counts; 6 per parameter for sizes not named.
+    """
+
+    batch: Annotated[int, Field(gt=0)] | Literal["rolling"] = ROUND
+    confirm_seeds: Annotated[int, Field(ge=0)] = 3
+    patience: Annotated[int, Field(ge=1)] = 1
+    replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    retries: Annotated[int, Field(ge=0)] = 1
+    most_failures: Annotated[int, Field(gt=0)] = 8
+    seed_blocks: Annotated[int, Field(gt=0)] = 3
+
+
+class StudySettings(SearchSettings):
+    """What may change from one run of a study to the next.
+
+    Attributes:
+        budget: Totals at which the search stops; None to stop by expected regret alone.
+        flops_per_token: By parameters, the FLOPs that a token of training takes, where a trainer
+            counts them; 6 per parameter for sizes not named.
+        devices_per_trial: The devices that one trial occupies: what a device-hour counts.
     """
 
     budget: TrialBudget | None = None
-    batch: Annotated[int, Field(gt=0)] | Literal["rolling"] = ROUND
-    confirm_seeds: Annotated[int, Field(ge=0)] = 3
-    retries: Annotated[int, Field(ge=0)] = 1
-    patience: Annotated[int, Field(ge=1)] = 1
-    replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
-    most_failures: Annotated[int, Field(gt=0)] = 8
-    seed_blocks: Annotated[int, Field(gt=0)] = 3
     flops_per_token: dict[int, Annotated[float, Field(gt=0)]] = {}
+    devices_per_trial: Annotated[float, Field(gt=0)] = 1.0
 
     @property
     def round_size(self) -> int:
@@ -129,6 +140,21 @@ class StudySettings(Frozen):
         """Training FLOPs of a run."""
         per_token = self.flops_per_token.get(fidelity.parameters)
         return fidelity.flops if per_token is None else per_token * fidelity.tokens
+
+
+class SettingsGiven(TypedDict, total=False):
+    """The keywords of ``StudySettings``, for type checkers."""
+
+    budget: TrialBudget | None
+    batch: int | Literal["rolling"]
+    confirm_seeds: int
+    patience: int
+    replicates: int | Literal["auto"]
+    retries: int
+    most_failures: int
+    seed_blocks: int
+    flops_per_token: Mapping[int, float]
+    devices_per_trial: float
 
 
 def default_initial(space: SearchSpace) -> int:

@@ -70,8 +70,9 @@ def next_size(state: StudyState, n: int | None) -> tuple[Kind, int]:
     budget = state.settings.budget
     if budget is None:
         return kind, wanted
-    most = budget.affordable(state.spent, wanted, state.config.cheapest, state.settings.flops)
-    return kind, most
+    return kind, budget.affordable(
+        state.spent, wanted, state.device_time.cost(state.config.cheapest)
+    )
 
 
 def initial_runs(state: StudyState, size: int) -> list[Placed]:
@@ -166,15 +167,15 @@ def _paid(state: StudyState, placed: Sequence[Placed], step_down: bool = False) 
         placed: The runs wanted.
         step_down: Whether a run that cannot be paid for is made at a cheaper fidelity.
     """
-    budget, flops = state.settings.budget, state.settings.flops
+    budget, cost = state.settings.budget, state.device_time.cost
     spent, kept = state.spent, []
     if budget is None:
         return list(placed)
     for schedule, size in placed:
         below = [f for f in state.config.fidelities[::-1] if f.flops < size.flops and step_down]
-        paid = next((f for f in (size, *below) if budget.affordable(spent, 1, f, flops)), None)
+        paid = next((f for f in (size, *below) if budget.affordable(spent, 1, cost(f))), None)
         if paid is not None:
-            spent = spent.plus(paid, flops)
+            spent = spent.plus(cost(paid))
             kept.append((schedule, paid))
     return kept
 

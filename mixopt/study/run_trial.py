@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Protocol
 
 from mixopt.space import Observation, Trainer, Trial
 from mixopt.study.cost import run_cost
 from mixopt.study.heartbeat import repeated
-from mixopt.study.storage import Lease, Storage
+from mixopt.study.storage import Lease
+from mixopt.study.study_trials import StudyTrials
 from mixopt.study.trainers import require_finite, run_trainer
 
 #: From one heartbeat to the moment at which the trial is free for other hosts.
 LEASE_SECONDS = 600.0
 
 
-class Running(Protocol):
-    """What running trials needs of a study; ``Study`` is one."""
-
-    @property
-    def store(self) -> Storage:
-        """Where it is kept."""
-
-    def lease(self, trials: Sequence[Trial]) -> dict[str, Lease]:
-        """The leases of those of the trials that it holds or can take."""
-
-    def record(
-        self, trial: str, values: Sequence[Observation], *, lease: Lease | None = None
-    ) -> None:
-        """Store rungs of a trial that goes on."""
-
-    def conclude(
-        self, trial: str, reason: str, cost: Mapping[str, Any] | None, *, lease: Lease | None = None
-    ) -> None:
-        """End a trial that was run: finished, or failed for a reason."""
-
-
-def run_trial(study: Running, trainer: Trainer, trial: Trial, lease: Lease | None = None) -> bool:
+def run_trial(
+    study: StudyTrials, trainer: Trainer, trial: Trial, lease: Lease | None = None
+) -> bool:
     """Run one trial and store all of it; a trial that is over already is left alone.
 
     A failure of the trainer is stored as the trial's reason and does not raise. The lease is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mixopt.errors import StudyError
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from mixopt.propose import Evidence
     from mixopt.surrogate import ScaleSurrogate, Surrogate
 
+#: Makes, or has kept, the decision on whether more trials pay.
+Decision = Callable[[], Mapping[str, Any]]
+
 #: Failures after which a search without a single finished trial is given up.
 FIRST_FAILURES = 3
 
@@ -21,8 +24,8 @@ FIRST_FAILURES = 3
 def spent_reason(state: StudyState) -> str | None:
     """Why the budget or the failures end the search; None where they do not."""
     budget = state.settings.budget
-    facts = state.spent, state.config.cheapest, state.settings.flops
-    reason = budget.exhausted(*facts) if budget else None
+    cost = state.device_time.cost(state.config.cheapest)
+    reason = budget.exhausted(state.spent, cost) if budget else None
     return reason or _failure_reason(state)
 
 
@@ -80,12 +83,6 @@ def _require_ends(state: StudyState) -> None:
     )
 
 
-def stored_decision(state: StudyState) -> Mapping[str, Any] | None:
-    """The decision that was made on the trials finished so far; None if there is none yet."""
-    made = state.decisions
-    return made[-1] if made and made[-1]["trials"] == len(state.learned_from) else None
-
-
 def decide(
     state: StudyState, evidence: Evidence, surrogate: Surrogate | ScaleSurrogate
 ) -> dict[str, Any]:
@@ -110,3 +107,27 @@ def no_gain(state: StudyState, decision: Mapping[str, Any]) -> str | None:
     if len(last) < state.settings.patience or not all(d["stop"] for d in last):
         return None
     return str(decision["reason"])
+
+
+def why_stop(state: StudyState, decision: Decision) -> str | None:
+    """Why the search is over; None where it goes on, and while trials of a round are open.
+
+    Args:
+        state: Of the study.
+        decision: Gives the decision on the trials finished so far; called where it is needed.
+    """
+    if state.open_search or not state.search:
+        return None
+    reason = spent_reason(state)
+    if reason is None and len(state.learned_from) > 1:
+        reason = no_gain(state, decision())
+    return reason
+
+
+def rolled_out(state: StudyState, decision: Decision) -> bool:
+    """Whether the search has come to its end, though trials run; see ``why_stop``."""
+    if spent_reason(state) is not None:
+        return True
+    last = state.decisions[-1]["trials"] if state.decisions else 0
+    due = len(state.learned_from) - last >= state.settings.round_size
+    return due and no_gain(state, decision()) is not None

@@ -11,6 +11,7 @@ from typing import Any
 from mixopt.space import Kind, Observation, Schedule, Split, Trial
 from mixopt.study.budget import Spent
 from mixopt.study.config import Configured, StudyConfig, StudySettings
+from mixopt.study.device_time import DeviceTime
 from mixopt.study.storage import State, TrialRecord
 from mixopt.study.storage.rows import unknown_trial
 
@@ -68,7 +69,14 @@ class StudyState(Configured):
     @cached_property
     def spent(self) -> Spent:
         """What the search has spent; trials in flight and failed ones count."""
-        return Spent.of([r.trial for r in self.search], self.settings.flops)
+        time = self.device_time
+        hours = time.hours(sum(map(time.seconds_of, self.search)))
+        return Spent.of([r.trial for r in self.search], time.cost, hours)
+
+    @cached_property
+    def device_time(self) -> DeviceTime:
+        """What runs take of the devices, from those that are over."""
+        return DeviceTime.of(self.records, self.settings)
 
     @property
     def rounds(self) -> int:
@@ -134,6 +142,12 @@ class StudyState(Configured):
     def decisions(self) -> list[Mapping[str, Any]]:
         """The stored decisions of the stopping rule, oldest first."""
         return self.events_of("decision")
+
+    @property
+    def decision(self) -> Mapping[str, Any] | None:
+        """The decision made on the trials finished so far; None if there is none yet."""
+        made = self.decisions
+        return made[-1] if made and made[-1]["trials"] == len(self.learned_from) else None
 
     @property
     def stop_reason(self) -> str | None:

@@ -15,7 +15,7 @@ from mixopt.study.comparisons import confirmation_runs, confirmed
 from mixopt.study.config import Configured, StudyConfig, StudySettings, derived_seed
 from mixopt.study.results.at_target import at_target
 from mixopt.study.results.final_values import build_evidence, fit_evidence
-from mixopt.study.search_end import decide, no_gain, spent_reason, stored_decision
+from mixopt.study.search_end import decide, why_stop
 from mixopt.study.state import StudyState, Values
 from mixopt.study.storage import Lease, State, Storage, TrialRecord
 from mixopt.study.storage.rows import unknown_trial
@@ -127,7 +127,7 @@ class StudyView(Configured):
 
     def spent(self) -> Spent:
         """What the search has spent; trials in flight and failed ones count."""
-        return Spent.of([r.trial for r in self.records() if r.search], self.settings.flops)
+        return self.state().spent
 
     def final_values(self) -> dict[str, Values]:
         """Per finished trial, each metric after the most tokens."""
@@ -184,16 +184,11 @@ class StudyView(Configured):
         return self._why_stop(self.state()) is not None
 
     def _why_stop(self, state: StudyState) -> str | None:
-        if state.open_search or not state.search:
-            return None
-        reason = spent_reason(state)
-        if reason is None and len(state.learned_from) > 1:
-            reason = no_gain(state, self._decide(state))
-        return reason
+        return why_stop(state, lambda: self._decide(state))
 
     def _decide(self, state: StudyState) -> Mapping[str, Any]:
         """The decision on the trials finished so far: stored, remembered, or made now."""
-        found = stored_decision(state) or self._decision
+        found = state.decision or self._decision
         if found is None or found["trials"] != len(state.learned_from):
             found = decide(state, *self.learned(state=state))
         self._decision = found
@@ -211,7 +206,8 @@ class StudyView(Configured):
         Raises:
             StudyError: If fewer than two trials are finished.
         """
-        from mixopt.propose import recommend
+        from mixopt.propose import Observed, recommend
+        from mixopt.surrogate import ScaleSurrogate
 
         state = self.state()
         evidence, surrogate = self.learned(extra=True, state=state)
@@ -220,7 +216,19 @@ class StudyView(Configured):
         outside = unreachable_baseline(self.space)
         said = (*state.left_out, *([outside] if outside else []), *found.notes)
         found = found.model_copy(update={"notes": said})
-        return self.with_confirmations(at_target(state, found, surrogate), state=state)
+        if isinstance(surrogate, ScaleSurrogate):
+            runs = [
+                Observed(
+                    trial=t.id,
+                    value=self.objective.value(state.finals[t.id]),
+                    schedule=t.schedule,
+                    fidelity=t.fidelity,
+                )
+                for t in state.learned_from
+            ]
+            base = self.space.baseline_schedule
+            found = at_target(found, surrogate, self.objective, runs, base)
+        return self.with_confirmations(found, state=state)
 
     def confirmation_trials(self, recommendation: Recommendation) -> list[Trial]:
         """The runs that check a recommendation on text the search never saw; nothing is stored.

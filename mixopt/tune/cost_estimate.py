@@ -8,8 +8,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mixopt.errors import StudyError
 from mixopt.proxy import architecture, tokens_per_second, tokens_with_sharing
 from mixopt.space import SearchSpace, Trial
+from mixopt.study import StudySettings
+from mixopt.study.device_time import DeviceTime
 from mixopt.tune.driver import trunks_first
 from mixopt.tune.job import Job, natural_of
 from mixopt.tune.study_file import ProxyChoice, StudyFile
@@ -30,6 +33,8 @@ class CostEstimate:
         first_round_flops_shared: Those it really takes.
         slots: Trials at a time on this machine.
         seconds: Estimated wall time without sharing; None for a trainer of unknown speed.
+        device_hours: What all runs take of the devices; None likewise.
+        money: Their price; None likewise, and where no price of a device-hour is given.
         advice: What is known against schedules of the space, or to know about them.
     """
 
@@ -43,12 +48,15 @@ class CostEstimate:
     first_round_flops_shared: float
     slots: int
     seconds: float | None
+    device_hours: float | None
+    money: float | None
     advice: tuple[str, ...] = ()
 
 
 def estimate_cost(job: Job) -> CostEstimate:
-    """Count the trials, tokens and FLOPs of a study, and time a few steps of the proxy.
+    """Count the trials, tokens, FLOPs and device-hours of a study.
 
+    Time comes from the finished trials of the stored study, else from a few steps of the proxy.
     Nothing is written. Tokens come from the corpus where it is built, and from the metadata of
     token files where it is not; where they are not known yet, the first round is that of an
     objective in which ``natural`` is uniform.
@@ -56,15 +64,17 @@ def estimate_cost(job: Job) -> CostEstimate:
     file = job.file
     study = job.draft(job.training_tokens())
     first = study.ask()
-    flops_of = study.settings.flops
-    top, trials = file.highest, file.budget.most_trials(file.cheapest, flops_of)
+    flops_of, time = study.settings.flops, _device_time(job, study.settings)
+    top, trials = file.highest, file.budget.most_trials(time.cost(file.cheapest))
     checks = 4 * file.confirm_seeds
     # Where trials differ, the totals cap what as many of the largest would cost.
     most = min(trials * top.tokens, file.budget.tokens or sys.maxsize) + checks * top.tokens
     highest = flops_of(top)
     flops = min(trials * highest, file.budget.flops or math.inf) + checks * highest
     slots = max(int((os.cpu_count() or 1) // max(file.resources_per_trial.get("cpu", 1), 1)), 1)
-    each = _seconds_per_trial(job)
+    each = time.seconds(top)
+    seconds = None if each is None else each * flops / highest
+    hours, price = time.hours(seconds or 0.0) or None, file.budget.price_per_device_hour
     trained = _trained(file, first)
     return CostEstimate(
         trials=trials,
@@ -78,7 +88,9 @@ def estimate_cost(job: Job) -> CostEstimate:
             flops_of(t.fidelity) / t.fidelity.tokens * n for n, t in trained
         ),
         slots=slots,
-        seconds=None if each is None else each * flops / highest / slots,
+        seconds=None if seconds is None else seconds / slots,
+        device_hours=hours,
+        money=None if hours is None or price is None else hours * price,
         advice=(*_assumed(file, study.space), *job.advice(study.space)),
     )
 
@@ -97,9 +109,15 @@ def _trained(file: StudyFile, trials: Sequence[Trial]) -> list[tuple[int, Trial]
     return list(zip(tokens_with_sharing(ordered, file.trainer.settings), ordered, strict=True))
 
 
-def _seconds_per_trial(job: Job) -> float | None:
+def _device_time(job: Job, settings: StudySettings) -> DeviceTime:
+    """From the trials that the study has finished; before any, from a few steps of the proxy."""
+    try:
+        known = DeviceTime.of(job.existing_study().records(), settings)
+    except StudyError:
+        known = DeviceTime(settings, {})
     file, vocabulary = job.file, job.vocabulary()
-    if not isinstance(file.trainer, ProxyChoice) or vocabulary is None:
-        return None
-    shape = architecture(file.highest.parameters)
-    return file.highest.tokens / tokens_per_second(shape, file.trainer.settings, vocabulary)
+    if known.per_flop or not isinstance(file.trainer, ProxyChoice) or vocabulary is None:
+        return known
+    top = file.highest
+    speed = tokens_per_second(architecture(top.parameters), file.trainer.settings, vocabulary)
+    return DeviceTime(settings, {top.parameters: top.tokens / speed / settings.flops(top)})

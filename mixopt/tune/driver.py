@@ -17,9 +17,11 @@ from mixopt.study import Study
 from mixopt.study.cost import Counting
 from mixopt.study.heartbeat import repeated
 from mixopt.study.search_end import require_progress
+from mixopt.study.state import StudyState
 from mixopt.study.storage import this_worker
 from mixopt.tune.progress import Progress
 from mixopt.tune.run_summary import Clock
+from mixopt.tune.time_left import seconds_left
 
 # A lease of a driver that is gone, on a host that cannot see its process, ends after so long.
 LEASE_SECONDS = 120.0
@@ -52,6 +54,7 @@ class Driver:
         clock: Seconds per part.
         rounds: Whether whole rounds come from ``ahead`` too.
         spans: Start and end of each trial that ended, by ``time.time``.
+        slots: Trials at a time.
         error: What ended the run; None while nothing did.
         pack: Trials of one worker, at most, and what they must have in common.
         ahead: Proposes trials beside those that run, in a thread of its own; None where a batch is
@@ -66,6 +69,7 @@ class Driver:
     clock: Clock = field(default_factory=lambda: Clock(time.time()))
     rounds: bool = False
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    slots: int = 1
     error: MixoptError | None = None
     pack: Pack | None = None
     ahead: Ahead | None = None
@@ -258,11 +262,19 @@ class Driver:
         if record.open:
             self._waiting.append(known)
             return
-        self.progress.ended(record, state.value_of(record))
+        self.progress.ended(record, state.value_of(record), self._seconds_left(state))
         try:
             require_progress(state)
         except StudyError as error:
             self.error = error
+
+    def _seconds_left(self, state: StudyState) -> float | None:
+        """At most; None while too few trials have been seen to end."""
+        if len(self.spans) < FEWEST_TIMES:
+            return None
+        trained = sum(end - start for start, end in self.spans.values())
+        passed = (time.time() - self.clock.began) * self.slots
+        return seconds_left(state, self.slots, max(passed / max(trained, 1e-9), 1.0))
 
     def _keep(self, trial: str, write: Callable[[], object]) -> None:
         """Write under the trial's lease; whoever has it now gives the trial's results."""

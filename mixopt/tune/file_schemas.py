@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mixopt.corpus import CorpusSpec
+from mixopt.export import schedule_json_schema, schedule_schema_path
 from mixopt.space import SearchSpace
 from mixopt.tune.study_file import StudyFile
 
@@ -32,21 +33,24 @@ def file_schema(file: str) -> dict[str, Any]:
     if file == "study":
         for key in ("space", "corpus"):
             inline = schema["properties"][key]
-            schema["properties"][key] = {"anyOf": [{"type": "string"}, inline]}
+            about = {"description": inline.pop("description")}
+            schema["properties"][key] = about | {"anyOf": [{"type": "string"}, inline]}
     for part in (schema, *schema.get("$defs", {}).values()):
         if part.get("title") == "SearchSpace":
             listed = part["properties"]["domains"]
             named = {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
             names = {"type": "array", "items": {"type": "string"}}
-            part["properties"]["domains"] = {"anyOf": [named, names, listed]}
+            about = {"description": listed.pop("description")}
+            part["properties"]["domains"] = about | {"anyOf": [named, names, listed]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def write_schemas() -> None:
-    """Write the shipped schemas anew."""
-    for file in FILES:
-        text = json.dumps(file_schema(file), indent=1) + "\n"
-        schema_path(file).write_text(text, encoding="utf-8")
+    """Write the shipped schemas anew, the one of exported schedules among them."""
+    shipped = {schema_path(file): file_schema(file) for file in FILES}
+    shipped[schedule_schema_path()] = schedule_json_schema()
+    for path, schema in shipped.items():
+        path.write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")
 
 
 def _widened(node: Any) -> Any:

@@ -308,16 +308,17 @@ def study_of(
         seed=file.seed,
         budget=file.budget,
         initial=file.initial,
-        batch=file.batch,
-        confirm_seeds=file.confirm_seeds,
-        retries=file.retries,
-        patience=file.patience,
-        replicates=file.replicates,
-        most_failures=file.most_failures,
-        seed_blocks=file.seed_blocks,
-        flops_per_token=flops_per_token,
+        flops_per_token=flops_per_token or {},
+        devices_per_trial=devices_of(file.resources_per_trial),
         context=context,
+        **file.search_settings,
     )
+
+
+def devices_of(resources: Mapping[str, float]) -> float:
+    """Devices that a trial occupies: its GPUs where it has any, else its CPUs."""
+    needs = {name.lower(): count for name, count in resources.items()}
+    return needs.get("gpu") or needs.get("cpu") or 1.0
 
 
 def with_tokens(space: SearchSpace, tokens: Mapping[str, int]) -> SearchSpace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Self
 
 from rich.console import Console
@@ -32,6 +33,7 @@ class Progress:
         self._ended: list[tuple[TrialRecord, float | None]] = []
         self._searched, self._others = 0, 0
         self._best: float | None = None
+        self._left = ""
         self._live: Live | None = None
 
     @classmethod
@@ -62,8 +64,11 @@ class Progress:
         """A worker has taken a trial."""
         self._running[trial.id] = (trial, time.monotonic())
 
-    def ended(self, record: TrialRecord, objective: float | None) -> None:
-        """A trial is finished or failed."""
+    def ended(
+        self, record: TrialRecord, objective: float | None, left: float | None = None
+    ) -> None:
+        """A trial is finished or failed; all that follow take so many seconds at most."""
+        self._left = "" if left is None else f", at most {timedelta(seconds=round(left))} left"
         self._running.pop(record.trial.id, None)
         self._ended.append((record, objective))
         self._count(record, objective)
@@ -96,14 +101,14 @@ class Progress:
         best = f" (best {self._best:.4f})" if self._best is not None and record.search else ""
         total = f"/{self._total}" if self._total else ""
         count = f"{self._searched}{total}" if record.search else f"{self._others}"
-        return f"[{count}] {record.trial.id} {_state(record)}{value}{best}{seconds}"
+        return f"[{count}] {record.trial.id} {_state(record)}{value}{best}{seconds}{self._left}"
 
     def table(self) -> Table:
         """The trials that run now and the last that ended."""
         done = f"{self._searched}" + (f" of at most {self._total}" if self._total else "")
         checks = f", {self._others} others" if self._others else ""
         best = "" if self._best is None else f", best objective {self._best:.4f}"
-        title = Text(f"{done} trials{checks}{best}", style="table.title")
+        title = Text(f"{done} trials{checks}{best}{self._left}", style="table.title")
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
         for column in ("trial", "kind", "state"):
             table.add_column(column)

@@ -62,13 +62,13 @@ def run_rounds(
     driver = _driver(study, trainer, out, resources_per_trial, progress)
     driver.pack = pack
     with driver.progress:
-        done, slots = _finished(driver, confirm), 1
+        done = _finished(driver, confirm)
         if done is None:
             with ThreadPoolExecutor(1) as beside:
                 rounds = _Rounds(driver, confirm, found, beside)
-                slots = _run(driver, trainer, rounds.batches(), address)
+                _run(driver, trainer, rounds.batches(), address)
             done = rounds.recommendation()
-        return summarise(study.state(), done, driver.clock, driver.spans, slots)
+        return summarise(study.state(), done, driver.clock, driver.spans, driver.slots)
 
 
 def run_trials(
@@ -111,8 +111,8 @@ def _driver(
     return Driver(study, trainer, dict(resources or {"cpu": 1}), folder, shown, Clock(time.time()))
 
 
-def _run(driver: Driver, trainer: Trainer, batches: Batches, address: str | None) -> int:
-    """Run all batches; returns the number of slots."""
+def _run(driver: Driver, trainer: Trainer, batches: Batches, address: str | None) -> None:
+    """Run all batches."""
     # Ray waits for its own processes; the first round is proposed meanwhile.
     with ThreadPoolExecutor(1) as beside:
         first = beside.submit(next, batches, None)
@@ -120,7 +120,7 @@ def _run(driver: Driver, trainer: Trainer, batches: Batches, address: str | None
             from mixopt.tune.trainable import Work
             from mixopt.tune.tuning import tune_trials
 
-            slots = count_slots(driver.resources)
+            driver.slots = count_slots(driver.resources)
             work = Work.of(trainer, driver.logs)
             with driver.clock.part("proposals"):
                 batch = first.result()
@@ -129,9 +129,8 @@ def _run(driver: Driver, trainer: Trainer, batches: Batches, address: str | None
                     driver.next_batch(batch)
                     while driver.wait_for_work():
                         with driver.clock.part("rounds"):
-                            tune_trials(driver, slots, work)
+                            tune_trials(driver, work)
                     batch = next(batches, None)
-    return slots
 
 
 def _finished(driver: Driver, confirm: bool) -> Recommendation | None:

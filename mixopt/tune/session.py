@@ -89,7 +89,8 @@ def _joined() -> str:
 
     nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
     cpus = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
-    return f"Ray at {ray.get_runtime_context().gcs_address}: {nodes} nodes with {cpus:g} CPUs"
+    found = f"{nodes} node{'' if nodes == 1 else 's'} with {cpus:g} CPUs"
+    return f"Ray at {ray.get_runtime_context().gcs_address}: {found}"
 
 
 def _start(address: str) -> None:

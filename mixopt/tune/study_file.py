@@ -26,6 +26,7 @@ from mixopt.space import (
 from mixopt.space.complaints import Written
 from mixopt.space.library import find_corpus_spec, find_search_space
 from mixopt.study import TrialBudget
+from mixopt.study.config import SearchSettings
 
 
 class ProxyChoice(Frozen):
@@ -165,8 +166,11 @@ def _export(value: Any) -> Any:
 Export = Annotated[ExportRequest, BeforeValidator(_export)]
 
 
-class StudyFile(Frozen):
+class StudyFile(SearchSettings):
     """Everything ``mixopt run`` needs.
+
+    With the settings of the search: ``batch``, ``confirm_seeds``, ``patience``, ``replicates``,
+    ``retries``, ``most_failures`` and ``seed_blocks``; see ``SearchSettings``.
 
     Attributes:
         name: Of the study.
@@ -178,21 +182,12 @@ class StudyFile(Frozen):
         trainer: The proxy, a command, a callable, or workers of a service.
         budget: Totals after which the study stops.
         initial: Trials of the first round; None for the number of domains plus two.
-        batch: Trials of every later round, or ``rolling``: the next trial is proposed as soon as a
-            slot is free, with those in flight as pending.
         seed: Every random draw comes from it.
         resources_per_trial: As Ray counts them.
         address: Of the Ray to use: ``auto`` (the one that runs), ``local`` (one of its own) or host
             and port; None for what ``RAY_ADDRESS`` names, else one of its own.
         storage_path: Folder or URI (``s3://``, ``gs://``) in which nodes find one another's trunks;
             None for the run's folder, which serves one node.
-        confirm_seeds: Fresh seeds per confirmed schedule; 0 for no confirmation runs.
-        patience: Rounds in a row that must see no worthwhile gain before the search stops.
-        replicates: Trials of each round that repeat the leading schedule; ``auto`` where noise
-            decides.
-        retries: How often a trial is run again after its worker died.
-        most_failures: Failed trials in a row after which the search ends with what it has.
-        seed_blocks: Seeds that the trials are spread over.
         exports: What is written at the end: a trainer's name, or a mapping of ``to``, ``tokens``,
             ``sequence_length``, ``batch``, ``seed``, ``paths``, ``learning_rate`` and more.
         sequence_length: Tokens per sequence of the target, for exports that name none.
@@ -214,7 +209,6 @@ class StudyFile(Frozen):
     trainer: TrainerChoice = ProxyChoice()
     budget: Annotated[TrialBudget, Field(examples=[{"trials": 24}])]
     initial: Annotated[int, Field(ge=2)] | None = None
-    batch: Annotated[int, Field(ge=1)] | Literal["rolling"] = 8
     seed: Annotated[int, Field(ge=0)] = 0
     resources_per_trial: dict[str, Annotated[float, Field(ge=0)]] = {"cpu": 1}
     address: (
@@ -224,12 +218,6 @@ class StudyFile(Frozen):
         | None
     ) = None
     storage_path: str | None = None
-    confirm_seeds: Annotated[int, Field(ge=0)] = 3
-    patience: Annotated[int, Field(ge=1)] = 1
-    replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
-    retries: Annotated[int, Field(ge=0)] = 1
-    most_failures: Annotated[int, Field(gt=0)] = 8
-    seed_blocks: Annotated[int, Field(gt=0)] = 3
     exports: tuple[Export, ...] = (ExportRequest(to="schedule"),)
     sequence_length: Annotated[int, Field(gt=0)] | None = None
 
@@ -256,6 +244,11 @@ class StudyFile(Frozen):
                     f"the corpus has {sorted(self.corpus.domains)}",
                 )
         return self
+
+    @property
+    def search_settings(self) -> dict[str, Any]:
+        """The settings of the search, as keywords of ``Study``."""
+        return {key: getattr(self, key) for key in SearchSettings.model_fields}
 
     @property
     def highest(self) -> Fidelity:
@@ -288,7 +281,10 @@ class StudyFile(Frozen):
 
     def to_yaml(self) -> str:
         """The study with everything resolved, as YAML that ``from_yaml`` reads back."""
-        plain: Any = self.model_dump(mode="json", exclude_none=True)
+        # The name leads, as in a file that a person writes; the inherited settings end it.
+        own = [key for key in type(self).model_fields if key not in SearchSettings.model_fields]
+        facts = self.model_dump(mode="json", exclude_none=True)
+        plain = {key: facts[key] for key in [*own, *SearchSettings.model_fields] if key in facts}
         return yaml.safe_dump(plain, sort_keys=False)
 
 

@@ -19,12 +19,11 @@ from mixopt.tune.mixture_search import TRIAL, MixtureSearch, trials_of
 from mixopt.tune.trainable import ENDS, ROWS, TrialWorker, Work
 
 
-def tune_trials(driver: Driver, slots: int, work: Work) -> None:
+def tune_trials(driver: Driver, work: Work) -> None:
     """Run the driver's trials on Ray until it has none that it may run, or ends with an error.
 
     Args:
         driver: Hands out the trials and keeps what they report.
-        slots: Trials at a time.
         work: What workers are sent.
 
     Raises:
@@ -36,7 +35,7 @@ def tune_trials(driver: Driver, slots: int, work: Work) -> None:
         tune_config=tune.TuneConfig(
             search_alg=MixtureSearch.over(driver),
             num_samples=-1,
-            max_concurrent_trials=slots,
+            max_concurrent_trials=driver.slots,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,

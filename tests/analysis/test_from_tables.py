@@ -1,13 +1,8 @@
 import numpy as np
 import pytest
 
-from mixopt.analysis.from_tables import (
-    fit_tables,
-    parse_rule,
-    parse_target,
-    parse_weights,
-    predict_candidates,
-)
+from mixopt.analysis.fit_arguments import parse_rule, parse_target, parse_weights
+from mixopt.analysis.from_tables import fit
 from mixopt.analysis.run_tables import read_runs
 from mixopt.errors import StudyError
 
@@ -73,13 +68,12 @@ def law(share, n, d):
 
 def test_small_runs_and_their_curves_predict_a_target(tmp_path):
     paths = curves(tmp_path)
-    target = parse_target("300M:60B")
-    fitted = fit_tables(*paths, {"loss": 1.0}, target=target)
-    assert fitted.recommendation.target == target
+    fitted = fit(*paths, objective="loss", target="300M:60B")
+    assert fitted.recommendation.target == parse_target("300M:60B")
     weights = fitted.recommendation.schedule.phases[0].mixture
     assert weights["web"] == pytest.approx(0.6, abs=0.12)
     (tmp_path / "wanted.csv").write_text("name,code,web\na,0.4,0.6\nb,0.9,0.1\n")
-    near, far = predict_candidates(fitted, tmp_path / "wanted.csv")
+    near, far = fitted.predict(tmp_path / "wanted.csv").itertuples()
     for row, share in ((near, 0.6), (far, 0.1)):
         assert row.low < law(share, 3e8, 6e10) < row.high
     assert near.difference < far.difference
@@ -90,10 +84,10 @@ def test_small_runs_and_their_curves_predict_a_target(tmp_path):
 def test_runs_of_several_sizes_need_a_target_and_a_target_needs_their_sizes(tmp_path):
     paths = curves(tmp_path)
     with pytest.raises(StudyError, match=r"the runs differ in parameters \(2e\+07 to 1e\+08\)"):
-        fit_tables(*paths, {"loss": 1.0})
+        fit(*paths, objective="loss")
     plain = write(tmp_path)
     with pytest.raises(StudyError, match="the tables have no column 'parameters'"):
-        fit_tables(*plain, {"web": 1.0}, target=parse_target("1B:100B"))
+        fit(*plain, objective="web", target="1B:100B")
 
 
 @pytest.mark.parametrize(

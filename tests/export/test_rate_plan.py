@@ -20,6 +20,13 @@ RULES = st.builds(
 )
 
 
+def with_ending(fraction, rule, whole=None):
+    """One mixture throughout, and a rule of its own for the end of the run."""
+    base = Phase(name="base", fraction=1 - fraction, mixture={"a": 1.0})
+    end = Phase(name="end", fraction=fraction, mixture={"a": 1.0}, learning_rate=rule)
+    return Schedule(phases=(base, end), learning_rate=whole)
+
+
 @settings(max_examples=80, deadline=None)
 @given(rule=RULES, begin=st.integers(0, 4000), length=st.integers(1000, 6000))
 def test_stages_follow_the_rule(rule, begin, length):
@@ -47,12 +54,7 @@ def test_stages_follow_the_rule(rule, begin, length):
 def test_megatron_warms_up_again_along_a_line_from_the_start_of_the_run(start, warmup, base, at):
     """The rate of ``OptimizerParamScheduler.get_lr`` in its warm-up is the phase's own."""
     rule = LearningRate(peak=2.0, warmup=warmup, start=start)
-    schedule = Schedule(
-        phases=(
-            Phase(name="base", fraction=base, mixture={"a": 1.0}),
-            Phase(name="end", fraction=1 - base, mixture={"a": 1.0}, learning_rate=rule),
-        )
-    )
+    schedule = with_ending(1 - base, rule)
     plan = plan_export(schedule, tokens=10**6, sequence_length=2, batch=2, paths={"a": "/a"})
     flags = exporter_of("megatron").write(plan).rates[1]
     phase = plan.phases[1]
@@ -66,17 +68,7 @@ def test_megatron_warms_up_again_along_a_line_from_the_start_of_the_run(start, w
 
 def test_an_ending_with_a_rule_of_its_own_is_not_at_rate_zero():
     """Megatron counts samples from the start of the run: the rule's end is that of the phase."""
-    schedule = Schedule(
-        phases=(
-            Phase(name="base", fraction=0.8, mixture={"a": 1.0}),
-            Phase(
-                name="end",
-                fraction=0.2,
-                mixture={"a": 1.0},
-                learning_rate=LearningRate(peak=1e-3, decay=1.0),
-            ),
-        )
-    )
+    schedule = with_ending(0.2, LearningRate(peak=1e-3, decay=1.0))
     plan = plan_export(schedule, tokens=10**6, sequence_length=10, batch=10, paths={"a": "/a"})
     flags = exporter_of("megatron").write(plan).rates[1]
     assert flags["--lr-decay-samples"] == 100_000
@@ -88,18 +80,8 @@ def test_an_ending_with_a_rule_of_its_own_is_not_at_rate_zero():
 
 
 def test_peaks_keep_their_ratio_to_the_first():
-    schedule = Schedule(
-        phases=(
-            Phase(name="a", fraction=0.5, mixture={"a": 1.0}),
-            Phase(
-                name="b",
-                fraction=0.5,
-                mixture={"a": 1.0},
-                learning_rate=LearningRate(peak=2e-3, warmup=0.1),
-            ),
-        ),
-        learning_rate=LearningRate(peak=1e-2, warmup=0.2),
-    )
+    whole = LearningRate(peak=1e-2, warmup=0.2)
+    schedule = with_ending(0.5, LearningRate(peak=2e-3, warmup=0.1), whole)
     spans = [(0, 50), (50, 100)]
     known = plan_rates(schedule, spans, peak=3e-4)
     assert [r.peak for r in known] == pytest.approx([3e-4, 6e-5])

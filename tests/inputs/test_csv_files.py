@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixopt.analysis.critical_share import read_runs as read_shares
-from mixopt.analysis.from_tables import fit_tables
+from mixopt.analysis.from_tables import fit
 from mixopt.analysis.run_tables import read_runs
 from mixopt.errors import MixoptError, StudyError
 
@@ -102,27 +102,26 @@ def test_a_workbook_is_no_table(tmp_path):
     ("changes", "says"),
     [
         ({"seed": -1}, "a seed must be at least 0; got -1"),
-        ({"weights": {"z": 1.0}}, "the objective names ['z']"),
-        ({"weights": {"x": 0.4}}, "must sum to 1; they sum to 0.4"),
-        ({"weights": {}}, "needs at least one metric"),
-        ({"weights": {"x": -1.0, "y": 2.0}}, "must be at least 0"),
+        ({"objective": {"z": 1.0}}, "the objective names ['z']"),
+        ({"objective": {"x": 0.4}}, "must sum to 1; they sum to 0.4"),
+        ({"objective": {}}, "needs at least one metric"),
+        ({"objective": {"x": -1.0, "y": 2.0}}, "must be at least 0"),
         ({"baseline": {"web": 0.5}}, "must sum to 1"),
         ({"baseline": {"web": 0.5, "books": 0.5}}, "unknown domains ['books']"),
         ({"space": "none.yaml"}, "none.yaml cannot be read"),
     ],
 )
 def test_a_question_that_cannot_be_answered(tmp_path, changes, says):
-    given = {"weights": {"x": 1.0}, **changes}
     with pytest.raises(MixoptError, match=re.escape(says)):
-        fit_tables(*write(tmp_path), given.pop("weights"), **given)
+        fit(*write(tmp_path), **{"objective": "x", **changes})
 
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_few_runs_teach_nothing(tmp_path, rows):
     lines = slice(0, rows + 1)
     texts = ["\n".join(t.splitlines()[lines]) for t in (RATIOS, METRICS)]
-    with pytest.raises(StudyError, match=f"at least 3 different mixtures .* it holds {rows}"):
-        fit_tables(*write(tmp_path, *texts), {"x": 1.0})
+    with pytest.raises(StudyError, match=f"at least 3 different mixtures .* they have {rows}"):
+        fit(*write(tmp_path, *texts), objective="x")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mixopt import (
     TrialBudget,
 )
 from mixopt.analysis.critical_share import critical_of
-from mixopt.analysis.from_tables import parse_weights
+from mixopt.analysis.fit_arguments import parse_weights
 from mixopt.errors import MixoptError
 from mixopt.export import export, read_schedule
 from mixopt.study.transfer import parse_split

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mixopt.analysis.responses import DomainEffect, Responses, Slice, Ternary
 from mixopt.propose import (
     Confirmation,
     Differences,
@@ -158,6 +159,22 @@ def make_trials() -> pd.DataFrame:
     return frame
 
 
+def make_responses() -> Responses:
+    """Of one phase of three domains and two metrics; one name is markup."""
+    near, far = Estimate.of(-0.001, 0.0005), Estimate.of(0.002, 0.001)
+    metrics = {"cpp": near, "prose": far}
+    effects = tuple(
+        DomainEffect("base", name, 0.3, 0.0, 0.8, estimate, metrics)
+        for name, estimate in (("python", near), ("cpp", far), ("<b>", near))
+    )
+    slices = tuple(Slice(e, (0.0, 0.4, 0.8), (far, near, far)) for e in effects)
+    points = ((0.8, 0.1, 0.0), (0.0, 0.8, 0.1), (0.1, 0.0, 0.8))
+    names = ("python", "cpp", "<b>")
+    return Responses(
+        effects, slices, Ternary("base", names, 0.9, points, (near, far, near), points[0])
+    )
+
+
 def make_data(**more) -> ReportData:
     space = more.pop("space", None) or make_space()
     trials = make_trials()
@@ -182,6 +199,7 @@ def make_data(**more) -> ReportData:
         "trials": trials,
         "predictions": predictions,
         "predictions_how": "out of fold",
+        "responses": make_responses(),
         "fidelity": Fidelity(parameters=98_000, tokens=400_000),
         "stop_reason": "the budget of 22 trials is spent",
         "budget": {"trials": 22},

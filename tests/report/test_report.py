@@ -9,7 +9,7 @@ import pytest
 
 import mixopt
 from mixopt.errors import StudyError
-from mixopt.report import figures, render_report, write_report
+from mixopt.report import figures, render_report, response_figures, write_report
 from mixopt.report.study_tables import trials_table
 from mixopt.space import Fidelity, Schedule, SearchSpace
 
@@ -26,6 +26,10 @@ FIGURES = {
     "trade-off": figures.trade_off,
     "trade-off-metrics": figures.trade_off_metrics,
     "epochs": figures.epochs,
+    "effects": response_figures.effects,
+    "metric-map": response_figures.metric_map,
+    "slices": response_figures.slices,
+    "ternary": response_figures.ternary,
 }
 
 

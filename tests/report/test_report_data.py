@@ -8,8 +8,6 @@ from mixopt.report import report_data
 from mixopt.space import Fidelity, SearchSpace
 from mixopt.study import Study, TrialBudget
 
-from .conftest import make_recommendation, make_space
-
 
 @pytest.fixture(scope="module")
 def study() -> Study:
@@ -31,12 +29,13 @@ def study() -> Study:
 
 
 def test_report_data_of_a_study(study):
-    space = make_space()
-    data = report_data(study, make_recommendation(space))
+    data = report_data(study)
     assert data.name == "small"
     assert data.budget == {"trials": 8}
     assert len(data.trials) == 8
     assert (data.seed, data.version) == (study.seed, mixopt.__version__)
+    assert [e.domain for e in data.responses.effects] == ["a", "b"]
+    assert data.responses.ternary is None
     assert data.worth is None
     assert "at least two rungs" in data.no_worth
     frame = data.predictions

@@ -3,16 +3,12 @@
 import json
 import os
 import shutil
-import socket
-import threading
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from served import STUDY, run_all
 from small_study import bowl
 
-from mixopt.service.application import create_app
 from mixopt.service.client import connect
 from mixopt.study import Storage
 from mixopt.study.storage.access_tokens import Scope, create_token
@@ -27,21 +23,12 @@ SHOTS = os.environ.get("MIXOPT_SCREENSHOTS")
 
 
 @pytest.fixture
-def site(fits, file_url):
+def site(listening, file_url):
     """A server on a port of its own, with a token."""
     store = Storage(file_url)
     token = create_token(store, "ann", Scope.admin)
     store.close()
-    app = create_app(file_url, executor=fits)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
-        thread.start()
-        yield url, token
-        server.should_exit = True
-        thread.join()
+    return listening(file_url), token
 
 
 @pytest.fixture
@@ -77,76 +64,107 @@ def shot(browser, name, *, width=1200, scheme="light"):
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-@pytest.mark.slow
-def test_a_person_finds_their_way(site, browser, tmp_path):
-    url, token = site
-    wait = Wait(browser, PATIENCE)
+class Visitor:
+    """Somebody at a browser, who waits for what they look for."""
 
-    def one(css):
-        return wait.until(lambda b: b.find_element(By.CSS_SELECTOR, css))
+    def __init__(self, browser, url):
+        self.browser, self.url = browser, url
+        self.until = Wait(browser, PATIENCE).until
 
-    # Signing in: a wrong token first.
-    browser.get(url)
-    assert browser.current_url == f"{url}/login"
-    for secret in ("wrong", token):
-        one("#token").send_keys(secret)
-        one("button.main").click()
-        if secret == "wrong":
-            assert "The token is unknown" in one("[role=alert]").text
-    wait.until(lambda b: b.find_element(By.TAG_NAME, "h1").text == "Studies")
-    assert browser.execute_script("return document.cookie") == ""
+    def opens(self, path):
+        self.browser.get(self.url + path)
 
-    # Creating a study: the space is checked while one types.
-    browser.get(f"{url}/new")
-    wait.until(lambda _: "3 domains, 2 phases" in one("#verdict").text)
-    text = one("#study").get_attribute("value")
-    one("#study").clear()
-    one("#study").send_keys(text.replace("max_epochs: 4", "max_epochs: -4"))
-    wait.until(lambda _: "space.max_epochs" in one("#verdict.bad").text)
-    one("#study").clear()
-    one("#study").send_keys(text)
-    wait.until(lambda _: "3 domains" in one("#verdict.good").text)
-    shot(browser, "new")
-    one("button.main").click()
-    wait.until(lambda b: b.current_url == f"{url}/studies/my-mixture")
+    def one(self, css):
+        return self.until(lambda b: b.find_element(By.CSS_SELECTOR, css))
 
-    # A trial that finishes is seen without loading the page anew.
-    service = connect(url, token)
-    study = service.create(STUDY)
-    browser.get(f"{url}/studies/demo")
-    assert "No recommendation yet" in one(".missing").text
+    def reads(self, text, css):
+        self.until(lambda _: text in self.one(css).text)
+
+    def types(self, text, css):
+        self.one(css).clear()
+        self.one(css).send_keys(text)
+
+
+def signs_in(visitor, token):
+    """With a wrong token first."""
+    visitor.opens("")
+    assert visitor.browser.current_url == f"{visitor.url}/login"
+    visitor.types("wrong", "#token")
+    visitor.one("button.main").click()
+    assert "The token is unknown" in visitor.one("[role=alert]").text
+    visitor.types(token, "#token")
+    visitor.one("button.main").click()
+    visitor.reads("Studies", "h1")
+    assert visitor.browser.execute_script("return document.cookie") == ""
+
+
+def creates_a_study(visitor):
+    """The space is checked while one types."""
+    visitor.opens("/new")
+    visitor.reads("3 domains, 2 phases", "#verdict")
+    text = visitor.one("#study").get_attribute("value")
+    visitor.types(text.replace("max_epochs: 4", "max_epochs: -4"), "#study")
+    visitor.reads("space.max_epochs", "#verdict.bad")
+    visitor.types(text, "#study")
+    visitor.reads("3 domains", "#verdict.good")
+    shot(visitor.browser, "new")
+    visitor.one("button.main").click()
+    visitor.until(lambda b: b.current_url == f"{visitor.url}/studies/my-mixture")
+
+
+def sees_a_trial_finish(visitor, study):
+    """Without loading the page anew."""
+    visitor.opens("/studies/demo")
+    assert "No recommendation yet" in visitor.one(".missing").text
     trial = study.ask(1, worker="gpu-7")[0]
-    wait.until(lambda _: "gpu-7" in one("#live").text)
+    visitor.reads("gpu-7", "#live")
     study.tell(trial.id, bowl(trial.schedule, None, trial.seed))
-    wait.until(lambda _: "finished\n1\n" in one("#live").text)
+    visitor.reads("finished\n1\n", "#live")
 
-    # The recommendation, and an export.
-    run_all(study)
-    study.recommend()
-    service.close()
-    browser.get(f"{url}/studies/demo")
-    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#outcome .main-svg"))
+
+def takes_the_recommendation(visitor, folder):
+    visitor.opens("/studies/demo")
+    visitor.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#outcome .main-svg"))
     for width, scheme in ((1200, "light"), (1200, "dark"), (400, "light"), (400, "dark")):
-        shot(browser, "study", width=width, scheme=scheme)
-    one("button[formaction$='/export/huggingface']").click()
-    wait.until(lambda _: list(tmp_path.glob("demo-huggingface.zip")))
+        shot(visitor.browser, "study", width=width, scheme=scheme)
+    visitor.one("button[formaction$='/export/huggingface']").click()
+    visitor.until(lambda _: list(folder.glob("demo-huggingface.zip")))
 
-    # A slider moved by the keyboard.
-    browser.get(f"{url}/studies/demo/what-if")
+
+def moves_a_slider(visitor):
+    """By the keyboard."""
+    visitor.opens("/studies/demo/what-if")
     cells = "#predictions:not([hidden]) td:nth-child(2)"
-    before = one(cells).text
-    one("input[type=range]").send_keys("\ue014" * 300)
-    wait.until(lambda _: one(cells).text != before)
-    shares = [
-        float(o.text.split()[0]) for o in browser.find_elements(By.CSS_SELECTOR, ".row output")[1:]
-    ]
-    assert sum(shares) == pytest.approx(100, abs=0.3)
-    shot(browser, "what-if", width=400)
+    before = visitor.one(cells).text
+    visitor.one("input[type=range]").send_keys("\ue014" * 300)
+    visitor.until(lambda _: visitor.one(cells).text != before)
+    outputs = visitor.browser.find_elements(By.CSS_SELECTOR, ".row output")[1:]
+    assert sum(float(o.text.split()[0]) for o in outputs) == pytest.approx(100, abs=0.3)
+    shot(visitor.browser, "what-if", width=400)
 
-    # What the browser itself noted: no error but the answers that refused something above.
+
+def require_nothing_noted(browser, url):
+    """No error but the answers that refused something, and no request to another host."""
     noted = [e for e in browser.get_log("browser") if e["level"] == "SEVERE"]
     assert [e for e in noted if e["source"] != "network" or "status of 4" not in e["message"]] == []
     events = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
     sent = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
     asked = [urlsplit(p["request"]["url"]) for p in sent]
     assert {a.netloc for a in asked if a.scheme not in ("data", "blob")} == {urlsplit(url).netloc}
+
+
+@pytest.mark.slow
+def test_a_person_finds_their_way(site, browser, tmp_path):
+    url, token = site
+    visitor = Visitor(browser, url)
+    signs_in(visitor, token)
+    creates_a_study(visitor)
+    service = connect(url, token)
+    study = service.create(STUDY)
+    sees_a_trial_finish(visitor, study)
+    run_all(study)
+    study.recommend()
+    service.close()
+    takes_the_recommendation(visitor, tmp_path)
+    moves_a_slider(visitor)
+    require_nothing_noted(browser, url)

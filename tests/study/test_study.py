@@ -6,7 +6,8 @@ import pytest
 
 from mixopt.errors import SpaceError, StudyError, TrialError
 from mixopt.space import Observation, PhaseSpace, SearchSpace, Split, geometry_of
-from mixopt.study import State, Study, TrialBudget
+from mixopt.study import State, Study, StudySettings, TrialBudget
+from mixopt.study.config import SettingsGiven
 from mixopt.study.storage.workers import this_host
 
 #: A process of this host that has ended: no process has this number.
@@ -238,6 +239,19 @@ def test_a_study_of_failures_says_why(make):
     with pytest.raises(StudyError, match="the first 3 trials failed"):
         make().optimize(broken)
     assert [r.attempts for r in study.records()] == [1, 1, 1, 0, 0, 0]
+
+
+def test_what_was_asked_for_and_never_told_is_run_by_optimize(make, train):
+    study = make()
+    held = [t.id for t in study.ask(3)]
+    seen = []
+    study.optimize(train, progress=lambda record, _: seen.append(record.trial.id))
+    assert seen[:3] == held
+    assert len(seen) == len(set(seen)) == 10
+
+
+def test_type_checkers_know_every_setting_of_a_study():
+    assert SettingsGiven.__annotations__.keys() == StudySettings.model_fields.keys()
 
 
 def test_learning_needs_finished_trials(make):

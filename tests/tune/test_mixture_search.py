@@ -16,18 +16,12 @@ from mixopt.study import Study, TrialBudget
 from mixopt.tune import MixtureSearch, schedule_of
 from mixopt.tune.session import ray_session
 
+SPACE = SearchSpace(domains=("web", "code"), baseline="uniform")
+
 
 @pytest.fixture
-def study(tmp_path):
-    space = SearchSpace(domains=("web", "code"), baseline="uniform")
-    return Study(
-        "mine",
-        space,
-        {"loss": 1.0},
-        storage=tmp_path / "study.db",
-        budget=TrialBudget(trials=4),
-        initial=4,
-    )
+def study(make):
+    return make(space=SPACE, budget=TrialBudget(trials=4), initial=4)
 
 
 def suggested(searcher, name):
@@ -108,16 +102,8 @@ def test_a_restored_search_goes_on_with_what_tune_runs(study, tmp_path):
                       "r00-t03": "running"}  # fmt: skip
 
 
-def test_a_study_that_rolls_gives_a_trial_per_free_slot(tmp_path):
-    study = Study(
-        "rolls",
-        SearchSpace(domains=("web", "code"), baseline="uniform"),
-        {"loss": 1.0},
-        storage=tmp_path / "study.db",
-        budget=TrialBudget(trials=6),
-        initial=3,
-        batch="rolling",
-    )
+def test_a_study_that_rolls_gives_a_trial_per_free_slot(make):
+    study = make(space=SPACE, budget=TrialBudget(trials=6), initial=3, batch="rolling")
     searcher = MixtureSearch(study)
     for name in "abc":
         suggested(searcher, name)
@@ -151,7 +137,7 @@ def test_the_example_with_a_tuner_of_ones_own(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_stops_trials_early_does_not_mislead(tmp_path):
+def test_a_scheduler_that_stops_trials_early_does_not_mislead(make, tmp_path):
     best = 0.31
 
     def early(config, web):
@@ -166,15 +152,7 @@ def test_a_scheduler_that_stops_trials_early_does_not_mislead(tmp_path):
             value = early(config, web) if done < 1 else (web - best) ** 2
             tune.report({"loss": 3 + value, "tokens": int(done * total)})
 
-    space = SearchSpace(domains=("web", "code"), baseline="uniform")
-    study = Study(
-        "asha",
-        space,
-        {"loss": 1.0},
-        storage=tmp_path / "study.db",
-        budget=TrialBudget(trials=14),
-        initial=14,
-    )
+    study = make(space=SPACE, budget=TrialBudget(trials=14), initial=14)
     total = study.fidelity.tokens
     asha = ASHAScheduler(
         time_attr="tokens",

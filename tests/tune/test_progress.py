@@ -23,11 +23,11 @@ def test_without_a_terminal_there_is_one_line_per_trial():
     out = io.StringIO()
     with Progress(Console(file=out), total=8) as progress:
         progress.started(TRIAL)
-        progress.ended(record(State.finished), 2.25)
+        progress.ended(record(State.finished), 2.25, left=250.0)
         progress.ended(record(State.failed, "the loss diverged"), None)
         progress.died(TRIAL)
     assert out.getvalue().splitlines() == [
-        "[1/8] r00-t03 initial objective 2.2500 (best 2.2500) in 2.5 s",
+        "[1/8] r00-t03 initial objective 2.2500 (best 2.2500) in 2.5 s, at most 0:04:10 left",
         "r00-t03 failed: the loss diverged",
         "r00-t03: its worker died",
     ]

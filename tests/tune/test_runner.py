@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from small_study import NAMES
 
 from mixopt.errors import StudyError, TrialError
 from mixopt.space import Fidelity, Kind, Mixture, Schedule, SearchSpace, Trial
@@ -14,8 +15,6 @@ from mixopt.tune import Progress, run_rounds
 from mixopt.tune.driver import runnable, trunk_of, trunks_first
 from mixopt.tune.run_summary import covered
 from mixopt.tune.session import ray_session
-
-NAMES = ("web", "code", "books")
 
 
 class Unlucky:
@@ -47,24 +46,14 @@ class Heard(Progress):
         super().__init__()
         self.lines = []
 
-    def ended(self, record, objective):
+    def ended(self, record, objective, _left=None):
         self.lines.append((record.trial.id, str(record.state), objective))
 
 
 @pytest.fixture
-def study(tmp_path):
-    space = SearchSpace(domains=NAMES, baseline="uniform")
-    return Study(
-        "unlucky",
-        space,
-        {"loss": 1.0},
-        storage=tmp_path / "study.db",
-        budget=TrialBudget(trials=6),
-        initial=6,
-        confirm_seeds=1,
-        # A seed tells which trial meets which fate.
-        seed_blocks=6,
-    )
+def study(make):
+    # A seed tells which trial meets which fate.
+    return make(budget=TrialBudget(trials=6), confirm_seeds=1, seed_blocks=6)
 
 
 @pytest.mark.slow

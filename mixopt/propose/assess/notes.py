@@ -161,7 +161,8 @@ def _comparison_notes(problem: Problem, row: Array) -> Iterator[str]:
 
 def _distance_notes(problem: Problem, row: Array) -> Iterator[str]:
     layout = problem.layout
-    seen = design_features(layout, problem.X)
+    # Runs of one mixture at several sizes lie nowhere else.
+    seen = np.unique(design_features(layout, problem.X).round(6), axis=0)
     gap = np.sqrt(((design_features(layout, row[None]) - seen) ** 2).sum(1).min())
     between = ((seen[:, None] - seen[None]) ** 2).sum(-1)
     np.fill_diagonal(between, np.inf)

@@ -15,6 +15,10 @@ function themed(layout) {
     ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: {family: getComputedStyle(document.body).fontFamily, size: 13, color: c.ink},
     hoverlabel: {bgcolor: c.paper, bordercolor: c.rule, font: {color: c.ink}},
+    ...(layout.ternary && {ternary: {
+      ...layout.ternary, bgcolor: "rgba(0,0,0,0)",
+      ...Object.fromEntries(["aaxis", "baxis", "caxis"].map(k => [k, axis(layout.ternary[k])])),
+    }}),
     ...Object.fromEntries(Object.keys(layout).filter(k => /^[xy]axis/.test(k))
       .map(k => [k, axis(layout[k])])),
   };

@@ -237,6 +237,13 @@ class Polytope:
             scale = np.where(want > room, room / want, 1.0)
         return np.asarray(self.center + scale.min(-1, initial=1.0)[:, None] * (x - self.center))
 
+    def chord(self, x: Array, direction: Array) -> tuple[float, float]:
+        """How far a point ``D`` can go back (0 or less) and forth along a direction ``D``."""
+        rows = ~self.implicit
+        speed = (self.A[rows] @ direction)[:, None]
+        low, high = _chord(speed, (self.b[rows] - self.A[rows] @ x)[:, None])
+        return float(low[0]), float(high[0])
+
     def project(self, y: Array, iterations: int = 300) -> Array:
         """The nearest point of the polytope to each of ``n x D``.
 
@@ -250,12 +257,15 @@ class Polytope:
         solve = np.linalg.inv(np.eye(self.dim) + rho * C.T @ C)
         z = np.clip(y @ C.T, lower, upper)
         dual = np.zeros_like(z)
-        for _ in range(iterations):
-            x = (y + rho * (z - dual) @ C) @ solve
+        start, back = y @ solve, rho * C @ solve
+        for step in range(iterations):
+            x = start + (z - dual) @ back
             at = x @ C.T
-            z = np.clip(at + dual, lower, upper)
-            dual += at - z
-            if np.abs(at - z).max(initial=0.0) < 1e-9:
+            dual += at
+            z = np.minimum(np.maximum(dual, lower), upper)
+            dual -= z
+            # The test costs as much as a step.
+            if step % 8 == 7 and np.abs(at - z).max(initial=0.0) < 1e-9:
                 break
         return self.pull_inside(x)
 

@@ -1,68 +1,78 @@
-"""A recommendation at the target of a study whose trials differ in fidelity."""
+"""A recommendation at the target of runs that differ in fidelity."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.space import Fidelity
+from mixopt.space import Fidelity, Objective, Schedule
 from mixopt.study.config import named
-from mixopt.study.state import StudyState
 
 if TYPE_CHECKING:
-    from mixopt.propose import Recommendation
-    from mixopt.surrogate import ScaleSurrogate, Surrogate
+    from mixopt.propose import Observed, Recommendation
+    from mixopt.surrogate import ScaleSurrogate
 
 #: Factor in parameters or tokens beyond the highest trials from which a reader is warned.
 FAR = 4.0
 
 
 def at_target(
-    state: StudyState, recommendation: Recommendation, surrogate: Surrogate | ScaleSurrogate
+    recommendation: Recommendation,
+    surrogate: ScaleSurrogate,
+    objective: Objective,
+    runs: Sequence[Observed],
+    baseline: Schedule,
 ) -> Recommendation:
     """The recommendation with its target, and with what was really observed nearest to it.
 
-    Values of cheaper trials are never shown as observed: the best observed is one of the highest
+    Values of cheaper runs are never shown as observed: the best observed is one of the highest
     fidelity that has finished.
-    """
-    from mixopt.propose import Observed, RankAgreement
-    from mixopt.surrogate import ScaleSurrogate
 
-    if not isinstance(surrogate, ScaleSurrogate):
-        return recommendation
-    finals, seen = state.finals, state.learned_from
-    top = max((t.fidelity for t in seen), key=lambda f: f.flops)
-    values = {t.id: state.objective.value(finals[t.id]) for t in seen if t.fidelity == top}
-    best = min(values, key=lambda name: values[name])
-    chosen = next(t for t in seen if t.id == best)
-    base = state.space.baseline_schedule
-    same = [values[t.id] for t in seen if t.id in values and t.schedule == base]
+    Args:
+        recommendation: At the target.
+        surrogate: Fitted to the runs.
+        objective: To minimise.
+        runs: All that were learned from, each with its fidelity.
+        baseline: The schedule to compare with.
+    """
+    from mixopt.propose import RankAgreement
+
+    fidelities = {run.fidelity for run in runs if run.fidelity is not None}
+    top = max(fidelities, key=lambda f: f.flops)
+    there = [run for run in runs if run.fidelity == top]
+    same = [run.value for run in there if run.schedule == baseline]
     agreement = tuple(
         RankAgreement(low=a.low, high=a.high, mixtures=a.mixtures, spearman=a.spearman)
         for a in surrogate.agreement
     )
+    notes = _notes(surrogate, objective, fidelities, top, len(there))
     return recommendation.model_copy(
         update={
             "target": surrogate.target,
             "agreement": agreement,
-            "best_observed": Observed(
-                trial=best, value=values[best], schedule=chosen.schedule, fidelity=top
-            ),
+            "best_observed": min(there, key=lambda run: run.value),
             "baseline_observed": float(np.mean(same)) if same else None,
             "baseline_runs": len(same),
-            "notes": (*recommendation.notes, *_notes(state, surrogate, top, len(values))),
+            "notes": (*recommendation.notes, *notes),
         }
     )
 
 
-def _notes(state: StudyState, surrogate: ScaleSurrogate, top: Fidelity, runs: int) -> list[str]:
+def _notes(
+    surrogate: ScaleSurrogate,
+    objective: Objective,
+    fidelities: Collection[Fidelity],
+    top: Fidelity,
+    runs: int,
+) -> list[str]:
     """What to know about predictions that speak of a target."""
-    w = state.objective.coefficients(list(surrogate.metrics))
+    w = objective.coefficients(list(surrogate.metrics))
     level = float(np.sqrt(w @ surrogate.level @ w))
     said = [
         f"predictions are of {named(surrogate.target)}, from trials of "
-        f"{len(state.config.fidelities)} fidelities, {runs} of them at the highest "
+        f"{len(fidelities)} fidelities, {runs} of them at the highest "
         f"({named(top)}); the level there is known to {1.96 * level:.3g} (95 %), which moves all "
         "schedules alike"
     ]

@@ -86,15 +86,16 @@ def metric_value(metric: str, value: Any, trial: Trial) -> float:
     Raises:
         StudyError: If it is none; true and false are none.
     """
-    try:
-        if not isinstance(value, bool):
-            return float(value)
-    except (TypeError, ValueError):
-        pass
-    raise StudyError(
+    wrong = StudyError(
         f"the metric {metric!r} of trial {trial.id!r} must be a number; got {shown(value)}",
         "leave out what is not a metric",
     )
+    if isinstance(value, bool):
+        raise wrong
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise wrong from None
 
 
 def end_of(objective: Objective, trial: Trial, rows: Sequence[Observation]) -> State:

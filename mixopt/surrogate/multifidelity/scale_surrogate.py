@@ -256,10 +256,7 @@ def fit_scale_surrogate(
     rows = _rows(layout, X, parameters, tokens, runs)
     goal = _goal(rows, target, rule)
     rows = rows if rule is None else rows.under(rule)
-    used = rows.settled(rule)
-    used = used[spaced(rows.take(used), _CONDITIONED_ON)]
-    known = rule is not None or bool(rows.last.all())
-    gp = fit_scale_gp(rows.take(used), Y[used], goal, rule_known=known, prior=prior)
+    gp, used = _fit_gp(rows, Y, goal, rule, prior)
     ends = np.flatnonzero(rows.last)
     extrapolated, variance, level = _extrapolated(gp, rows, Y, used, ends)
     trunk = np.arange(len(ends)) if groups is None else np.asarray(groups)[ends]
@@ -278,6 +275,16 @@ def fit_scale_surrogate(
     )
     agreement = fidelity_agreement(X, rows.N, rows.D, Y)
     return ScaleSurrogate(base, target, ends, pooled, extrapolated, variance, level, agreement, gp)
+
+
+def _fit_gp(
+    rows: FidelityRows, Y: Array, goal: FidelityRows, rule: RunRule | None, prior: ScalePrior | None
+) -> tuple[ScaleGP, Ints]:
+    """The process over fidelities, and the rows that it is conditioned on."""
+    used = rows.settled(rule)
+    used = used[spaced(rows.take(used), _CONDITIONED_ON)]
+    known = rule is not None or bool(rows.last.all())
+    return fit_scale_gp(rows.take(used), Y[used], goal, rule_known=known, prior=prior), used
 
 
 def _same_mixtures(X: Array, groups: Ints | None) -> tuple[Ints, Ints]:

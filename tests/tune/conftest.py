@@ -1,0 +1,3 @@
+from small_study import make, space
+
+__all__ = ["make", "space"]
