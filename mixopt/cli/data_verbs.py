@@ -96,9 +96,9 @@ def corpus_build(spec: str, /, *, out: Path) -> None:
 
     corpus = build_corpus(CorpusSpec.from_yaml(find_corpus_spec(spec)), out, progress=say)
     for domain in corpus.domains:
-        bits = 1 / (log(2) * corpus.bytes_per_token(domain, "validation"))
-        count = corpus.count(domain, "train")
-        print(f"{domain}\t{count} training tokens\t1 nat/token is {bits:.3f} bits/byte")
+        found, count = corpus.bytes_per_token(domain, "validation"), corpus.count(domain, "train")
+        bits = f"\t1 nat/token is {1 / (log(2) * found):.3f} bits/byte" if found else ""
+        print(f"{domain}\t{count} training tokens{bits}")
 
 
 @corpus_app.command(name="count")

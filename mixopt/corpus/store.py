@@ -153,6 +153,14 @@ class Corpus:
         """Documents of a domain and split."""
         return self._shard(domain, split).documents
 
+    def bytes_per_token(self, domain: str, split: Split) -> float | None:
+        """UTF-8 bytes of text per token: nats/token over this and log 2 is bits per byte.
+
+        None where the domain was token files, which do not say what text they stand for.
+        """
+        shard = self._shard(domain, split)
+        return None if shard.bytes is None else shard.bytes / shard.tokens
+
     def natural_weights(self) -> dict[str, float]:
         """Each domain's share of all training tokens."""
         counts = {domain: self.count(domain, "train") for domain in self.domains}

@@ -156,7 +156,7 @@ def test_a_corpus_of_token_files_holds_every_document_once(tmp_path):
     for name, expected in expected_tokens(spec).items():
         # Held-out documents are whole, so their share is not exact.
         assert corpus.count(name, "train") == pytest.approx(expected, rel=0.25)
-    assert corpus.index.domains["web"]["train"].bytes is None
+    assert corpus.bytes_per_token("web", "train") is None
     moved = spec_of(tmp_path / "copy", sources)
     (tmp_path / "copy").mkdir()
     for file in [*tmp_path.glob("web.*"), tmp_path / "code.parquet"]:
