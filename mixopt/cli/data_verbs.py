@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from math import log
 from pathlib import Path
 from typing import Any
@@ -109,15 +110,9 @@ def corpus_count(spec: str, /, *, json: Json = False) -> None:
         spec: YAML file, or the name of a shipped spec.
     """
     from mixopt.corpus import CorpusSpec, metadata_tokens
-    from mixopt.errors import CorpusError
     from mixopt.space.library import find_corpus_spec
 
     found = metadata_tokens(CorpusSpec.from_yaml(find_corpus_spec(spec)))
-    if not found:
-        raise CorpusError(
-            f"{spec} has domains of text, whose tokens are known once they are made",
-            "build it: mixopt corpus build SPEC.yaml --out DIR",
-        )
     emit(found, json, *(f"{name}\t{count} tokens" for name, count in found.items()))
 
 
@@ -195,3 +190,15 @@ def init(
         encoding="utf-8",
     )
     print(f"wrote {study}\nnext: mixopt run {study} --dry-run, then mixopt run {study}")
+
+
+@app.command
+def doctor(*, json: Json = False) -> None:
+    """Say what this machine can do: devices, Ray, databases, trainers' libraries."""
+    from mixopt.report.components import Table
+    from mixopt.tune.doctor import examine
+
+    found = examine()
+    rows = tuple((f.what, "yes" if f.found else "no", f.says) for f in found)
+    table = Table("This machine", ("what", "found", "says"), rows, text=frozenset({1, 2}))
+    emit([asdict(f) for f in found], json, table)

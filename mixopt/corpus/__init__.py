@@ -3,9 +3,10 @@
 Notation: a corpus has ``d`` domains; a sequence is ``context + 1`` tokens, inputs and targets.
 """
 
-from mixopt.corpus.build import build_corpus, expected_tokens, metadata_tokens
+from mixopt.corpus.build import build_corpus
 from mixopt.corpus.megatron_files import count_megatron_tokens
 from mixopt.corpus.sampler import MixtureSampler
+from mixopt.corpus.sources import expected_tokens, metadata_tokens
 from mixopt.corpus.spec import (
     SPLITS,
     CorpusSpec,

@@ -7,7 +7,6 @@ import itertools
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mixopt.corpus.dedupe import exact_duplicates, near_duplicates
-from mixopt.corpus.documents import TOKEN_BYTES, Document, SourceFile, hash_order, size_of
-from mixopt.corpus.sources import count_domain, domain_files, manifest_digest, read_domain
+from mixopt.corpus.documents import Document, SourceFile, hash_order, size_of
+from mixopt.corpus.sources import domain_files, manifest_digest, read_domain
 from mixopt.corpus.spec import SPLITS, CorpusSpec, Split, SplitSpec
 from mixopt.corpus.store import (
     FORMAT,
@@ -253,38 +252,6 @@ def _warn_of_other_tokenizers(
                 name,
                 vocabulary.end,
             )
-
-
-def expected_tokens(spec: CorpusSpec) -> dict[str, int]:
-    """About how many training tokens each domain will have, by the metadata of its token files.
-
-    Held-out shares and caps are taken off; duplicates are not known before a build. Empty where a
-    domain is of text.
-
-    Raises:
-        CorpusError: A file cannot be read or is at fault.
-    """
-    counts = metadata_tokens(spec)
-    share = 1 - spec.split.validation - spec.split.confirmation
-    for name, domain in spec.domains.items():
-        if name in counts:
-            read = min(counts[name], (domain.max_bytes or sys.maxsize) // TOKEN_BYTES)
-            counts[name] = min(int(read * share), domain.max_tokens or sys.maxsize)
-    return counts
-
-
-def metadata_tokens(spec: CorpusSpec) -> dict[str, int]:
-    """Tokens in the token files of each domain by their metadata; empty where one is of text.
-
-    Raises:
-        CorpusError: A file cannot be read or is at fault.
-    """
-    if not all(source.tokens for domain in spec.domains.values() for source in domain.sources):
-        return {}
-    return {
-        name: count_domain(name, domain_files(name, domain, spec.root))
-        for name, domain in spec.domains.items()
-    }
 
 
 def split_documents(

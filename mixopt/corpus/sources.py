@@ -23,7 +23,7 @@ from mixopt.corpus.documents import (
     size_of,
 )
 from mixopt.corpus.installed import installed_files, read_installed
-from mixopt.corpus.spec import DomainSpec, SourceSpec
+from mixopt.corpus.spec import CorpusSpec, DomainSpec, SourceSpec
 from mixopt.corpus.token_files import (
     Vocabulary,
     content_mark,
@@ -34,6 +34,8 @@ from mixopt.corpus.token_files import (
 from mixopt.errors import CorpusError
 
 _CHUNK = 1 << 16
+#: Of a small vocabulary; only what one domain has beside another depends on it.
+_BYTES_PER_TOKEN = 3.5
 
 
 def domain_files(domain: str, spec: DomainSpec, root: Path) -> list[SourceFile]:
@@ -47,6 +49,51 @@ def domain_files(domain: str, spec: DomainSpec, root: Path) -> list[SourceFile]:
         for file in _source_files(domain, source, root):
             found.setdefault(file.path, file)
     return sorted(found.values(), key=lambda file: (file.key, str(file.path)))
+
+
+def expected_tokens(spec: CorpusSpec) -> dict[str, int]:
+    """Training tokens per domain that its files let expect, before a corpus is built.
+
+    Text is counted by its size, token files by their metadata; copies are not known yet.
+
+    Raises:
+        CorpusError: As for ``domain_files``, or a token file is at fault.
+    """
+    share = 1 - spec.split.validation - spec.split.confirmation
+    found = {}
+    for name, domain in spec.domains.items():
+        read = sum(_tokens_of(name, file) for file in domain_files(name, domain, spec.root))
+        if domain.max_bytes is not None:
+            each = TOKEN_BYTES if domain.sources[0].tokens else _BYTES_PER_TOKEN
+            read = min(read, domain.max_bytes / each)
+        tokens = max(int(share * read), 1)
+        found[name] = min(tokens, domain.max_tokens or tokens)
+    return found
+
+
+def metadata_tokens(spec: CorpusSpec) -> dict[str, int]:
+    """Tokens in the files of each domain by their metadata.
+
+    Raises:
+        CorpusError: A domain is of text, or a file is at fault.
+    """
+    for name, domain in spec.domains.items():
+        if not all(source.tokens for source in domain.sources):
+            raise CorpusError(
+                f"Domain {name!r} is of text, whose tokens are known once they are made.",
+                "Build it: mixopt corpus build SPEC.yaml --out DIR.",
+            )
+    return {
+        name: int(sum(_tokens_of(name, file) for file in domain_files(name, domain, spec.root)))
+        for name, domain in spec.domains.items()
+    }
+
+
+def _tokens_of(domain: str, file: SourceFile) -> float:
+    with _readable(domain, file):
+        if file.source.tokens:
+            return count_tokens(domain, file)
+        return file.path.stat().st_size / _BYTES_PER_TOKEN
 
 
 def _source_files(domain: str, source: SourceSpec, root: Path) -> Iterator[SourceFile]:
@@ -88,19 +135,6 @@ def _fixed_part(pattern: Path) -> Path:
     parts = pattern.parts
     plain = next((i for i, part in enumerate(parts) if globbing.has_magic(part)), len(parts) - 1)
     return Path(*parts[:plain])
-
-
-def count_domain(domain: str, files: Iterable[SourceFile]) -> int:
-    """Tokens of a domain's token files by their metadata.
-
-    Raises:
-        CorpusError: A file cannot be read or is at fault.
-    """
-    total = 0
-    for file in files:
-        with _readable(domain, file):
-            total += count_tokens(domain, file)
-    return total
 
 
 @contextmanager

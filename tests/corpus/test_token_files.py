@@ -200,7 +200,8 @@ def test_text_and_token_files_share_a_given_tokenizer(tmp_path):
     sources = {"web": {"tokens": "web", "tokenizer": "tok.json"}, "text": {"glob": "*.txt"}}
     corpus = build_corpus(spec_of(tmp_path, sources, **tokenizer), tmp_path / "out")
     assert (corpus.vocab_size, corpus.end_of_text) == (1000, END)
-    assert metadata_tokens(spec_of(tmp_path, sources, **tokenizer)) == {}
+    with pytest.raises(CorpusError, match="'text' is of text, whose tokens are known once"):
+        metadata_tokens(spec_of(tmp_path, sources, **tokenizer))
     given.add_tokens(["more"])
     given.save(str(tmp_path / "other.json"))
     sources["web"]["tokenizer"] = "other.json"

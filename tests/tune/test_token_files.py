@@ -75,7 +75,7 @@ def test_the_example_of_token_files_trains(tmp_path, capsys):
     words = ["run", folder / "study.yaml", "--out", tmp_path / "runs" / "x", "--dry-run", "--json"]
     assert call(*words) == 0
     captured = capsys.readouterr()
-    assert "the corpus is not built yet" not in captured.err
+    assert "`natural` is told from its files" in captured.err
     before = json.loads(captured.out)
     assert not (tmp_path / "runs").exists()
     job = Job.open(folder / "study.yaml", tmp_path / "runs" / "x")
