@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from math import log
 from pathlib import Path
 from typing import Any
 
-from mixopt.cli.app import Json, Names, app, corpus_app, emit, say, space_app, writing
+from mixopt.cli.app import (
+    HERE,
+    Json,
+    Names,
+    StudyPath,
+    Where,
+    app,
+    corpus_app,
+    emit,
+    pairs,
+    say,
+    space_app,
+    writing,
+)
 
 
 @app.command
@@ -81,6 +95,58 @@ def fit(
                 say(f"wrote {path}")
             if candidates is not None:
                 predicted.to_csv(folder / "candidates.csv", index=False)
+
+
+@app.command(name="import")
+def import_runs(
+    study: StudyPath,
+    runs: str,
+    metrics: Path | None = None,
+    /,
+    *,
+    optuna_study: str | None = None,
+    domain: Names | None = None,
+    metric: Names | None = None,
+    unit: Names | None = None,
+    normalise: bool = False,
+    at: Where = HERE,
+) -> None:
+    """Attach finished runs to a study, which learns from them; nothing is trained.
+
+    Args:
+        study: YAML file of the study, or the folder of an earlier run.
+        runs: CSV or Parquet file of weights and metrics, also as exported from W&B or MLflow; with
+            --optuna-study, the URL of an Optuna storage.
+        metrics: CSV of metrics with the same key, where they are not in the first file.
+        optuna_study: Name of the study in the Optuna storage.
+        domain: NAME=COLUMN, where a domain's weights have another name than the domain.
+        metric: NAME=COLUMN, where a metric has another name than in the study.
+        unit: METRIC=loss, bits, perplexity, accuracy or percent; needed where names and values do
+            not say that a metric is a loss in nats per token.
+        normalise: Divide each run's weights by their sum.
+    """
+    from mixopt.analysis.imported_runs import import_runs as attach_all
+
+    attach = partial(
+        attach_all,
+        runs=runs,
+        metrics=metrics,
+        optuna_study=optuna_study,
+        domain_columns=pairs(domain or (), "--domain"),
+        metric_columns=pairs(metric or (), "--metric"),
+        units=pairs(unit or (), "--unit"),
+        normalise=normalise,
+    )
+    job = at.job(study)
+    job.check()
+    # A refusal comes before the study is made.
+    attach(job.draft(job.build(say)))
+    done = attach(job.prepare(say))
+    if done.unfinished:
+        say(f"left out {done.unfinished} runs that did not end well")
+    for line in done.left_out:
+        say(line)
+    emit(done, at.json, f"attached {done.new} of {len(done.trials)} runs; the others were there")
 
 
 @corpus_app.command(name="build")
@@ -163,7 +229,6 @@ def init(
         parameters: Non-embedding parameters of a trial.
         tokens: Training tokens of a trial.
     """
-    from mixopt.cli.app import pairs
     from mixopt.errors import StudyError
     from mixopt.tune.new_study import new_study
 
