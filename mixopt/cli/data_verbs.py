@@ -147,7 +147,8 @@ def import_runs(
         say(f"left out {done.unfinished} runs that did not end well")
     for line in done.left_out:
         say(line)
-    emit(done, at.json, f"attached {done.new} of {len(done.trials)} runs; the others were there")
+    there = len(done.trials) - done.new
+    emit(done, at.json, f"attached {done.new} runs" + f"; {there} were there already" * bool(there))
 
 
 @corpus_app.command(name="build")
