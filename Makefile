@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # One thread per process: trials and tests run side by side instead.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-cpus test-exports test-faults wheels schemas check format clean
+.PHONY: install demo test test-cpus test-exports test-faults wheels schemas docs check format clean
 
 install: $(STAMP)
 
@@ -49,6 +49,10 @@ wheels: $(STAMP)
 schemas: $(STAMP)
 	$(BIN)/python -c "from mixopt.tune.file_schemas import write_schemas; write_schemas()"
 
+# The site in docs/_build: made from the code, warnings as errors, and searchable offline.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -j 2 -b html docs docs/_build
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,4 +63,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) docs/_build runs .mypy_cache .ruff_cache .pytest_cache

@@ -39,7 +39,7 @@ with tempfile.TemporaryDirectory() as folder:
         # The last line of metrics must be of this many tokens: a run that stops before has no end.
         fidelity=Fidelity(parameters=1_000_000, tokens=1_000_000),
         storage=None,
-        budget=TrialBudget(trials=14),
+        budget=TrialBudget(trials=10),
     )
     best = study.optimize(trainer)
 

@@ -1,50 +1,113 @@
-"""Every example and every Python snippet of the README runs."""
+"""Every example, and every snippet of the README and of the documentation, does what it says."""
 
 import re
-import subprocess
-import sys
+import runpy
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
+
+import mixopt
+from mixopt.cli import app
+from mixopt.corpus import CorpusSpec
+from mixopt.export import EXPORTERS, exporter_of, read_source
+from mixopt.space import SearchSpace
+from mixopt.tune.study_file import StudyFile
 
 ROOT = Path(__file__).parents[1]
-SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+MADE = {"cli.md", "changelog.md", "python.md", "http.md", "errors.md"}
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if page.name not in MADE and not page.name.endswith("-file.md")]
+#: What a fragment of a file is a fragment of.
+SPACE = {
+    "domains": {name: {"tokens": "1B"} for name in ("web", "code", "math")},
+    "target": {"parameters": "1B", "tokens": "10B"},
+}
+STUDY = {
+    "name": "fragment",
+    "space": SPACE,
+    "objective": {"weights": {"web": 1.0}},
+    "fidelity": {"parameters": "1M", "tokens": "10M"},
+    "trainer": {"kind": "external"},
+    "budget": {"trials": 8},
+}
 
 
-@pytest.mark.parametrize("name", ["quickstart", "own_trainer", "finished_runs"])
-def test_an_example_runs(name):
-    path = ROOT / "examples" / f"{name}.py"
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "mixture" in done.stdout.lower()
+def snippets(language):
+    """The blocks of a language with the page and line that they stand on."""
+    blocks = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return [
+        pytest.param(found[1], id=f"{page.stem}:{len(text[: found.start()].splitlines())}")
+        for page, text in ((page, page.read_text()) for page in PAGES)
+        for found in blocks.finditer(text)
+    ]
 
 
-@pytest.mark.parametrize("code", SNIPPETS)
-def test_a_snippet_of_the_readme_runs(code, tmp_path):
-    path = tmp_path / "snippet.py"
-    path.write_text(code)
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def train(schedule, _fidelity, _seed):
+    code = schedule.exposure()["code"]
+    return {"web": 2 + code**2, "code": 2 - code}
 
 
-def test_the_readme_names_every_verb():
-    from mixopt.cli import app
-
-    text = (ROOT / "README.md").read_text()
-    verbs = {name for name in app if not name.startswith("-")}
-    assert verbs
-    for verb in verbs:
-        assert f"mixopt {verb}" in text, verb
+# The quickstart is run by tests/service/test_served_contract.py, here and through a service.
+@pytest.mark.parametrize("name", ["own_trainer", "finished_runs"])
+def test_an_example_runs(name, capsys):
+    runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+    assert "mixture" in capsys.readouterr().out.lower()
 
 
-def test_the_readme_links_to_files_that_are_there():
+@pytest.mark.parametrize("code", snippets("python"))
+def test_a_python_snippet_runs(code, tmp_path, monkeypatch):
+    def served(name):
+        space = SearchSpace(domains=["web", "code"], baseline="uniform")
+        budget = mixopt.TrialBudget(trials=6)
+        weights = {"web": 0.5, "code": 0.5}
+        return mixopt.Study(name, space, weights, storage=None, budget=budget, initial=4)
+
+    # A served study has the methods of a local one, which tests/service holds it to.
+    monkeypatch.setattr(
+        "mixopt.service.client.connect", lambda *_, **__: SimpleNamespace(study=served)
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "snippet", "exec"), {"__name__": "snippet", "train": train})
+
+
+@pytest.mark.parametrize("text", snippets("yaml"))
+def test_a_yaml_snippet_is_read(text, tmp_path):
+    path = tmp_path / "snippet.yaml"
+    found = yaml.safe_load(text)
+    parts = str(found)
+    if "mixture" in parts and "tokens" in found:
+        path.write_text(text)
+        assert read_source(path).schedule.phases
+        return
+    if "sources" in parts and "space" not in found:
+        model, whole = CorpusSpec, {"name": "fragment", "context": 128} | found
+    elif set(found) <= set(SearchSpace.model_fields):
+        model, whole = SearchSpace, SPACE | found
+    else:
+        base = {k: v for k, v in STUDY.items() if k != "fidelity" or "fidelities" not in found}
+        model, whole = StudyFile, base | found
+    path.write_text(yaml.safe_dump(whole, sort_keys=False))
+    assert model.from_yaml(path)
+
+
+@pytest.mark.parametrize("text", snippets("sh"))
+def test_the_commands_of_a_snippet_can_be_read(text, monkeypatch):
+    monkeypatch.setenv("MIXOPT_SERVER", "http://127.0.0.1:8417")
+    words = [shlex.split(line, comments=True) for line in text.replace("\\\n", " ").splitlines()]
+    for command in words:
+        if command[:1] == ["mixopt"]:
+            app.parse_args(command[1:], exit_on_error=False, print_error=False)
+
+
+def test_links_from_the_readme_lead_somewhere():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
 
 
 def test_the_readme_says_what_each_export_was_loaded_with():
-    from mixopt.export import EXPORTERS, exporter_of
-
     text = (ROOT / "README.md").read_text()
     for exporter in map(exporter_of, EXPORTERS):
         row = f"| `{exporter.name}` | {exporter.changes} | {exporter.unit} | {exporter.loaded} |"

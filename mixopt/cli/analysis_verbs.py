@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from mixopt.cli.app import (
     HERE,
+    Amount,
     Into,
     Json,  # noqa: F401 (cyclopts reads the inherited options' types here)
     Names,
@@ -150,11 +151,11 @@ def critical(
     /,
     *,
     table: str | None = None,
-    step: int = 10_000,
+    step: Amount = 10_000,
     runs: Path | None = None,
     base_loss: float | None = None,
     old: Names | None = None,
-    tokens: int | None = None,
+    tokens: Amount | None = None,
     undecayed: bool = False,
     level: float = 0.95,
     at: Where = HERE,

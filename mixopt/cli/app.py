@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 
 from mixopt import __version__
 from mixopt.errors import ExportError, MixoptError
@@ -39,6 +39,20 @@ Into = Annotated[
 ]
 #: An option that takes one value or more at a time.
 Names = Annotated[list[str], Parameter(consume_multiple=True)]
+
+
+def _amount(_: type, tokens: Sequence[Token]) -> int:
+    """A whole number as people write it: 4096, 1e9 or 100B."""
+    from mixopt.space.written_numbers import read_number
+
+    found = read_number(tokens[0].value)
+    if not isinstance(found, int):
+        raise ValueError(f"must be a whole number such as 4096, 1e9 or 100B; got {tokens[0].value}")
+    return found
+
+
+#: A number of tokens, sequences or the like.
+Amount = Annotated[int, Parameter(converter=_amount)]
 
 
 @Parameter(name="*")

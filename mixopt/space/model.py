@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from functools import wraps
 from typing import Any
 
@@ -12,6 +14,15 @@ from mixopt.space.complaints import as_space_error
 from mixopt.space.written_numbers import as_numbers
 
 
+def describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put what a model's docstring says of its keys into its JSON Schema."""
+    about, _, rest = (inspect.getdoc(model) or "").partition("\nAttributes:\n")
+    schema["description"] = " ".join(about.split("\nRaises:")[0].split())
+    for name, text in re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", rest, re.MULTILINE):
+        if name in schema.get("properties", {}):
+            schema["properties"][name]["description"] = " ".join(text.split())
+
+
 class Frozen(BaseModel):
     """A value: unknown keys are refused and nothing can be changed.
 
@@ -19,7 +30,7 @@ class Frozen(BaseModel):
         SpaceError: If the values given are not allowed; names the first key that is wrong.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=describe)
 
     # As a wrapper of pydantic's own, it is passed over where a value is validated inside another
     # one: the places of what is wrong there are places in the whole.

@@ -43,7 +43,13 @@ class GroupBound(Frozen):
 
 
 class FractionGrid(Frozen):
-    """Fractions from ``min`` to ``max`` in equal steps."""
+    """Fractions in equal steps.
+
+    Attributes:
+        min: The lowest fraction.
+        max: The highest fraction.
+        step: The distance between two fractions.
+    """
 
     min: Annotated[Share, Field(examples=[0.05])]
     max: Annotated[Share, Field(examples=[0.3])]

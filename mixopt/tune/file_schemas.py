@@ -33,13 +33,15 @@ def file_schema(file: str) -> dict[str, Any]:
     if file == "study":
         for key in ("space", "corpus"):
             inline = schema["properties"][key]
-            schema["properties"][key] = {"anyOf": [{"type": "string"}, inline]}
+            about = {"description": inline.pop("description")}
+            schema["properties"][key] = about | {"anyOf": [{"type": "string"}, inline]}
     for part in (schema, *schema.get("$defs", {}).values()):
         if part.get("title") == "SearchSpace":
             listed = part["properties"]["domains"]
             named = {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
             names = {"type": "array", "items": {"type": "string"}}
-            part["properties"]["domains"] = {"anyOf": [named, names, listed]}
+            about = {"description": listed.pop("description")}
+            part["properties"]["domains"] = about | {"anyOf": [named, names, listed]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
