@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
@@ -59,11 +60,12 @@ def _(value: SearchSpace) -> str:
 @html_of.register
 def _(value: StudyView) -> str:
     frame = value.trials()
-    states = frame["state"].value_counts() if len(frame) else {}
+    states = Counter(str(record.state) for record in value.records())
     counts = ", ".join(f"{n} {state}" for state, n in states.items()) or "no trials yet"
     best = frame.nsmallest(LEADERS, "objective") if len(frame) else frame
     rows = tuple(
-        (str(row.trial), str(row.state), fmt.value(row.objective)) for row in best.itertuples()
+        (str(row["trial"]), str(row["state"]), fmt.value(row["objective"]))
+        for row in best.to_dict("records")
     )
     objective = " + ".join(f"{w:.3g} {n}" for n, w in value.objective.weights.items() if w)
     intro = f"Minimises {objective}. Trials: {counts}. {value.stop_reason or ''}"
