@@ -51,7 +51,7 @@ def run_job(
         out=job.out,
         resources_per_trial=job.file.resources_per_trial,
         confirm=job.file.confirm_seeds > 0,
-        progress=progress or Progress(total=job.file.budget.trials),
+        progress=progress or Progress(total=job.file.budget.trials, sign=study.objective.sign),
         address=address or job.file.address,
         found=lambda found: _keep(job.out, found),
         pack=job.packing(),
