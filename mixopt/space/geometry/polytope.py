@@ -253,7 +253,7 @@ class Polytope:
         C = np.vstack([self.E, self.A])
         upper = np.concatenate([self.e, self.b])
         lower = np.concatenate([self.e, np.full(len(self.b), -np.inf)])
-        # The step and its over-relaxation that take the fewest iterations on 336 weights under caps.
+        # Step and over-relaxation of the fewest iterations on 336 weights under caps.
         rho, relaxed = 10.0, 1.6
         solve = np.linalg.inv(np.eye(self.dim) + rho * C.T @ C)
         z = np.clip(y @ C.T, lower, upper)
