@@ -201,7 +201,7 @@ class Study(StudyTrials):
             log_warnings(self.advice())
             outside = unreachable_baseline(self.space)
             if outside is not None:
-                logging.getLogger("mixopt.study").warning(outside)
+                logging.getLogger("mixopt.advice").warning(outside)
         self._keep_decision(state)
         self.store.add_trials(self.id, trials)
         return trials
