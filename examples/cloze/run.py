@@ -35,7 +35,7 @@ ASKED_OF = ("python", "stubs")
 SLACK = 0.03
 BASE = {"python": 0.06, "cpp": 0.45, "prose": 0.45, "stubs": 0.03, "data": 0.01}
 SPACE = {
-    "domains": dict.fromkeys(BASE, {}),
+    "domains": list(BASE),
     "phases": [
         {"name": "base", "fixed": BASE},
         {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from mixopt.advice import log_warnings
 from mixopt.errors import StudyError
+from mixopt.laws import known_laws
 from mixopt.space import Fidelity, Kind, Objective, Schedule, SearchSpace, Trainer, Trial
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.comparisons import open_runs
@@ -65,6 +66,7 @@ class Study(StudyTrials):
         seed: Every random draw derives from it.
         initial: Trials of the initial design; None for the number of domains plus two.
         context: Further facts that results depend on (a corpus' fingerprint, trainer settings).
+        laws: Mixing laws in the surrogate, as for ``mixopt.fit``; all by default.
         settings: What may change between runs: budget, batch, confirm_seeds, retries and the other
             attributes of ``StudySettings``.
 
@@ -84,6 +86,7 @@ class Study(StudyTrials):
         seed: int = 0,
         initial: int | None = None,
         context: Mapping[str, Any] | None = None,
+        laws: Sequence[str] | None = None,
         **settings: Unpack[SettingsGiven],
     ) -> None:
         require_given(name, space, objective, fidelities)
@@ -99,6 +102,7 @@ class Study(StudyTrials):
             seed=seed,
             initial=default_initial(space) if initial is None else initial,
             context=dict(context or {}),
+            laws=None if laws is None else known_laws(laws),
         )
         changeable = StudySettings(**settings)
         store = storage if isinstance(storage, Storage) else Storage(storage)
