@@ -89,7 +89,7 @@ def search(tied: bool, seed: int, budget: int, batch: int) -> list[dict[str, flo
         Y = np.vstack([Y, fresh + NOISE * rng.standard_normal(fresh.shape)])
         evidence = Evidence(X, Y, metrics, tuple(f"t{i}" for i in range(len(X))))
         fitted = fit_surrogate(geometry.layout, X, Y, metrics, space.names, seed=seed)
-        found = recommend(space, objective, fitted, evidence, seed=seed, prior_strength=0.0)
+        found = recommend(space, objective, fitted, evidence, seed=seed)
         at = truth(torch.as_tensor(geometry.encode(found.schedule))[None]).mean().item()
         rows.append({"trials": len(X), "regret": at - least})
         print(json.dumps({"tied": tied, "seed": seed, **rows[-1]}), flush=True)

@@ -50,7 +50,8 @@ def train(schedule, _fidelity, _seed):
     return {"web": 2 + code**2, "code": 2 - code}
 
 
-@pytest.mark.parametrize("name", ["quickstart", "own_trainer", "finished_runs"])
+# The quickstart is run by tests/service/test_served_contract.py, here and through a service.
+@pytest.mark.parametrize("name", ["own_trainer", "finished_runs"])
 def test_an_example_runs(name, capsys):
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     assert "mixture" in capsys.readouterr().out.lower()

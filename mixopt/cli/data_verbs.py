@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from math import log
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,15 @@ def init(
         encoding="utf-8",
     )
     print(f"wrote {study}\nnext: mixopt run {study} --dry-run, then mixopt run {study}")
+
+
+@app.command
+def doctor(*, json: Json = False) -> None:
+    """Say what this machine can do: devices, Ray, databases, trainers' libraries."""
+    from mixopt.report.components import Table
+    from mixopt.tune.doctor import examine
+
+    found = examine()
+    rows = tuple((f.what, "yes" if f.found else "no", f.says) for f in found)
+    table = Table("This machine", ("what", "found", "says"), rows, text=frozenset({1, 2}))
+    emit([asdict(f) for f in found], json, table)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mixopt.export import Provenance, ScheduleSource
     from mixopt.export.rate_plan import TrialRate
     from mixopt.propose import Recommendation
+    from mixopt.service.client import ServedStudy
     from mixopt.space import Schedule
     from mixopt.study import Study
     from mixopt.tune.job import Job
@@ -178,7 +179,9 @@ def _of_trial(study: Study, trial: str) -> tuple[Schedule, str]:
     return record.trial.schedule, f"The schedule of trial {trial} ({record.state}{measured})."
 
 
-def _of_study(job: Job, study: Study, schedule: Schedule, note: str) -> ScheduleSource:
+def _of_study(
+    job: Job, study: Study | ServedStudy, schedule: Schedule, note: str
+) -> ScheduleSource:
     """A schedule of a study; what only its trials had is marked as theirs."""
     from mixopt.export import ScheduleSource
 
@@ -194,7 +197,7 @@ def _of_study(job: Job, study: Study, schedule: Schedule, note: str) -> Schedule
     )
 
 
-def _of_trials(job: Job, study: Study) -> tuple[TrialRate, ...]:
+def _of_trials(job: Job, study: Study | ServedStudy) -> tuple[TrialRate, ...]:
     """What of the learning rates is the proxy's: its peak, and a warm-up that was not searched."""
     space = study.space
     if space.target is None or space.target == job.file.highest:
@@ -203,7 +206,7 @@ def _of_trials(job: Job, study: Study) -> tuple[TrialRate, ...]:
     return ("peak",) if searched else ("peak", "warmup")
 
 
-def _provenance(job: Job, study: Study, note: str) -> Provenance:
+def _provenance(job: Job, study: Study | ServedStudy, note: str) -> Provenance:
     """Where the schedule comes from; the tokens' fingerprints only where the corpus is here."""
     from mixopt.export import Provenance
 
@@ -219,7 +222,9 @@ def _provenance(job: Job, study: Study, note: str) -> Provenance:
     )
 
 
-def write_exports(job: Job, study: Study, recommendation: Recommendation) -> list[Path]:
+def write_exports(
+    job: Job, study: Study | ServedStudy, recommendation: Recommendation
+) -> list[Path]:
     """What the study file asks for; a format that cannot be written stops no other."""
     from mixopt.export import export_source
 

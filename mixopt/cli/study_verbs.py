@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from mixopt.cli.app import (
     say,
     writing,
 )
+from mixopt.cli.service_verbs import Secret
 from mixopt.errors import MixoptError
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ def run(
     dry_run: bool = False,
     retry_failed: bool = False,
     address: str | None = None,
+    server: str | None = None,
+    token: Secret = None,
     strict: Strict = False,
     at: Where = HERE,
 ) -> None:
@@ -52,12 +56,17 @@ def run(
         dry_run: Print trials, tokens, FLOPs and the estimated time, and stop.
         retry_failed: Run failed trials again first, with the same weights and seeds.
         address: Of the Ray to use: `auto` for the one that runs, `local`, or HOST:PORT.
+        server: URL of a service that proposes and stores; Ray runs the trials here.
+        token: Of the service, of scope work; of scope admin where the study is new.
     """
     from mixopt.tune.run_job import run_job
 
     job = at.job(study)
     if dry_run:
         _estimate(job, at.json)
+        return
+    if server is not None:
+        _run_served(job, server, token, address, strict=strict, json=at.json)
         return
     done = run_job(job, say=say, retry_failed=retry_failed, address=address)
     # Printed before anything else that can fail.
@@ -67,6 +76,26 @@ def run(
     for path in _write(job, job.study, done.recommendation):
         say(f"wrote {path}")
     require_better(done.recommendation, strict)
+
+
+def _run_served(
+    job: Job, server: str, token: str | None, address: str | None, *, strict: bool, json: bool
+) -> None:
+    from mixopt.cli.export_verbs import write_exports
+    from mixopt.report.terminal import recommendation_table
+    from mixopt.service.run_on_ray import Server, run_served
+    from mixopt.study.results.estimates import answer_of
+
+    held, found = run_served(job, Server(server, token), say=say, address=address)
+    whole = found.model_dump() | {"answer": answer_of(found).model_dump()}
+    with closing(held), writing(job.out) as folder:
+        emit(whole, json, recommendation_table(found, held.space))
+        say(f"stopped: {held.stop_reason}")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.html").write_bytes(held.report())
+        for path in [*write_exports(job, held, found), folder / "report.html"]:
+            say(f"wrote {path}")
+    require_better(found, strict)
 
 
 def _estimate(job: Job, json: bool) -> None:

@@ -5,6 +5,7 @@ Notation: a corpus has ``d`` domains; a sequence is ``context + 1`` tokens, inpu
 
 from mixopt.corpus.build import build_corpus
 from mixopt.corpus.sampler import MixtureSampler
+from mixopt.corpus.sources import expected_tokens
 from mixopt.corpus.spec import (
     SPLITS,
     CorpusSpec,
@@ -32,4 +33,5 @@ __all__ = [
     "TokenizerSpec",
     "TokenizerTraining",
     "build_corpus",
+    "expected_tokens",
 ]

@@ -15,10 +15,12 @@ from typing import NamedTuple
 import zstandard
 
 from mixopt.corpus.installed import installed_files, read_installed
-from mixopt.corpus.spec import DomainSpec, SourceSpec
+from mixopt.corpus.spec import CorpusSpec, DomainSpec, SourceSpec
 from mixopt.errors import CorpusError
 
 _CHUNK = 1 << 16
+#: Of a small vocabulary; only what one domain has beside another depends on it.
+_BYTES_PER_TOKEN = 3.5
 
 
 class Document(NamedTuple):
@@ -52,6 +54,21 @@ def domain_files(domain: str, spec: DomainSpec, root: Path) -> list[SourceFile]:
         for file in _source_files(domain, source, root):
             found.setdefault(file.path, file)
     return sorted(found.values(), key=lambda file: (file.key, str(file.path)))
+
+
+def expected_tokens(spec: CorpusSpec) -> dict[str, int]:
+    """Training tokens per domain that the sizes of the files let expect, before a corpus is built.
+
+    Raises:
+        CorpusError: As for ``domain_files``.
+    """
+    kept = (1 - spec.split.validation - spec.split.confirmation) / _BYTES_PER_TOKEN
+    found = {}
+    for name, domain in spec.domains.items():
+        size = sum(f.path.stat().st_size for f in domain_files(name, domain, spec.root))
+        tokens = max(int(kept * min(size, domain.max_bytes or size)), 1)
+        found[name] = min(tokens, domain.max_tokens or tokens)
+    return found
 
 
 def _source_files(domain: str, source: SourceSpec, root: Path) -> Iterator[SourceFile]:

@@ -57,8 +57,9 @@ def position_weights(kappa: Any, fractions: Any, *, slope: bool = False) -> Any:
         ``... x P`` weights summing to 1 (numpy or torch, as given).
     """
     G = _cumulative_slope if slope else _cumulative
-    start, end = _edges(fractions)
-    return G(kappa, end) - G(kappa, start)
+    ends = G(kappa, fractions.cumsum(-1))
+    # A phase starts where the one before it ends, so one without tokens weighs exactly nothing.
+    return ends - namespace(ends).concatenate([0.0 * ends[..., :1], ends[..., :-1]], -1)
 
 
 def effective_mixture(kappa: Any, W: Any, F: Any, *, slope: bool = False) -> Any:
@@ -74,7 +75,8 @@ def effective_mixture(kappa: Any, W: Any, F: Any, *, slope: bool = False) -> Any
         ``... x n x d``.
     """
     omega = position_weights(kappa[..., None, None], F, slope=slope)
-    return namespace(W).einsum("...np,npd->...nd", omega, W)
+    rows = omega.reshape(-1, *F.shape).swapaxes(0, 1) @ W
+    return rows.swapaxes(0, 1).reshape(*kappa.shape, *rows.shape[::2])
 
 
 def rate_fractions(clock: RateClock | None, F: Any) -> Any:

@@ -154,8 +154,9 @@ class _Forward(NamedTuple):
         q, eps = softmax(_SHARP * t["phi"]), xp.exp(t["e"] - 4.0)
         w = softmax(_SHARP * t["phi"][:, shape.rows] + t["delta"] / 2.0)
         R = effective_mixture(t["kappa"], W, F) if many else W[None, None, :, 0]
-        mass = R @ q[:, None, 1 : shape.domains + 1] + (eps * q[:, 0])[:, None, None]
-        mass = mass / (1.0 + eps)[:, None, None] + _FLOOR
+        share = q / (1.0 + eps)[:, None]
+        background = (eps * share[:, 0])[:, None, None] + _FLOOR
+        mass = R @ share[:, None, 1 : shape.domains + 1] + background
         log_mass = xp.log(mass)
         if many:
             entropy = (log_mass @ w[..., None])[..., 0].swapaxes(-1, -2)
@@ -210,7 +211,8 @@ class SharedObjective:
         dq = np.zeros_like(q)
         dq[:, 1 : d + 1] = (R.swapaxes(-1, -2) @ dmass).sum(1) / shrink
         dq[:, 0] = eps * total / shrink[:, 0]
-        deps = ((q[:, 0] * total).sum(1) - (dmass * mass).sum((1, 2, 3))) / (1.0 + eps[:, 0])
+        # The slopes in the log masses sum to minus that of the entropies, as w sums to 1.
+        deps = ((q[:, 0] * total).sum(1) + gb.sum((1, 2))) / (1.0 + eps[:, 0])
         logits = softmax_vjp(w, dw)
         dphi = _SHARP * softmax_vjp(q, dq)
         dphi[:, self.shape.rows] += _SHARP * logits

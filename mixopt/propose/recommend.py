@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
-from torch import Tensor
 
-from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
 from mixopt.propose.assess.notes import notes
 from mixopt.propose.candidates.distance import schedule_distance
 from mixopt.propose.candidates.refine import refine
@@ -38,16 +36,13 @@ def recommend(
     *,
     seed: int,
     caution: float = 1.0,
-    prior_strength: float | None = None,
 ) -> Recommendation:
     """The schedule to train with, and what is to be expected of it.
 
     The rule: over every choice of fractions alike, static schedules among them, minimise the
     predicted objective plus ``caution`` standard deviations (where the surrogate would have to
-    extrapolate its standard deviation grows, so this is a soft trust region) plus
-    ``prior_strength`` times the KL divergence of the exposure to the baseline's, among the
-    schedules that keep the guardrails with the confidence asked for. Where none does, it is the
-    baseline.
+    extrapolate its standard deviation grows, so this is a soft trust region), among the schedules
+    that keep the guardrails with the confidence asked for. Where none does, it is the baseline.
 
     Args:
         space: What can be chosen.
@@ -56,8 +51,6 @@ def recommend(
         evidence: Finished trials.
         seed: Of the draws.
         caution: Standard deviations added to the mean.
-        prior_strength: Weight of the KL divergence (nats/token); None has it chosen by
-            cross-validation, 0 among the choices.
 
     Raises:
         StudyError: If the evidence does not fit the space or the objective.
@@ -67,27 +60,10 @@ def recommend(
     narrow = problem.narrowed()
     pool = np.vstack(starting_rows(narrow, rng))
     broken = narrow.broken(seed)
-    if prior_strength is None:
-        prior_strength = cross_validated_strength(narrow, seed)
-    score = _score(narrow, caution, prior_strength, broken)
+    score = narrow.penalised(narrow.cautious(caution), seed)
     levels = _per_choice(narrow, pool, score)
     chosen, found = _chosen(narrow, levels, score, broken)
-    return _assembled(problem, chosen, levels, found, prior_strength)
-
-
-def _score(problem: Problem, caution: float, strength: float, broken: Score) -> Score:
-    cautious = problem.cautious(caution)
-    guarded = bool(problem.objective.guardrails)
-
-    def score(X: Tensor) -> Tensor:
-        value = cautious(X)
-        if guarded:
-            value = value + 100.0 * broken(X)
-        if strength > 0:
-            value = value + strength * divergence(problem, X)
-        return value
-
-    return score
+    return _assembled(problem, chosen, levels, found)
 
 
 def _per_choice(problem: Problem, pool: Array, score: Score) -> list[tuple[float, Array, float]]:
@@ -185,7 +161,6 @@ def _assembled(
     row: Array,
     levels: list[tuple[float, Array, float]],
     found: bool,
-    strength: float,
 ) -> Recommendation:
     schedule, space = problem.decode(row), problem.original.space
     predicted, metrics = estimates_at(problem, row)
@@ -219,7 +194,6 @@ def _assembled(
         guardrails=rails,
         notes=notes(problem, row, epochs, rails, found=found),
         surrogate=problem.surrogate.report(),
-        prior_strength=strength,
     )
 
 

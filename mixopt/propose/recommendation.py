@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
 
 from mixopt.space import Fidelity, Frozen, Schedule
+from mixopt.space.display import as_html
 from mixopt.space.effect import Effect
 from mixopt.surrogate.protocol import SurrogateRow
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Z95 = 1.959963984540054
 
@@ -195,7 +200,6 @@ class Recommendation(Frozen):
         guardrails: Whether they hold.
         notes: What to know before using it, in sentences.
         surrogate: Rows of the surrogate's report.
-        prior_strength: Weight of the KL divergence to the baseline that was used (nats/token).
         confirmations: Fresh runs, filled in by the study.
         target: The fidelity that all predictions speak of, where trials differ in theirs.
         agreement: Rank agreement between the fidelities.
@@ -222,10 +226,20 @@ class Recommendation(Frozen):
     guardrails: tuple[GuardrailCheck, ...] = ()
     notes: tuple[str, ...] = ()
     surrogate: tuple[SurrogateRow, ...] = ()
-    prior_strength: float = 0.0
     confirmations: tuple[Confirmation, ...] = ()
     target: Fidelity | None = None
     agreement: tuple[RankAgreement, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per domain: the weight in each phase, the exposure, and epochs at the target."""
+        import pandas as pd
+
+        weights = {phase.name: dict(phase.mixture) for phase in self.schedule.phases}
+        columns = {**weights, "exposure": dict(self.schedule.exposure()), "epochs": self.epochs}
+        return pd.DataFrame(columns, index=list(self.schedule.exposure()))
 
     @property
     def confirmed_difference(self) -> Effect | None:

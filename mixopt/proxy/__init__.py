@@ -2,7 +2,7 @@
 
 from mixopt.proxy.checkpoints import CheckpointStore, Snapshot
 from mixopt.proxy.pack_trainer import PackTrainer, likeness, packs
-from mixopt.proxy.settings import ProxySettings
+from mixopt.proxy.settings import ProxySettings, device_names
 from mixopt.proxy.shape import ProxyShape, architecture, flops
 from mixopt.proxy.speed import Products, faster_on_cpu, tokens_per_second
 from mixopt.proxy.step_plan import StepPlan, plan_steps, tokens_with_sharing
@@ -22,6 +22,7 @@ __all__ = [
     "StepPlan",
     "TokenSource",
     "architecture",
+    "device_names",
     "faster_on_cpu",
     "flops",
     "likeness",

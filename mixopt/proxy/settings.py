@@ -79,3 +79,9 @@ class ProxySettings(Frozen):
                 "set device: auto, or give the trial a GPU in resources_per_trial",
             )
         return torch.device("cuda" if available and self.device != "cpu" else "cpu")
+
+
+def device_names() -> list[str]:
+    """Names of the GPUs that proxies can train on, with their memory; none on a CPU alone."""
+    found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return [f"{each.name}, {each.total_memory / 2**30:.0f} GiB" for each in found]

@@ -94,8 +94,12 @@ class Service:
     # Requests
 
     def get(self, path: str, **query: Any) -> Any:
+        """The JSON of what is read."""
+        return self.wait("GET", path, **query)
+
+    def wait(self, method: str, path: str, **query: Any) -> Any:
         """The JSON of an answer, once it is there."""
-        return self._later("GET", path, params=query).json()
+        return self._later(method, path, params=query).json()
 
     def post(self, path: str, body: str, kind: str = "application/json") -> Any:
         """The JSON of the answer to a body."""
@@ -186,6 +190,10 @@ class ServedStudy:
 
     def __repr__(self) -> str:
         return f"ServedStudy({self.name!r})"
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._service.close()
 
     # What is stored
 
@@ -327,6 +335,15 @@ class ServedStudy:
         from mixopt.propose import Recommendation
 
         return Recommendation.model_validate_json(self._content("/recommendation"))
+
+    def confirm(self) -> int:
+        """Add confirmation runs of the recommendation; returns how many ``ask`` will hand out."""
+        added: int = self._service.wait("POST", f"{self._path}/recommendation:confirm")["added"]
+        return added
+
+    def report(self) -> bytes:
+        """The report, one HTML file."""
+        return self._content("/report")
 
     def schedule(self, trial: str | None = None) -> Schedule:
         """The recommended schedule, or that of a trial."""

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mixopt.errors import SpaceError
 from mixopt.space.complaints import shown
+from mixopt.space.display import as_html
 from mixopt.space.domain_tree import flattened, inner_nodes, leaves
 from mixopt.space.learning_rate import LearningRate
 from mixopt.space.learning_rate_space import LearningRateSpace, SearchableRate, usual_rule
@@ -20,6 +21,9 @@ from mixopt.space.phase_space import PhaseSpace, Ties, check_phase, require_know
 from mixopt.space.schedule import Fidelity, Schedule
 from mixopt.space.ties import require_agreement
 from mixopt.space.yamlfile import validate_yaml
+
+#: Context of a validation after which a corpus tells the tokens that the space does not give.
+COUNTED_LATER = {"tokens": "counted later"}
 
 
 class SearchSpace(Frozen):
@@ -89,7 +93,7 @@ class SearchSpace(Frozen):
         return value
 
     @model_validator(mode="after")
-    def _known(self) -> SearchSpace:
+    def _known(self, info: ValidationInfo) -> SearchSpace:
         _refuse_repeats([d.name for d in self.domains], "domain")
         _refuse_repeats([p.name for p in self.phases], "phase")
         known = set(self.names)
@@ -102,7 +106,7 @@ class SearchSpace(Frozen):
         if isinstance(self.baseline, (Mixture, Schedule)):
             named = self.baseline.domains if isinstance(self.baseline, Schedule) else self.baseline
             require_known(named, known, "the baseline")
-        elif self.baseline == "natural":
+        elif self.baseline == "natural" and info.context is not COUNTED_LATER:
             self._natural_amounts()
         if isinstance(self.learning_rate, LearningRateSpace) and all(
             p.learning_rate is not None for p in self.phases
@@ -132,6 +136,9 @@ class SearchSpace(Frozen):
     def to_yaml(self) -> str:
         """The space as YAML that ``from_yaml`` reads back to an equal space."""
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def names(self) -> tuple[str, ...]:

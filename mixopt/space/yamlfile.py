@@ -68,10 +68,16 @@ def validate_yaml(model: type[M], path: str | Path) -> M:
     return validate_node(model, data, node, path)
 
 
-def validate_node(model: type[M], data: Any, node: yaml.Node, path: str | Path) -> M:
+def validate_node(
+    model: type[M],
+    data: Any,
+    node: yaml.Node,
+    path: str | Path,
+    context: dict[str, str] | None = None,
+) -> M:
     """Validate parsed data as a model, naming the line of what is wrong."""
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as error:
         line = line_of(node, first_fault(error, data)["loc"])
         raise as_space_error(error, model, data, str(path), line) from None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mixopt.errors import StudyError
 from mixopt.proxy import architecture, tokens_per_second, tokens_with_sharing
-from mixopt.space import SearchSpace, Trial
+from mixopt.space import Trial
 from mixopt.study import StudySettings
 from mixopt.study.device_time import DeviceTime
 from mixopt.tune.driver import trunks_first
@@ -57,12 +57,11 @@ def estimate_cost(job: Job) -> CostEstimate:
     """Count the trials, tokens, FLOPs and device-hours of a study.
 
     Time comes from the finished trials of the stored study, else from a few steps of the proxy.
-    Nothing is written. Tokens come from the corpus where it is built; where they are not known
-    yet, the first round is that of an objective in which ``natural`` is uniform.
+    Nothing is written. Tokens come from the corpus where it is built, else from the sizes of its
+    files.
     """
-    file, corpus = job.file, job.built_corpus()
-    tokens = {} if corpus is None else {n: corpus.count(n, "train") for n in corpus.domains}
-    study = job.draft(tokens)
+    file, counted = job.file, job.tokens()
+    study = job.draft(counted or job.expected_tokens())
     first = study.ask()
     flops_of, time = study.settings.flops, _device_time(job, study.settings)
     top, trials = file.highest, file.budget.most_trials(time.cost(file.cheapest))
@@ -91,14 +90,15 @@ def estimate_cost(job: Job) -> CostEstimate:
         seconds=None if seconds is None else seconds / slots,
         device_hours=hours,
         money=None if hours is None or price is None else hours * price,
-        advice=(*_assumed(file, study.space), *job.advice(study.space)),
+        advice=(*_assumed(file, counted), *job.advice(study.space)),
     )
 
 
-def _assumed(file: StudyFile, space: SearchSpace) -> tuple[str, ...]:
-    if "natural" not in file.objective.weights or natural_of(space) is not None:
+def _assumed(file: StudyFile, counted: Mapping[str, int]) -> tuple[str, ...]:
+    natural = "natural" in (*file.objective.weights, file.space.baseline)
+    if counted or not natural or natural_of(file.space) is not None:
         return ()
-    return ("the corpus is not built yet: the first round is counted with `natural` as uniform",)
+    return ("the corpus is not built yet: `natural` is told from the sizes of its files",)
 
 
 def _trained(file: StudyFile, trials: Sequence[Trial]) -> list[tuple[int, Trial]]:

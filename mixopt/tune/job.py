@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixopt.advice import advise_space
-from mixopt.corpus import Corpus, build_corpus
+from mixopt.corpus import Corpus, build_corpus, expected_tokens
 from mixopt.errors import CorpusError, StudyError
 from mixopt.proxy import Products, ProxyTrainer, architecture, faster_on_cpu, flops, likeness
 from mixopt.space import LearningRateSpace, Mixture, SearchSpace, Trainer
@@ -73,6 +73,8 @@ class Job:
     @property
     def corpus_dir(self) -> Path:
         """Where the tokens lie: shared by the studies of one runs folder."""
+        if self.file.built_corpus is not None:
+            return self.file.built_corpus
         return self.out.parent / f"corpus-{self.file.corpus.name}" if self.file.corpus else self.out
 
     @property
@@ -82,6 +84,8 @@ class Job:
 
     def built_corpus(self) -> Corpus | None:
         """The corpus, where it is built from this file's spec and needed."""
+        if self.file.built_corpus is not None:
+            return Corpus.open(self.file.built_corpus)
         spec = self.file.corpus
         if spec is None or not isinstance(self.file.trainer, ProxyChoice):
             return None
@@ -90,6 +94,22 @@ class Job:
         except CorpusError:
             return None
         return corpus if corpus.index.spec_digest == spec.digest() else None
+
+    def tokens(self) -> dict[str, int]:
+        """Training tokens per domain of the corpus; empty where none is built."""
+        corpus = self.built_corpus()
+        return {} if corpus is None else _counts(corpus)
+
+    def expected_tokens(self) -> dict[str, int]:
+        """Training tokens per domain as the sizes of the corpus's files let expect.
+
+        Raises:
+            CorpusError: If a pattern matches no file.
+        """
+        spec = self.file.corpus
+        if spec is None or not isinstance(self.file.trainer, ProxyChoice):
+            return {}
+        return expected_tokens(spec)
 
     # Setting up
 
@@ -114,7 +134,7 @@ class Job:
             CorpusError: If it cannot be built.
         """
         if self.file.corpus is None or not isinstance(self.file.trainer, ProxyChoice):
-            return {}
+            return self.tokens()
         return _counts(build_corpus(self.file.corpus, self.corpus_dir, progress=say))
 
     def prepare(self, say: Say) -> Study:
@@ -160,8 +180,7 @@ class Job:
         """The study in memory, to look at what it would be.
 
         Args:
-            tokens: Of the domains for which the file gives none; where some stay unknown,
-                ``natural`` stands for the uniform mixture.
+            tokens: Of the domains for which the file gives none.
         """
         return self._study(None, tokens, None)
 
@@ -170,8 +189,6 @@ class Job:
     ) -> Study:
         file, space = self.file, with_tokens(self.file.space, tokens)
         natural = natural_of(space)
-        if natural is None and storage is None:
-            natural = space.uniform
         facts = {"trainer": file.trainer.model_dump(mode="json")}
         context = facts if fingerprint is None else {**facts, "corpus": fingerprint}
         return study_of(file, space, natural, storage, context, self._flops_per_token())

@@ -23,9 +23,9 @@ OWN_TRAINER = """trainer:                      # reads {{schedule}}, writes JSON
 STUDY = """# yaml-language-server: $schema={schema}
 name: {name}
 space:
-  domains:                    # add `tokens: 800B` where the supply is known
+  domains:                    # `web: {{tokens: 800B}}` where you know it; own text is counted
 {domains}
-  baseline: uniform           # what to compare with: natural, uniform or {{web: 0.7, code: 0.3}}
+  baseline: {baseline:<18}# what to compare with: natural (by tokens), uniform, or shares
   phases:
     - name: base
     - name: ending            # the end of training, on a mixture of its own
@@ -81,6 +81,7 @@ def new_study(
         parameters=parameters,
         tokens=tokens,
         trainer=trainer,
+        baseline="natural" if command is None else "uniform",
         trials=trials or 2 * (2 * len(domains) + 2),
     )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from mixopt.corpus import CorpusSpec
+from mixopt.corpus import Corpus, CorpusSpec
 from mixopt.errors import SpaceError
 from mixopt.export import ExportRequest, import_baseline
 from mixopt.proxy import ProxySettings
@@ -25,6 +25,7 @@ from mixopt.space import (
 )
 from mixopt.space.complaints import Written
 from mixopt.space.library import find_corpus_spec, find_search_space
+from mixopt.space.search_space import COUNTED_LATER
 from mixopt.study import TrialBudget
 from mixopt.study.config import SearchSettings
 
@@ -175,7 +176,9 @@ class StudyFile(SearchSettings):
     Attributes:
         name: Of the study.
         space: The search space: a shipped one's name, a file beside this one, or written here.
-        corpus: The corpus spec for the proxy: a shipped one's name, a file, or written here.
+        corpus: The corpus spec for the proxy: a shipped one's name, a file, or written here; or the
+            folder of a built one.
+        built_corpus: The folder of a corpus that is built, in place of `corpus`.
         objective: What to minimise.
         fidelity: Of every trial.
         fidelities: Instead of it, several: the study chooses one per trial.
@@ -203,6 +206,7 @@ class StudyFile(SearchSettings):
     ]
     space: SearchSpace
     corpus: CorpusSpec | None = None
+    built_corpus: Path | None = None
     objective: ObjectiveFile
     fidelity: Fidelity | None = None
     fidelities: tuple[Fidelity, ...] = ()
@@ -229,21 +233,28 @@ class StudyFile(SearchSettings):
                 f"{'it has both' if self.fidelities else 'it has neither'}",
                 "add `fidelity: {parameters: ..., tokens: ...}`, or a list under `fidelities`",
             )
-        if isinstance(self.trainer, ProxyChoice) and self.corpus is None:
+        domains = self.corpus_domains
+        if isinstance(self.trainer, ProxyChoice) and not domains:
             raise SpaceError(
                 "the proxy trainer needs a corpus; the study names none",
                 "add `corpus: local_corpus`, or use a trainer of another kind",
             )
         if isinstance(self.trainer, ProxyChoice):
             _require_measured(self.objective, self.space)
-        if self.corpus is not None:
-            missing = [n for n in self.space.names if n not in self.corpus.domains]
-            if missing:
-                raise SpaceError(
-                    f"the space has the domains {missing}, which the corpus does not build",
-                    f"the corpus has {sorted(self.corpus.domains)}",
-                )
+        missing = [n for n in self.space.names if domains and n not in domains]
+        if missing:
+            raise SpaceError(
+                f"the space has the domains {missing}, which the corpus does not build",
+                f"the corpus has {sorted(domains)}",
+            )
         return self
+
+    @property
+    def corpus_domains(self) -> tuple[str, ...]:
+        """Domains of the corpus, built or not; none where there is no corpus."""
+        if self.built_corpus is not None:
+            return tuple(Corpus.open(self.built_corpus).domains)
+        return () if self.corpus is None else tuple(self.corpus.domains)
 
     @property
     def search_settings(self) -> dict[str, Any]:
@@ -265,19 +276,23 @@ class StudyFile(SearchSettings):
         """Read a study; an error names the file, line and key."""
         data, node = load_yaml(path)
         folder = Path(path).resolve().parent
+        corpus = data.get("corpus")
+        if isinstance(corpus, str) and (folder / corpus).is_dir():
+            data["built_corpus"] = str(folder / data.pop("corpus"))
+        elif isinstance(corpus, str):
+            data["corpus"] = CorpusSpec.from_yaml(find_corpus_spec(corpus, folder))
+        elif isinstance(corpus, dict):
+            corpus.setdefault("root", str(folder))
+        counted = corpus is not None or "built_corpus" in data
+        context = COUNTED_LATER if counted and _kind(data.get("trainer", {})) == "a proxy" else None
         if isinstance(data.get("space"), str):
             where = find_search_space(data["space"], folder)
             space, tree = load_yaml(where)
             space = _with_imported_baseline(space, where.resolve().parent)
-            data["space"] = validate_node(SearchSpace, space, tree, where)
+            data["space"] = validate_node(SearchSpace, space, tree, where, context)
         elif isinstance(data.get("space"), dict):
             data["space"] = _with_imported_baseline(data["space"], folder)
-        if isinstance(data.get("corpus"), str):
-            where = find_corpus_spec(data["corpus"], folder)
-            data["corpus"] = CorpusSpec.from_yaml(where)
-        elif isinstance(data.get("corpus"), dict):
-            data["corpus"].setdefault("root", str(folder))
-        return validate_node(cls, data, node, path)
+        return validate_node(cls, data, node, path, context)
 
     def to_yaml(self) -> str:
         """The study with everything resolved, as YAML that ``from_yaml`` reads back."""

@@ -43,7 +43,7 @@ def recommended(Y):
     changed = Evidence(seen.X, Y(seen.Y.copy()), seen.metrics, seen.ids)
     objective = Objective(weights={"a": 0.5, "b": 0.5})
     surrogate = Standin(space, seen, 1e-3)
-    return recommend(space, objective, surrogate, changed, seed=0, prior_strength=0.0)
+    return recommend(space, objective, surrogate, changed, seed=0)
 
 
 def test_a_trainer_that_ignores_the_mixture_is_told_of():

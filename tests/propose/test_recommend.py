@@ -1,5 +1,4 @@
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,9 +6,7 @@ import torch
 from standin import Exact, Landscape, Standin, make_space
 
 from mixopt.propose import Evidence, Recommendation, initial_design, recommend
-from mixopt.propose.assess.kl_prior import cross_validated_strength, divergence
 from mixopt.propose.candidates.pool import draws
-from mixopt.propose.problem import Problem
 from mixopt.space import Guardrail, Objective, geometry_of
 from mixopt.surrogate import SurrogateRow
 
@@ -127,14 +124,6 @@ def test_notes_name_the_caps_that_bind():
     assert any(note.startswith("d is at its cap of 4 epochs") for note in got.notes)
 
 
-def test_a_strong_prior_keeps_the_baseline():
-    found = study(4, 1)
-    near = asked(*found, prior_strength=100.0)
-    space = found[0]
-    assert dict(near.schedule.base) == pytest.approx(dict(space.natural), abs=0.02)
-    assert near.prior_strength == 100.0
-
-
 def test_the_predicted_interval_holds_the_truth():
     # Whole studies on landscapes drawn from the surrogate's own family, with much noise and few
     # trials, so that the choice is bent by luck.
@@ -161,27 +150,6 @@ def drawn(clean, truth, seed):
 
 def at(truth, space, schedule):
     return float(truth(torch.as_tensor(geometry_of(space).encode(schedule)[None]))[0, 0, 0])
-
-
-def test_the_prior_is_used_only_where_it_chooses_better():
-    # Predictions are pure noise, and the baseline is the best there is: the prior must be used.
-    space, _, objective, surrogate, seen = study(4, 1, 40)
-    problem = Problem.of(space, objective, surrogate, seen)
-    far = divergence(problem, torch.as_tensor(problem.X)).numpy()
-    Y = np.tile(far[:, None], (1, 4))
-    luck = Evidence(seen.X, Y, seen.metrics, seen.ids)
-
-    def told(predicted, evidence=luck):
-        model = Standin(space, evidence, 0.01)
-        model.out_of_fold = SimpleNamespace(mean=predicted)
-        return Problem.of(space, objective, model, evidence)
-
-    guesses = 0.002 * np.random.default_rng(0).standard_normal(Y.shape)
-    assert cross_validated_strength(told(guesses), 0) > 0
-    # The surrogate predicts well: nothing is gained by holding it back.
-    assert cross_validated_strength(told(Y), 0) == 0
-    few = Evidence(seen.X[:9], Y[:9], seen.metrics, seen.ids[:9])
-    assert cross_validated_strength(told(guesses[:9], few), 0) == 0
 
 
 def test_notes_warn_of_a_surrogate_that_ranks_badly():

@@ -78,7 +78,7 @@ def test_the_recommendation_keeps_the_proportions():
     evidence = seen(space)
     objective = Objective(weights={"a": 0.5, "b": 0.5})
     surrogate = Standin(space, evidence, 0.01)
-    found = recommend(space, objective, surrogate, evidence, seed=0, prior_strength=0.0)
+    found = recommend(space, objective, surrogate, evidence, seed=0)
     assert geometry_of(space).broken(found.schedule, 1e-7) == []
     assert found.schedule.base["s2/h"] == pytest.approx(
         0.7 * sum(found.schedule.base[n] for n in space.leaves("s2")), abs=1e-8

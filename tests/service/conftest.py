@@ -1,8 +1,11 @@
 """A service in this process, over every kind of database, and a client of it."""
 
+import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import uvicorn
 from databases import lasting, postgres, postgres_url
 from served import STUDY, run_all
 from starlette.testclient import TestClient
@@ -38,6 +41,27 @@ def serve(fits):
     yield start
     for client in running:
         client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def listening(fits):
+    """Start a service on a port of this host, for those who come over the network."""
+    running = []
+
+    def start(url):
+        taken = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(create_app(url, executor=fits), log_level="error")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
+        thread.start()
+        running.append((server, thread, taken))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+    yield start
+    for server, thread, taken in running:
+        server.should_exit = True
+        thread.join()
+        taken.close()
 
 
 @pytest.fixture

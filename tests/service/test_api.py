@@ -55,7 +55,7 @@ def test_a_shipped_space_is_taken_by_name_and_never_by_path(http, tmp_path):
         ({"trainer": {"kind": "command", "command": "rm"}}, "trainer", "must be {kind: external}"),
         ({"trainer": {"kind": "callable", "target": "os:abort"}}, "trainer", "{kind: external}"),
         ({"corpus": {"root": "/etc"}}, "corpus", "takes no corpus"),
-        ({"batch": 0}, "batch", "must be at least 1; got 0"),
+        ({"batch": 0}, "batch", "must be greater than 0; got 0"),
         ({"bach": 4}, "bach", "unknown key 'bach'"),
         ({"space": {"domains": {"a": {"tokens": -1}}}}, "space.domains.a.tokens", "greater than"),
         ({"objective": {"weights": {"loss": 0.5}}}, "objective", "must sum to 1"),

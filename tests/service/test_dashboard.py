@@ -3,16 +3,12 @@
 import json
 import os
 import shutil
-import socket
-import threading
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from served import STUDY, run_all
 from small_study import bowl
 
-from mixopt.service.application import create_app
 from mixopt.service.client import connect
 from mixopt.study import Storage
 from mixopt.study.storage.access_tokens import Scope, create_token
@@ -27,21 +23,12 @@ SHOTS = os.environ.get("MIXOPT_SCREENSHOTS")
 
 
 @pytest.fixture
-def site(fits, file_url):
+def site(listening, file_url):
     """A server on a port of its own, with a token."""
     store = Storage(file_url)
     token = create_token(store, "ann", Scope.admin)
     store.close()
-    app = create_app(file_url, executor=fits)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
-        thread.start()
-        yield url, token
-        server.should_exit = True
-        thread.join()
+    return listening(file_url), token
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What a study promises to those who run its trials, whether it is open here or served."""
 
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 from served import STUDY, run_all
@@ -12,6 +14,7 @@ from mixopt.space import Observation
 from mixopt.study import State, Storage
 from mixopt.tune.study_file import StudyFile
 
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.py"
 FILE = StudyFile.model_validate({**STUDY, "trainer": {"kind": "external"}})
 
 
@@ -143,10 +146,18 @@ def test_another_configuration_is_refused_by_name(open_study):
         open_study(seed=3)
 
 
-def test_a_served_study_recommends_what_a_local_one_does(serve, file_url, tmp_path):
-    served = Service(serve(file_url)).create(STUDY)
-    local = make_study(FILE, Storage(tmp_path / "local.db"))
-    for study in (served, local):
-        run_all(study)
-    assert [r.trial for r in served.records()] == [r.trial for r in local.records()]
-    assert served.recommend() == local.recommend()
+def test_the_quickstart_through_a_service_ends_as_it_does_here(http):
+    here = runpy.run_path(QUICKSTART)
+    study, config = here["study"], here["study"].config
+    made = {
+        "name": study.name,
+        "space": config.space.model_dump(mode="json", exclude_none=True),
+        "objective": {"weights": dict(here["objective"].weights)},
+        "fidelity": config.fidelity.model_dump(),
+        "budget": {"trials": study.budget.trials},
+    }
+    served = Service(http).create(made)
+    run_all(served, here["train"])
+    search = [r.trial for r in study.records() if r.search]
+    assert [r.trial for r in served.records()] == search
+    assert served.recommend() == study.recommend()

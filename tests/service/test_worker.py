@@ -4,14 +4,18 @@ import os
 import signal
 import sys
 import threading
+from contextlib import closing
 
 import pytest
+import yaml
 from served import STUDY
 
 from mixopt.errors import StudyError
 from mixopt.service.client import Service, connect
+from mixopt.service.run_on_ray import Server, run_served
 from mixopt.service.worker import work
 from mixopt.study import CallableTrainer, CommandTrainer, State
+from mixopt.tune.job import Job
 
 
 def quiet(_):
@@ -81,6 +85,23 @@ def test_a_lease_is_prolonged_while_a_trial_runs_and_its_loss_costs_one_attempt(
 
 def _lease(study):
     return {"lease": study.lease_of("r00-t00")}
+
+
+@pytest.mark.slow
+def test_ray_runs_the_trials_of_a_served_study_to_its_answer(listening, file_url, tmp_path):
+    file = {**STUDY, "budget": {"trials": 4}, "initial": 4, "confirm_seeds": 2}
+    trainer = {"kind": "callable", "target": "small_study:bowl"}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({**file, "trainer": trainer}))
+    job, server, said = Job.open(path, tmp_path), Server(listening(file_url), None), []
+    study, found = run_served(job, server, say=said.append, address="local")
+    with closing(study):
+        ended = [r for r in study.records() if r.state == State.finished]
+    # The same answer as from ask and tell, confirmed on fresh seeds.
+    assert [r.trial.kind for r in ended[:4]] == ["initial"] * 4
+    assert {r.trial.kind for r in ended[4:]} == {"confirmation"}
+    assert sorted(said) == sorted(f"{r.trial.id}: finished" for r in ended)
+    assert {c.label for c in found.confirmations} >= {"recommendation", "baseline"}
 
 
 def test_a_service_that_is_away_is_waited_for_and_then_named():

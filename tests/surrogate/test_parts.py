@@ -18,16 +18,18 @@ from mixopt.surrogate.ensemble.kernel import squared_distance as distance
 from mixopt.surrogate.ensemble.stack import _simplex_quadratic, calibrate, fold_masks, stack_weights
 
 
-def gp_problem(law, seed=0):
+def gp_problem(law, seed=0, shared=False):
     rng = np.random.default_rng(seed)
     U, Z = rng.dirichlet(np.ones(4), 12), rng.standard_normal((3, 12))
     s = rng.standard_normal((3, 12, 5))
-    return GPObjective(U, Z, np.zeros_like(Z), Prior(), distance(s, s) if law else None), rng
+    T = np.eye(3)[np.arange(12) % 3] - 1 / 3
+    law, common = distance(s, s) if law else None, T @ T.T if shared else None
+    return GPObjective(U, Z, np.zeros_like(Z), Prior(), law, 0, common), rng
 
 
-@pytest.mark.parametrize("law", [False, True])
-def test_marginal_likelihood_gradient(law):
-    objective, rng = gp_problem(law)
+@pytest.mark.parametrize(("law", "shared"), [(False, False), (True, False), (False, True)])
+def test_marginal_likelihood_gradient(law, shared):
+    objective, rng = gp_problem(law, shared=shared)
     theta = objective.mean + 0.3 * rng.standard_normal((3, len(objective.mean)))
     which = np.arange(3)
     gradient = objective(theta, which)[1]

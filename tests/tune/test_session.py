@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import ray
 
 from mixopt.errors import StudyError
+from mixopt.tune import slot_tasks
 from mixopt.tune.session import ray_session
 
 
@@ -48,3 +51,19 @@ def test_a_ray_that_does_not_start_is_one_clear_error(slow, address, tries):
     with refused, ray_session(address):
         pytest.fail("it has not started")
     assert fake.started == tries
+
+
+def test_calls_whose_workers_keep_dying_end(monkeypatch):
+    def dies(_):
+        raise ray.exceptions.WorkerCrashedError
+
+    task = SimpleNamespace(remote=lambda *_: object())
+    monkeypatch.setattr(slot_tasks, "_task", lambda *_: task)
+    monkeypatch.setattr(slot_tasks, "count_slots", lambda _: 2)
+    monkeypatch.setattr(slot_tasks.ray, "put", lambda call: call)
+    monkeypatch.setattr(slot_tasks.ray, "wait", lambda tasks: (tasks[:1], tasks[1:]))
+    monkeypatch.setattr(slot_tasks.ray, "get", dies)
+    said = []
+    with pytest.raises(StudyError, match="3 workers in a row have died, the last one of: The work"):
+        slot_tasks.fill_slots(len, resources={"cpu": 1}, most_deaths=3, take=bool, say=said.append)
+    assert len(said) == 3

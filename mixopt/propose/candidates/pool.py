@@ -262,7 +262,8 @@ def _capped_simplex(y: Array, low: Array, high: Array, give: Array | float = 1.0
     lower, upper = ((y - high) / give).min(1), ((y - low) / give).max(1)
     for _ in range(60):
         middle = (lower + upper) / 2
-        over = np.clip(y - middle[:, None] * give, low, high).sum(1) > 1
+        # Two plain calls cost half of what np.clip does on few rows.
+        over = np.minimum(np.maximum(y - middle[:, None] * give, low), high).sum(1) > 1
         lower, upper = np.where(over, middle, lower), np.where(over, upper, middle)
     x = np.clip(y - upper[:, None] * give, low, high)
     # What bisection leaves is spread over the coordinates that can still move.

@@ -23,6 +23,8 @@ JITTER = 1e-6
 TINY = 1e-9
 #: Noise variance, in standardised units, under which a row says nothing.
 UNSEEN = 1e6
+#: Degrees of freedom of the prior of what groups of rows share, whose scale is the rows' own noise.
+SHARED_FREEDOM = 2.0
 #: A fit of hyperparameters ends when a step gains less than this share of the log posterior.
 _TOLERANCE = 1e-4
 
@@ -91,8 +93,9 @@ class GPObjective:
         prior: Priors of the hyperparameters.
         law: ``B x n x n`` squared distances of class masses, or None.
         plain: How many of the last features are not stretched.
-        shared: ``B x n x n`` covariances of what groups of rows share, each times a variance whose
-            log sd, with a standard normal prior, is the last hyperparameter; None for none.
+        shared: ``n x n`` covariance of what groups of rows share, times a variance s^2 whose log sd
+            is the last hyperparameter; None for none. Its prior is scaled-inverse-chi-squared, with
+            :data:`SHARED_FREEDOM` degrees of freedom around the noise sigma^2.
     """
 
     def __init__(
@@ -109,7 +112,8 @@ class GPObjective:
         self.mean, self.sd = prior_vectors(U.shape[-1], prior, law=law is not None)
         self.shared = shared
         if shared is not None:
-            self.mean, self.sd = np.append(self.mean, 0.0), np.append(self.sd, 1.0)
+            # Its prior is not normal, and is added below; the fit starts where s is sigma.
+            self.mean, self.sd = np.append(self.mean, self.mean[-1]), np.append(self.sd, np.inf)
 
     def __call__(self, theta: Array, which: Ints) -> tuple[Array, Array]:
         """Values ``b`` and gradients ``b x p`` of the problems ``which``."""
@@ -126,7 +130,7 @@ class GPObjective:
             law_corr, law_slope = matern52(sq)
             K += b * law_corr
         if self.shared is not None:
-            common = np.exp(2.0 * theta[:, -1])[:, None, None] * self.shared[which]
+            common = np.exp(2.0 * theta[:, -1])[:, None, None] * self.shared
             K += common
         inv, logdet = inverse(K)
         alpha = (inv @ self.Z[which][..., None])[..., 0]
@@ -144,7 +148,11 @@ class GPObjective:
             grad[:, f + 3] += 2.0 * (G * b * law_corr).sum((1, 2))
             grad[:, f + 4] -= 2.0 * (G * b * law_slope * sq).sum((1, 2))
         if self.shared is not None:
-            grad[:, -1] += 2.0 * (G * common).sum((1, 2))
+            over = theta[:, -1] - theta[:, f + 2]
+            pull = SHARED_FREEDOM * np.exp(-2.0 * over)
+            value += SHARED_FREEDOM * over + 0.5 * pull
+            grad[:, f + 2] -= SHARED_FREEDOM - pull
+            grad[:, -1] += 2.0 * (G * common).sum((1, 2)) + SHARED_FREEDOM - pull
         return value, grad
 
 
