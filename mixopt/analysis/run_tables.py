@@ -288,7 +288,8 @@ class _Rows:
 
     def runs(self) -> list[str]:
         """Names of the runs; their size or seed joins the key where one key has several."""
-        names = [self.left.keys(self.key)[i] for i, _ in self.at]
+        keys = self.left.keys(self.key)
+        names = [keys[i] for i in self.at[:, 0]]
         for column, written in (("parameters", _size), ("seed", "seed {}".format)):
             table, side = (self.right, 1) if column in self.right.header else (self.left, 0)
             if column not in table.header:
@@ -331,7 +332,7 @@ def _measured(
     at = np.array([first.setdefault(p, len(first)) for p in zip(runs, places, strict=True)])
     long = set(LONG) <= set(rows.right.header)
     names, Y, notes = _long(rows, at, len(first)) if long else _wide(rows, used, needed)
-    heads = np.array([np.flatnonzero(at == i)[0] for i in range(len(first))]) if long else at
+    heads = np.unique(at, return_index=True)[1] if long else at
     X = weights.rows(rows.left, rows.key)[rows.at[:, 0]]
     _one_mixture(rows, runs, X)
     table = RunTable(

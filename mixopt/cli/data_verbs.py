@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mixopt.cli.app import Json, Names, app, corpus_app, emit, say, space_app, writing
 
@@ -21,6 +21,9 @@ def fit(
     domains: str | None = None,
     space: Path | None = None,
     baseline: str | None = None,
+    kind: Names | None = None,
+    guardrail: Names | None = None,
+    scale: Literal["baseline"] | None = None,
     target: str | None = None,
     rate: str | None = None,
     candidates: Path | None = None,
@@ -43,6 +46,11 @@ def fit(
         domains: Columns of the weights, as web,code; by default those that sum to 1.
         space: YAML of the search space (bounds, caps, baseline); the whole simplex by default.
         baseline: Mixture to compare with, as a=0.2,b=0.8; the mean of the runs by default.
+        kind: NAME=accuracy:1319 (of so many questions), or NAME=perplexity, bits_per_byte,
+            identity or identity:maximize; a metric not named is a loss to minimise.
+        guardrail: NAME=SLACK, how much worse than the baseline a metric may be; or NAME<=BOUND,
+            NAME>=BOUND.
+        scale: baseline to divide each weight by the baseline's value of its metric.
         target: Size and length to predict, as 1B:100B, from runs of other sizes and lengths.
         rate: Learning-rate rule of runs read in the middle, as
             cosine:horizon=100B,warmup=0.02,final=0.1; without it the interval is wider.
@@ -53,6 +61,7 @@ def fit(
         batch: The target's sequences per step, likewise.
         seed: Of every random draw.
     """
+    from mixopt.analysis.fit_arguments import parse_guardrails, parse_kinds
     from mixopt.analysis.from_tables import fit as fit_runs
     from mixopt.report.terminal import candidates_table, recommendation_table
 
@@ -63,6 +72,9 @@ def fit(
         domains=domains.split(",") if domains else None,
         space=space,
         baseline=baseline,
+        kinds=parse_kinds(kind or ()),
+        guardrails=parse_guardrails(guardrail or ()),
+        scale=scale,
         target=target,
         rate=rate,
         seed=seed,

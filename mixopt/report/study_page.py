@@ -53,6 +53,7 @@ def report_page(data: ReportData) -> Page:
         headline=rec.verdict,
         leads=(what_to_do(rec, data.space), *tokens),
         tiles=lead.tiles(answer),
+        scale=lead.scale_sentence(answer.goal, answer.unit),
         facts=facts,
         notes=rec.notes,
         sections=sections,
@@ -104,7 +105,7 @@ def _expectation(data: ReportData) -> Iterator[Section | None]:
         "confirmation", "Confirmation runs", missing=missing
     )
     intro = (
-        "Losses on the search's held-out text. Intervals of predictions hold no run-to-run noise; "
+        "Values on the search's held-out text. Intervals of predictions hold no run-to-run noise; "
         "those of fresh seeds are of their mean, by Student's t."
     )
     yield _drawn("fresh", "Predictions against fresh seeds", intro, figures.fresh, data)

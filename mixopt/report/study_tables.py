@@ -127,7 +127,8 @@ def surrogate_table(rows: Sequence[SurrogateRow]) -> Table | None:
         cells,
         text=frozenset({4, 5}),
         note="Of trials that the fit had not seen: rank correlation, root mean squared error in "
-        "nats/token, share within the 95 % interval. Predictions are weighted means of models.",
+        "the metric's unit, share within the 95 % interval. Predictions are weighted means of "
+        "models.",
     )
 
 

@@ -192,6 +192,22 @@ def require_given(name: Any, space: Any, objective: Any, fidelities: Any) -> Non
             raise StudyError(f"the {argument} of a study must be {what}", f"give {example}")
 
 
+def require_comparable(objective: Objective, sizes: Sequence[Fidelity]) -> None:
+    """Refuse objectives that a study could not compare its trials by.
+
+    Raises:
+        StudyError: If a scale needs the baseline's values, or other metrics than losses would have
+            to be carried from one fidelity to another.
+    """
+    if objective.scale == "baseline":
+        raise StudyError(
+            "a study's values must mean the same from its first trial on; the scale is baseline",
+            "give the baseline's values as numbers, as scale: {web: 2.9, gsm8k: 0.15}",
+        )
+    if len(sizes) > 1:
+        objective.require_losses()
+
+
 def ordered_fidelities(
     fidelities: Sequence[Fidelity], fidelity: Fidelity | None
 ) -> tuple[Fidelity, ...]:

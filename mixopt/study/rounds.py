@@ -19,7 +19,7 @@ from mixopt.study.storage import State
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence
-    from mixopt.surrogate import ScaleSurrogate, Surrogate
+    from mixopt.surrogate import SurrogateModel
 
 #: Finished trials from which a surrogate can be fitted.
 LEAST = 2
@@ -31,7 +31,7 @@ Placed = tuple[Schedule, Fidelity]
 def next_round(
     state: StudyState,
     n: int | None,
-    learned: Callable[[], tuple[Evidence, Surrogate | ScaleSurrogate]],
+    learned: Callable[[], tuple[Evidence, SurrogateModel]],
 ) -> list[Trial]:
     """The trials of the next round; none where the budget pays for none.
 
@@ -115,7 +115,7 @@ def _place_initial(state: StudyState, schedules: Sequence[Schedule], trials: int
 
 
 def proposed_runs(
-    state: StudyState, evidence: Evidence, surrogate: Surrogate | ScaleSurrogate, size: int
+    state: StudyState, evidence: Evidence, surrogate: SurrogateModel, size: int
 ) -> list[Placed]:
     """The schedules that the surrogate proposes; none that is like one that failed."""
     from mixopt.propose import propose_batch
@@ -136,7 +136,7 @@ def proposed_runs(
 
 
 def _place_proposed(
-    state: StudyState, surrogate: Surrogate | ScaleSurrogate, schedules: Sequence[Schedule]
+    state: StudyState, surrogate: SurrogateModel, schedules: Sequence[Schedule]
 ) -> list[Placed]:
     """Each proposed schedule at the fidelity that tells most of the target per FLOP."""
     from mixopt.propose.fidelity_choice import choose_fidelities

@@ -20,6 +20,7 @@ from mixopt.study.config import (
     StudySettings,
     default_initial,
     ordered_fidelities,
+    require_comparable,
     require_given,
     require_same,
 )
@@ -89,6 +90,7 @@ class Study(StudyTrials):
         if not isinstance(objective, Objective):
             objective = Objective(weights=dict(objective))
         sizes = ordered_fidelities(fidelities, fidelity)
+        require_comparable(objective, sizes)
         config = StudyConfig(
             space=space,
             objective=objective,

@@ -304,7 +304,7 @@ def study_of(
     return Study(
         file.name,
         space,
-        file.objective.resolve(natural),
+        file.objective.resolve(natural, file.metrics),
         fidelity=file.fidelity,
         fidelities=file.fidelities,
         storage=storage,

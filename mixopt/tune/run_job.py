@@ -54,7 +54,7 @@ def run_job(
         out=job.out,
         resources_per_trial=file.resources_per_trial,
         confirm=file.confirm_seeds > 0,
-        progress=progress or Progress(total=file.budget.trials),
+        progress=progress or Progress(total=file.budget.trials, sign=study.objective.sign),
         address=address or file.address,
         found=keep,
         pack=pack,
