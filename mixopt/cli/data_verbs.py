@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from math import log
 from pathlib import Path
 from typing import Any, Literal
 
-from mixopt.cli.app import Json, Names, app, corpus_app, emit, say, space_app, writing
+from mixopt.cli.app import (
+    HERE,
+    Json,
+    Names,
+    StudyPath,
+    Where,
+    app,
+    corpus_app,
+    emit,
+    pairs,
+    say,
+    space_app,
+    writing,
+)
 
 
 @app.command
@@ -96,6 +110,59 @@ def fit(
                 predicted.to_csv(folder / "candidates.csv", index=False)
 
 
+@app.command(name="import")
+def import_runs(
+    study: StudyPath,
+    runs: str,
+    metrics: Path | None = None,
+    /,
+    *,
+    optuna_study: str | None = None,
+    domain: Names | None = None,
+    metric: Names | None = None,
+    unit: Names | None = None,
+    normalise: bool = False,
+    at: Where = HERE,
+) -> None:
+    """Attach finished runs to a study, which learns from them; nothing is trained.
+
+    Args:
+        study: YAML file of the study, or the folder of an earlier run.
+        runs: CSV or Parquet file of weights and metrics, also as exported from W&B or MLflow; with
+            --optuna-study, the URL of an Optuna storage.
+        metrics: CSV of metrics with the same key, where they are not in the first file.
+        optuna_study: Name of the study in the Optuna storage.
+        domain: NAME=COLUMN, where a domain's weights have another name than the domain.
+        metric: NAME=COLUMN, where a metric has another name than in the study.
+        unit: METRIC=loss, bits, perplexity, accuracy or percent; needed where names and values do
+            not say that a metric is a loss in nats per token.
+        normalise: Divide each run's weights by their sum.
+    """
+    from mixopt.analysis.imported_runs import import_runs as attach_all
+
+    attach = partial(
+        attach_all,
+        runs=runs,
+        metrics=metrics,
+        optuna_study=optuna_study,
+        domain_columns=pairs(domain or (), "--domain"),
+        metric_columns=pairs(metric or (), "--metric"),
+        units=pairs(unit or (), "--unit"),
+        normalise=normalise,
+    )
+    job = at.job(study)
+    job.check()
+    # A refusal comes before the study is made.
+    attach(job.draft(job.build(say)))
+    done = attach(job.prepare(say))
+    if done.unfinished:
+        say(f"left out {done.unfinished} runs that did not end well")
+    for line in done.left_out:
+        say(line)
+    there = len(done.trials) - done.new
+    emit(done, at.json, f"attached {done.new} runs" + f"; {there} were there already" * bool(there))
+
+
 @corpus_app.command(name="build")
 def corpus_build(spec: str, /, *, out: Path) -> None:
     """Build a corpus.
@@ -109,9 +176,23 @@ def corpus_build(spec: str, /, *, out: Path) -> None:
 
     corpus = build_corpus(CorpusSpec.from_yaml(find_corpus_spec(spec)), out, progress=say)
     for domain in corpus.domains:
-        bits = 1 / (log(2) * corpus.bytes_per_token(domain, "validation"))
-        count = corpus.count(domain, "train")
-        print(f"{domain}\t{count} training tokens\t1 nat/token is {bits:.3f} bits/byte")
+        found, count = corpus.bytes_per_token(domain, "validation"), corpus.count(domain, "train")
+        bits = f"\t1 nat/token is {1 / (log(2) * found):.3f} bits/byte" if found else ""
+        print(f"{domain}\t{count} training tokens{bits}")
+
+
+@corpus_app.command(name="count")
+def corpus_count(spec: str, /, *, json: Json = False) -> None:
+    """Count the tokens of a corpus of token files by their metadata, without building it.
+
+    Args:
+        spec: YAML file, or the name of a shipped spec.
+    """
+    from mixopt.corpus import CorpusSpec, metadata_tokens
+    from mixopt.space.library import find_corpus_spec
+
+    found = metadata_tokens(CorpusSpec.from_yaml(find_corpus_spec(spec)))
+    emit(found, json, *(f"{name}\t{count} tokens" for name, count in found.items()))
 
 
 @space_app.command(name="check")
@@ -176,7 +257,6 @@ def init(
         parameters: Non-embedding parameters of a trial.
         tokens: Training tokens of a trial.
     """
-    from mixopt.cli.app import pairs
     from mixopt.errors import StudyError
     from mixopt.tune.new_study import new_study
 

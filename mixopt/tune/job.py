@@ -198,7 +198,8 @@ class Job:
         spec, corpus = self.file.corpus, self.built_corpus()
         if corpus is not None:
             return corpus.vocab_size
-        return spec.tokenizer.train.vocab_size if spec and spec.tokenizer.train else None
+        known = (spec.tokenizer.train or spec.tokenizer.ids) if spec else None
+        return known.vocab_size if known else None
 
     def _flops_per_token(self) -> dict[int, float]:
         """By parameters, what the proxy takes with its unembedding and attention."""
