@@ -159,7 +159,7 @@ class Study(StudyTrials):
             taken = self._take(who, lease_seconds, n)
         return taken if n is not None else [*held, *taken]
 
-    def propose(self, size: int | None = None, *, worker: str | None = None) -> None:
+    def propose(self, size: int | None = None, *, worker: str | None = None) -> list[Trial]:
         """Store the next round where no trial of the search is open; ``ask`` takes its trials.
 
         Nothing is stored where the search is over, or another process proposes just now.
@@ -167,13 +167,17 @@ class Study(StudyTrials):
         Args:
             size: Of a round after the first; None for the study's batch.
             worker: Who proposes; None for this process.
+
+        Returns:
+            The open trials of the search, whoever proposed them.
         """
         who = worker or this_worker()
         with self.store.propose_lock(self.id, worker=who, seconds=PROPOSING_SECONDS) as mine:
             # Another process may have proposed before the lock was free.
             state = self.state()
             if mine and not state.open_search:
-                self._propose(state, size)
+                return self._propose(state, size)
+            return [r.trial for r in state.open_search]
 
     def propose_beside(self, *, worker: str | None = None) -> list[Trial]:
         """Store one more trial while others run, which its proposal takes as pending.
@@ -197,7 +201,8 @@ class Study(StudyTrials):
             return [] if over else self._propose(state, 1)
 
     def _propose(self, state: StudyState, n: int | None) -> list[Trial]:
-        """Store the next round, and the decision that it still pays where one was made."""
+        """Store the decision that more trials pay, where one was made, and the next round."""
+        self._keep_decision(state)
         trials = next_round(state, n, lambda: self.learned(state=state))
         if not trials:
             return []
@@ -206,7 +211,6 @@ class Study(StudyTrials):
             outside = unreachable_baseline(self.space)
             if outside is not None:
                 logging.getLogger("mixopt.study").warning(outside)
-        self._keep_decision(state)
         self.store.add_trials(self.id, trials)
         return trials
 
