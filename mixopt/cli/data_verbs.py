@@ -40,6 +40,7 @@ def fit(
     scale: Literal["baseline"] | None = None,
     target: str | None = None,
     rate: str | None = None,
+    laws: Names | None = None,
     candidates: Path | None = None,
     out: Path | None = None,
     to: Names | None = None,
@@ -68,6 +69,7 @@ def fit(
         target: Size and length to predict, as 1B:100B, from runs of other sizes and lengths.
         rate: Learning-rate rule of runs read in the middle, as
             cosine:horizon=100B,warmup=0.02,final=0.1; without it the interval is wider.
+        laws: Mixing laws in the surrogate: M4, "effective data", "shared law"; all by default.
         candidates: CSV of a key column and one weight per domain: predict these mixtures instead.
         out: Folder to write schedule.json, exports, report.html and candidates.csv into.
         to: Trainers to write the schedule for, with --out.
@@ -91,6 +93,7 @@ def fit(
         scale=scale,
         target=target,
         rate=rate,
+        laws=laws,
         seed=seed,
     )
     if candidates is not None:
@@ -176,9 +179,23 @@ def corpus_build(spec: str, /, *, out: Path) -> None:
 
     corpus = build_corpus(CorpusSpec.from_yaml(find_corpus_spec(spec)), out, progress=say)
     for domain in corpus.domains:
-        bits = 1 / (log(2) * corpus.bytes_per_token(domain, "validation"))
-        count = corpus.count(domain, "train")
-        print(f"{domain}\t{count} training tokens\t1 nat/token is {bits:.3f} bits/byte")
+        found, count = corpus.bytes_per_token(domain, "validation"), corpus.count(domain, "train")
+        bits = f"\t1 nat/token is {1 / (log(2) * found):.3f} bits/byte" if found else ""
+        print(f"{domain}\t{count} training tokens{bits}")
+
+
+@corpus_app.command(name="count")
+def corpus_count(spec: str, /, *, json: Json = False) -> None:
+    """Count the tokens of a corpus of token files by their metadata, without building it.
+
+    Args:
+        spec: YAML file, or the name of a shipped spec.
+    """
+    from mixopt.corpus import CorpusSpec, metadata_tokens
+    from mixopt.space.library import find_corpus_spec
+
+    found = metadata_tokens(CorpusSpec.from_yaml(find_corpus_spec(spec)))
+    emit(found, json, *(f"{name}\t{count} tokens" for name, count in found.items()))
 
 
 @space_app.command(name="check")
