@@ -7,7 +7,7 @@ schedules, so that what is uncertain about both alike cancels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mixopt.errors import StudyError
 from mixopt.propose.problem import Problem
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.torch_threads import one_thread
@@ -109,12 +110,18 @@ class Responses:
 
 
 @one_thread
-def responses(problem: Problem, schedule: Schedule) -> Responses:
+def responses(
+    problem: Problem, schedule: Schedule, domains: Sequence[str] | None = None
+) -> Responses:
     """Look around a schedule.
 
     Args:
         problem: Space, objective and surrogate.
         schedule: Allowed by the space.
+        domains: The three of the ternary map; None for the largest that can move.
+
+    Raises:
+        StudyError: If they are not three domains whose weights in the last phase can move.
     """
     at = _Place(problem, problem.original.encode(schedule))
     lines = [line for line in at.lines() if line.high - line.low > LEAST_MOVE]
@@ -122,7 +129,7 @@ def responses(problem: Problem, schedule: Schedule) -> Responses:
     reach = [abs(e.objective.mean) * (e.high - e.low) for e in effects]
     leading = sorted(range(len(lines)), key=lambda i: -reach[i])[:SLICES]
     slices = tuple(_slice(at, lines[i], effects[i]) for i in leading)
-    return Responses(effects, slices, _ternary(at, lines))
+    return Responses(effects, slices, _ternary(at, lines, domains))
 
 
 @dataclass(frozen=True)
@@ -238,10 +245,18 @@ def _slice(at: _Place, line: _Line, effect: DomainEffect) -> Slice:
     return Slice(effect, tuple(float(v) for v in effect.weight + t), found)
 
 
-def _ternary(at: _Place, lines: list[_Line]) -> Ternary | None:
-    W = at.parts[0]
+def _ternary(at: _Place, lines: list[_Line], domains: Sequence[str] | None) -> Ternary | None:
+    W, names = at.parts[0], at.geometry.space.names
     phase = at.phases[-1]
     movable = [line.domain for line in lines if line.phase == phase]
+    if domains is not None:
+        movable = [i for i in movable if names[i] in domains]
+        if len(domains) != 3 or len(movable) != 3:
+            raise StudyError(
+                "a map needs three domains whose weights in the last phase can move; got "
+                f"{', '.join(domains)}",
+                f"choose among {', '.join(names)}",
+            )
     if len(movable) < 3:
         return None
     three = sorted(sorted(movable, key=lambda i: -W[phase, i])[:3])

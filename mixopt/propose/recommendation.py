@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
 
 from mixopt.space import Fidelity, Frozen, Schedule
+from mixopt.space.display import as_html
 from mixopt.space.effect import Effect
 from mixopt.surrogate.protocol import SurrogateRow
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Z95 = 1.959963984540054
 
@@ -224,6 +229,17 @@ class Recommendation(Frozen):
     confirmations: tuple[Confirmation, ...] = ()
     target: Fidelity | None = None
     agreement: tuple[RankAgreement, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per domain: the weight in each phase, the exposure, and epochs at the target."""
+        import pandas as pd
+
+        weights = {phase.name: dict(phase.mixture) for phase in self.schedule.phases}
+        columns = {**weights, "exposure": dict(self.schedule.exposure()), "epochs": self.epochs}
+        return pd.DataFrame(columns, index=list(self.schedule.exposure()))
 
     @property
     def confirmed_difference(self) -> Effect | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +79,17 @@ class ReportData:
         return None if self.recommendation is None else answer_of(self.recommendation)
 
 
-def report_data(study: Study, recommendation: Recommendation | None = None) -> ReportData:
+def report_data(
+    study: Study,
+    recommendation: Recommendation | None = None,
+    domains: Sequence[str] | None = None,
+) -> ReportData:
     """Collect a report's values from a study.
 
     Args:
         study: Open in its storage.
         recommendation: The answer, where it is already known; else it is asked for.
+        domains: The three of the ternary map; None for the largest that can move.
 
     Raises:
         StudyError: If the study has too few finished trials for a recommendation.
@@ -107,7 +112,7 @@ def report_data(study: Study, recommendation: Recommendation | None = None) -> R
         trials=study.trials(),
         predictions=predictions,
         predictions_how=how,
-        responses=responses(around, answer.schedule),
+        responses=responses(around, answer.schedule, domains),
         worth=worth,
         no_worth=no_worth,
         fidelity=study.fidelity,

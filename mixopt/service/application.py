@@ -58,7 +58,8 @@ def create_app(
     Raises:
         StudyError: If the storage cannot be opened, or is in memory.
     """
-    store = Storage(storage)
+    # A request is answered at once; its client tries again.
+    store = Storage(storage, patience=0.0)
     if store.in_memory:
         raise StudyError(
             "a service needs a storage that other processes can open; got one in memory",

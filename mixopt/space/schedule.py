@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mixopt.errors import SpaceError
+from mixopt.space.display import as_html
 from mixopt.space.learning_rate import LearningRate
 from mixopt.space.mixture import SUM_TOLERANCE, Mixture
 from mixopt.space.model import Frozen
@@ -95,6 +96,9 @@ class Schedule(Frozen):
             Phase(name="ending", fraction=upsample_fraction, mixture=Mixture(ending)),
         )
         return cls(phases=phases, learning_rate=learning_rate)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def domains(self) -> tuple[str, ...]:

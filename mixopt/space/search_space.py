@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mixopt.errors import SpaceError
 from mixopt.space.complaints import shown
+from mixopt.space.display import as_html
 from mixopt.space.domain_tree import flattened, inner_nodes, leaves
 from mixopt.space.learning_rate import LearningRate
 from mixopt.space.learning_rate_space import LearningRateSpace, SearchableRate, usual_rule
@@ -135,6 +136,9 @@ class SearchSpace(Frozen):
     def to_yaml(self) -> str:
         """The space as YAML that ``from_yaml`` reads back to an equal space."""
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mixopt.advice import Advice, advise_space
 from mixopt.errors import StudyError
 from mixopt.space import Trial
+from mixopt.space.display import as_html, plots_of
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.comparisons import confirmation_runs, confirmed
@@ -90,6 +91,18 @@ class StudyView(Configured):
         states = [r.state for r in self.records()]
         finished = states.count(State.finished)
         return f"Study({self.name!r}, {finished} of {len(states)} trials finished)"
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    @property
+    def plot(self) -> Any:
+        """The report's figures as plotly figures.
+
+        ``study.plot.history()``, ``.effects()``, ``.tradeoff()``, ``.predicted_observed()`` and
+        ``.map(domains=...)``.
+        """
+        return plots_of(self)
 
     @property
     def budget(self) -> TrialBudget | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mixopt.errors import MixoptError, StudyError
+from mixopt.errors import MixoptError, StorageError, StudyError
 from mixopt.space import Mixture, Observation, Trainer, Trial
 from mixopt.study import Study
 from mixopt.study.cost import Counting
@@ -279,7 +279,11 @@ class Driver:
     def _keep(self, trial: str, write: Callable[[], object]) -> None:
         """Write under the trial's lease; whoever has it now gives the trial's results."""
         try:
-            write()
+            try:
+                write()
+            except StorageError:
+                # It was lost in the middle; what was kept before is accepted again.
+                write()
         except MixoptError as error:
             lost = self._running.pop(trial)[0]
             self.progress.say(f"{lost.id}: its results are dropped: {error.message}")

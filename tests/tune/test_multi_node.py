@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -45,6 +46,12 @@ import json, sys
 phases = json.load(open(sys.argv[1]))["schedule"]["phases"]
 code = sum(p["fraction"] * p["mixture"].get("code", 0) for p in phases)
 print(json.dumps({"web": 2 + code ** 2, "code": 2 + (1 - code) ** 2}))
+"""
+NOTED = """
+import time
+open("log", "a").write("start\\n")
+time.sleep(2)
+open("log", "a").write("end\\n")
 """
 PROXIES = """name: proxies
 space: {domains: [up, down], baseline: uniform}
@@ -157,10 +164,64 @@ def test_a_job_submitted_to_a_job_server_runs_a_study(served, tmp_path):
     assert (out / "report.html").is_file()
 
 
-@pytest.mark.skipif(
+def test_a_head_that_is_killed_costs_only_the_trials_in_flight(tmp_path):
+    """Ray ends the driver; the same command goes on with another Ray."""
+    log = tmp_path / "log"
+    log.touch()
+    (tmp_path / "study.yaml").write_text(STUDY.replace("PYTHON", sys.executable))
+    (tmp_path / "train.py").write_text(TRAIN.replace("print", NOTED + "print"))
+    head = started(num_cpus=2)
+    first = subprocess.Popen(
+        [*MIXOPT, "--address", head.address, "--out", "out"], cwd=tmp_path, text=True,
+        env={**os.environ, "RAY_ADDRESS": "", "RAY_gcs_rpc_server_reconnect_timeout_s": "5"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: log.read_text().count("end") > 1, "no two trials ended")
+        for each in [p for group in head.head_node.all_processes.values() for p in group]:
+            each.process.kill()
+        said, _ = first.communicate(timeout=PATIENCE)
+    finally:
+        first.kill()
+        head.shutdown()
+    assert first.returncode != 0
+    assert "Failed to connect to GCS" in said
+    known = [r for r in Study.open(tmp_path / "out" / "study.db").records() if not r.open]
+    assert 1 < len(known) < 6
+    code, said = run([*MIXOPT, "--address", "local", "--out", "out"], tmp_path)
+    assert code == 0, said
+    records = Study.open(tmp_path / "out" / "study.db").records()
+    assert [r.state for r in records] == [State.finished] * 6
+    # None that was stored ran again.
+    assert known == records[: len(known)]
+    assert log.read_text().count("end") <= 6 + 2
+
+
+HIDING = pytest.mark.skipif(
     subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0,
-    reason="folders cannot be hidden from a process here",
+    reason="folders cannot be mounted for one process here",
 )
+
+
+@HIDING
+def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY.replace("PYTHON", sys.executable))
+    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "out").mkdir()
+    job = shlex.join([*MIXOPT, "--address", "local", "--out", "out"])
+    steps = f"""mount -t tmpfs -o size=600k none out
+        dd if=/dev/zero of=out/fill bs=1k count=420
+        {job}; echo ended with $?
+        rm out/fill; mount -o remount,size=20M out
+        {job}; echo ended with $?"""
+    _, said = run(["unshare", "-m", "bash", "-c", f"({steps}) 2>&1"], tmp_path)
+    before, after = said.split("ended with 1")
+    assert "database or disk is full" in before
+    assert "that the disk has room" in before
+    assert after.rstrip().endswith("ended with 0"), after
+
+
+@HIDING
 def test_two_nodes_that_share_no_folder(head, tmp_path):
     """The node that trains sees an empty folder where the driver keeps corpus, study and trunks."""
     for domain, words in {"up": "abcdefgh", "down": "zyxwvuts"}.items():

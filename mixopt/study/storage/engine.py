@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.pool import NullPool, QueuePool
 
 from mixopt.errors import StorageError, StudyError
@@ -32,6 +40,12 @@ NETWORK_FILESYSTEMS = (
 )
 
 BUSY_MILLISECONDS = 60_000
+#: Seconds for which a server that is away is waited for, once it has answered.
+PATIENCE = 120.0
+#: Between two tries to reach it: at first, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+_log = logging.getLogger("mixopt.storage")
 
 # What a URL's query may hold that nobody should read.
 _SECRETS = ("password", "passwd", "sslpassword")
@@ -141,6 +155,39 @@ def translated(url: URL) -> Iterator[None]:
             "check that it is a database of mixopt, that it can be written, and that the disk "
             "has room",
         ) from error
+
+
+@contextmanager
+def transaction(engine: Engine, url: URL, patience: float) -> Iterator[Connection]:
+    """One transaction on a database that has answered before.
+
+    Args:
+        engine: Its connections.
+        url: To name it by.
+        patience: Seconds for which it is waited for where it cannot be reached.
+
+    Raises:
+        StorageError: If it cannot be reached for that long, or is lost in the middle.
+    """
+    with translated(url), _connected(engine, url, patience) as connection, connection.begin():
+        yield connection
+
+
+def _connected(engine: Engine, url: URL, patience: float) -> Connection:
+    # SQLite waits for its lock by itself.
+    waits = engine.dialect.name != "sqlite"
+    end, pause = time.monotonic() + patience, FIRST_PAUSE
+    while True:
+        try:
+            return engine.connect()
+        except OperationalError as error:
+            if not waits or time.monotonic() + pause > end:
+                raise
+            if pause == FIRST_PAUSE:
+                reason = " ".join(str(error.orig).split())
+                _log.warning("the storage %s is away (%s): it is waited for", masked(url), reason)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def memory_engine() -> Engine:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from mixopt.errors import NotFoundError
 from mixopt.space import Observation, Split, Trial
 from mixopt.study.storage import audit, changes, clock, leases, log, measurements, rows
-from mixopt.study.storage.engine import in_memory, masked, storage_url, translated
+from mixopt.study.storage.engine import PATIENCE, in_memory, masked, storage_url, transaction
 from mixopt.study.storage.leases import Lease
 from mixopt.study.storage.rows import State, TrialRecord, is_trial, lock_trial, record_of
 from mixopt.study.storage.schema import study_table as studies
@@ -36,6 +36,8 @@ class Storage:
         storage: URL, path to a SQLite file, or None for memory.
         create: Whether a file or tables that are not there are made.
         read_only: Whether nothing is written, not even a file beside the database.
+        patience: Seconds for which each call waits for a server that is away, once it has
+            answered.
 
     Attributes:
         url: The database, as text that may be shown: without a password.
@@ -52,7 +54,9 @@ class Storage:
         *,
         create: bool = True,
         read_only: bool = False,
+        patience: float = PATIENCE,
     ) -> None:
+        self._patience = patience
         self.address = storage_url(storage)
         self.url = masked(self.address)
         self._engine = open_database(self.address, create=create, read_only=read_only)
@@ -77,14 +81,14 @@ class Storage:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that may change rows; it is named in the audit log where one is kept."""
-        with translated(self.address), self._engine.begin() as connection:
+        with transaction(self._engine, self.address, self._patience) as connection:
             yield connection
             audit.keep(connection)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that reads."""
-        with translated(self.address), self._reader.begin() as connection:
+        with transaction(self._reader, self.address, self._patience) as connection:
             yield connection
 
     def now(self) -> float:
