@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, LearningRate
+from mixopt.space import Fidelity, Guardrail, LearningRate, Metric, MetricKind
 from mixopt.space.written_numbers import read_number
 from mixopt.surrogate import RunRule
 
@@ -85,6 +85,59 @@ def parse_weights(parts: Sequence[str], where: str) -> dict[str, float]:
         if not name or not math.isfinite(weights[name]):
             raise StudyError(f"{where} takes NAME=WEIGHT; got {part!r}", "write pile_cc=0.5")
     return weights
+
+
+def parse_kinds(parts: Sequence[str]) -> dict[str, Metric]:
+    """Read ``NAME=KIND``, ``NAME=accuracy:QUESTIONS`` and ``NAME=KIND:GOAL``.
+
+    Raises:
+        StudyError: If a part is not of that form.
+    """
+    found = {}
+    for part in parts:
+        name, _, text = part.rpartition("=")
+        kind, *more = text.split(":")
+        known = {k.value for k in MetricKind}
+        goals = [word for word in more if word in ("minimize", "maximize")]
+        counts = [n for word in more if isinstance(n := read_number(word), int)]
+        if not name or kind not in known or len(goals) + len(counts) != len(more):
+            raise StudyError(
+                f"--kind takes NAME=KIND with a kind that is one of {', '.join(sorted(known))}; "
+                f"got {part!r}",
+                "write gsm8k=accuracy:1319 or score=identity:maximize",
+            )
+        facts = {"kind": kind, "goal": next(iter(goals), None), "n": next(iter(counts), None)}
+        found[name] = Metric.model_validate(facts)
+    return found
+
+
+def parse_guardrails(parts: Sequence[str]) -> list[Guardrail]:
+    """Read ``NAME=SLACK``, ``NAME<=BOUND`` and ``NAME>=BOUND``; a metric's kind says which holds.
+
+    Raises:
+        StudyError: If a part is not of that form.
+    """
+    rails = []
+    for part in parts:
+        name, sign, text = _split(part)
+        value = read_number(text)
+        if not name or value is None:
+            raise StudyError(
+                f"--guardrail takes NAME=SLACK or NAME<=BOUND; got {part!r}",
+                "write web=0.02, or gsm8k>=0.15",
+            )
+        rails.append(
+            Guardrail(metric=name, slack=value)
+            if sign == "="
+            else Guardrail(metric=name, bound=value)
+        )
+    return rails
+
+
+def _split(part: str) -> tuple[str, str, str]:
+    sign = next((s for s in ("<=", ">=", "=") if s in part), "=")
+    name, _, text = part.rpartition(sign)
+    return name.strip(), sign, text.strip()
 
 
 def as_weights(given: str | Sequence[str] | Mapping[str, float], where: str) -> dict[str, float]:

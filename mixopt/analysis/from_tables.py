@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mixopt.analysis.csv_table import Source
 from mixopt.analysis.fit_arguments import as_weights, parse_rule, parse_target
-from mixopt.analysis.run_tables import RunTable, read_mixtures, read_runs
+from mixopt.analysis.run_tables import (
+    RunTable,
+    read_mixtures,
+    read_runs,
+    require_whole_counts,
+)
 from mixopt.errors import StudyError
 from mixopt.propose import Estimate, Evidence, Observed, Recommendation, recommend
+from mixopt.propose.candidates.distance import design_features, farthest
 from mixopt.propose.problem import Problem
 from mixopt.space import (
     Domain,
     Fidelity,
+    Guardrail,
+    Metric,
     Mixture,
     Objective,
     Phase,
@@ -29,11 +37,13 @@ from mixopt.space import (
 )
 from mixopt.study.results.at_target import at_target
 from mixopt.surrogate import (
+    MetricSurrogate,
     RunRule,
     ScaleSurrogate,
     Surrogate,
+    SurrogateSettings,
+    fit_metrics,
     fit_scale_surrogate,
-    fit_surrogate,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +51,10 @@ if TYPE_CHECKING:
 
 #: Different mixtures without which nothing can be learned: a curve in one direction has three.
 LEAST_MIXTURES = 3
+#: Different mixtures that are learned from, at most: the time of a fit grows with their cube.
+MOST_MIXTURES = 512
+#: The best of them, which stay for sure.
+_LEADING = 64
 #: Shares of a last phase to choose from, at most, where no search space says them.
 _LEVELS = 10
 
@@ -62,7 +76,7 @@ class Fitted:
     table: RunTable
     space: SearchSpace
     objective: Objective
-    surrogate: Surrogate | ScaleSurrogate
+    surrogate: Surrogate | MetricSurrogate | ScaleSurrogate
     evidence: Evidence
     recommendation: Recommendation
     seed: int
@@ -92,19 +106,20 @@ class Fitted:
         names, X = read_mixtures(candidates, self.table.weights)
         problem = self.problem.narrowed()
         rows = X[:, problem.there]
-        values = map(Estimate.of, *problem.expected(rows))
-        changes = map(Estimate.of, *problem.minus_baseline(rows))
+        (value, sd), (change, apart) = problem.expected(rows), problem.minus_baseline(rows)
+        values = map(Estimate.of, problem.sign * value, sd)
+        changes = map(Estimate.of, problem.sign * change, apart)
         return pd.DataFrame(
             {
                 "name": name,
-                "value": value.mean,
-                "low": value.low,
-                "high": value.high,
-                "difference": change.mean,
-                "difference_low": change.low,
-                "difference_high": change.high,
+                "value": found.mean,
+                "low": found.low,
+                "high": found.high,
+                "difference": gap.mean,
+                "difference_low": gap.low,
+                "difference_high": gap.high,
             }
-            for name, value, change in zip(names, values, changes, strict=True)
+            for name, found, gap in zip(names, values, changes, strict=True)
         )
 
 
@@ -116,8 +131,12 @@ def fit(
     domains: Sequence[str] | None = None,
     space: str | Path | SearchSpace | None = None,
     baseline: str | Mapping[str, float] | None = None,
+    kinds: Mapping[str, Metric | Mapping[str, Any]] | None = None,
+    guardrails: Sequence[Guardrail | Mapping[str, Any]] = (),
+    scale: Literal["baseline"] | None = None,
     target: str | Fidelity | None = None,
     rate: str | RunRule | None = None,
+    laws: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Fitted:
     """Fit a surrogate to finished runs and recommend a mixture; nothing is trained.
@@ -127,15 +146,21 @@ def fit(
             in two phases ``base.web``, ``ending.web``, ``fraction``. May hold the metrics too.
         metrics: CSV file or DataFrame of metrics with the same key: a column each, or ``metric``
             and ``value``; with a column ``tokens`` a run may have several rows.
-        objective: Metric, or weight by metric, to minimise.
+        objective: Metric, or weight by metric.
         domains: Columns of the weights; by default those that sum to 1, or all but the key where
             metrics are a table of their own.
         space: The search space or its YAML file; the whole simplex over the domains by default.
         baseline: Mixture to compare with; by default the space's, or the mean of the runs.
+        kinds: What the metrics are, as ``{"gsm8k": {"kind": "accuracy", "n": 1319}}``; a loss to
+            minimise where nothing is said.
+        guardrails: Metrics that must not get worse, as ``{"metric": "web", "slack": 0.02}``.
+        scale: ``baseline`` to divide each weight by the baseline's value of its metric.
         target: Size and length to speak of, as ``1B:100B``; the tables must hold the columns
             ``parameters`` (non-embedding) and ``tokens``.
         rate: Learning-rate rule of runs that were read in the middle, as
             ``cosine:horizon=100B,warmup=0.02,final=0.1``.
+        laws: Mixing laws in the surrogate: ``M4``, ``effective data``, ``shared law``; all by
+            default, none for Gaussian processes alone.
         seed: Of every random draw.
 
     Raises:
@@ -143,32 +168,66 @@ def fit(
     """
     if seed < 0:
         raise StudyError(f"a seed must be at least 0; got {seed}", "leave it out, or give 0")
-    asked = objective if isinstance(objective, Objective) else None
-    asked = asked or Objective(weights=as_weights(objective, "--objective"))  # type: ignore[arg-type]
+    asked = _asked(objective, kinds, guardrails, scale)
+    settings = None if laws is None else SurrogateSettings(laws=tuple(laws))
     table = read_runs(runs, metrics, domains=domains, needed=asked.metrics)
     _check_enough(table)
     asked = _known(asked, table)
     searched = _space(table, space, baseline)
-    table = _ordered(table, searched)
+    table = _at_most(_ordered(table, searched), searched, asked)
     if target is None:
         _one_place(table)
-        surrogate: Surrogate | ScaleSurrogate = fit_surrogate(
-            geometry_of(searched).layout, table.X, table.Y, table.metrics, table.domains, seed=seed
+        surrogate: Surrogate | MetricSurrogate | ScaleSurrogate = fit_metrics(
+            geometry_of(searched).layout,
+            table.X,
+            table.Y,
+            table.metrics,
+            table.domains,
+            kinds=asked.kinds,
+            seed=seed,
+            settings=settings,
         )
         evidence = Evidence(X=table.X, Y=table.Y, metrics=table.metrics, ids=table.ids)
     else:
         goal = parse_target(target) if isinstance(target, str) else target
         rule = parse_rule(rate) if isinstance(rate, str) else rate
-        surrogate = _at(table, searched, goal, rule, seed)
+        asked.require_losses()
+        require_whole_counts(np.array([goal.parameters]), np.array([goal.tokens]), "the target")
+        surrogate = _at(table, searched, goal, rule, seed, settings)
         ends = surrogate.ends
         ids = tuple(table.ids[i] for i in ends)
         evidence = Evidence(table.X[ends], surrogate.extrapolated, table.metrics, ids)
+    asked = asked.scaled_by(_at_baseline(searched, surrogate))
     answer = recommend(searched, asked, surrogate, evidence, seed=seed)
     if isinstance(surrogate, ScaleSurrogate):
         observed = _observed(table, searched, asked)
         answer = at_target(answer, surrogate, asked, observed, searched.baseline_schedule)
     answer = answer.model_copy(update={"notes": (*answer.notes, *table.left_out)})
     return Fitted(table, searched, asked, surrogate, evidence, answer, seed)
+
+
+def _asked(
+    objective: str | Sequence[str] | Mapping[str, float] | Objective,
+    kinds: Mapping[str, Metric | Mapping[str, Any]] | None,
+    guardrails: Sequence[Guardrail | Mapping[str, Any]],
+    scale: Literal["baseline"] | None,
+) -> Objective:
+    """The objective, put together from what was given beside it."""
+    if isinstance(objective, Objective):
+        if kinds or guardrails or scale:
+            raise StudyError(
+                "an Objective says kinds, guardrails and scale itself",
+                "give them to Objective(...), or give weights",
+            )
+        return objective
+    facts: dict[str, Any] = {"kinds": dict(kinds or {}), "guardrails": tuple(guardrails)}
+    return Objective(weights=as_weights(objective, "--objective"), scale=scale, **facts)
+
+
+def _at_baseline(space: SearchSpace, surrogate: Any) -> dict[str, float]:
+    """Every metric as predicted for the baseline."""
+    row = geometry_of(space).encode(space.baseline_schedule)
+    return dict(zip(surrogate.metrics, surrogate.predict(row[None]).mean[0], strict=True))
 
 
 def _observed(table: RunTable, space: SearchSpace, objective: Objective) -> list[Observed]:
@@ -185,6 +244,25 @@ def _observed(table: RunTable, space: SearchSpace, objective: Objective) -> list
         )
         for i in table.ends
     ]
+
+
+def _at_most(table: RunTable, space: SearchSpace, objective: Objective) -> RunTable:
+    """The table with no more mixtures than a fit takes: the best, and those farthest from them."""
+    _, first, of = np.unique(table.X.round(6), axis=0, return_index=True, return_inverse=True)
+    if len(first) <= MOST_MIXTURES:
+        return table
+    factors = objective.sign * objective.coefficients(list(table.metrics))
+    value = np.full(len(first), np.inf)
+    np.minimum.at(value, of.ravel(), table.Y @ factors)
+    best = np.argsort(value, kind="stable")[:_LEADING]
+    features = design_features(geometry_of(space).layout, table.X[first])
+    wide = farthest(features, features[best], MOST_MIXTURES - _LEADING)
+    kept = table.take(np.flatnonzero(np.isin(of.ravel(), [*best, *wide])))
+    said = (
+        f"Of {len(first)} mixtures {MOST_MIXTURES} are learned from: the {_LEADING} best, and "
+        "those that lie farthest from these and from each other."
+    )
+    return replace(kept, left_out=(*kept.left_out, said))
 
 
 def _check_enough(table: RunTable) -> None:
@@ -209,7 +287,14 @@ def _known(objective: Objective, table: RunTable) -> Objective:
         )
     rails = tuple(g.model_copy(update={"metric": named[g.metric]}) for g in objective.guardrails)
     weights = {named[name]: weight for name, weight in objective.weights.items()}
-    return Objective(weights=weights, guardrails=rails)
+    kinds = {short.get(name, name): kind for name, kind in objective.kinds.items()}
+    strange = sorted(set(kinds) - set(table.metrics))
+    if strange:
+        raise StudyError(
+            f"a kind is given for {strange}, which no run measured",
+            f"measured were {', '.join(table.metrics)}",
+        )
+    return objective.model_copy(update={"weights": weights, "guardrails": rails, "kinds": kinds})
 
 
 def _one_place(table: RunTable) -> None:
@@ -223,7 +308,12 @@ def _one_place(table: RunTable) -> None:
 
 
 def _at(
-    table: RunTable, space: SearchSpace, target: Fidelity, rule: RunRule | None, seed: int
+    table: RunTable,
+    space: SearchSpace,
+    target: Fidelity,
+    rule: RunRule | None,
+    seed: int,
+    settings: SurrogateSettings | None,
 ) -> ScaleSurrogate:
     if table.parameters is None or table.tokens is None:
         missing = "parameters" if table.parameters is None else "tokens"
@@ -244,6 +334,7 @@ def _at(
         runs=table.run,
         rule=rule,
         seed=seed,
+        settings=settings,
     )
 
 

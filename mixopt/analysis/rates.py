@@ -102,12 +102,13 @@ def _rate(schedule: Schedule, progress: float, peak: float) -> float:
     return factor * (own or peak)
 
 
-def rates(schedules: Mapping[str, Schedule], values: SeedValues) -> Rates:
+def rates(schedules: Mapping[str, Schedule], values: SeedValues, sign: float = 1.0) -> Rates:
     """Levels against the schedule as it is, from finished runs.
 
     Args:
         schedules: Of ``rate_schedules``.
         values: Per label and seed, metrics and ``objective``.
+        sign: -1 where the objective is to be maximised.
 
     Raises:
         StudyError: If fewer than two seeds of a level finished.
@@ -123,11 +124,12 @@ def rates(schedules: Mapping[str, Schedule], values: SeedValues) -> Rates:
             for label, schedule in schedules.items()
             if label != AS_IS
         ),
-        key=lambda c: c.effects[OBJECTIVE].mean,
+        key=lambda c: sign * c.effects[OBJECTIVE].mean,
     )
     # The best of many looks better than it is: its interval is as wide as for all at once.
     level = 1 - 0.05 / len(choices)
     strict = paired_effects(values[choices[0].label], values[AS_IS], level)
-    better = strict[OBJECTIVE].high < 0
+    gap = strict[OBJECTIVE]
+    better = gap.high < 0 if sign > 0 else gap.low > 0
     chosen = choices[0].schedule if better else schedules[AS_IS]
     return Rates(choices=tuple(choices), schedule=chosen, changed=better)

@@ -199,7 +199,7 @@ class _Place:
         pairs = torch.as_tensor(np.stack([left, right], axis=1))
         with torch.no_grad():
             found = self.problem.surrogate.posterior(pairs).distribution
-        m, w = len(self.problem.evidence.metrics), self.problem.weights
+        m, w = len(self.problem.evidence.metrics), self.problem.sign * self.problem.weights
         mean = found.mean.numpy().reshape(-1, 2, m)
         cov = found.covariance_matrix.numpy().reshape(-1, 2, m, 2, m)
         own = cov[:, 0, :, 0] + cov[:, 1, :, 1] - cov[:, 0, :, 1] - cov[:, 1, :, 0]

@@ -191,6 +191,11 @@ def study_token_worth(
         raise StudyError(
             "the recommendation is the baseline, so it saves no tokens", "run more trials"
         )
+    if objective.goal == "maximize":
+        raise StudyError(
+            "tokens saved are read from curves that fall, and the objective is to be maximised",
+            "take an objective of losses",
+        )
     rungs = by_trial(observations)
     search = [t for t in trials if t.kind in SEARCH]
     checks = [t for t in trials if t.kind in CHECKS]

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mixopt.cli.app import Json, Names, app, corpus_app, emit, say, space_app, writing
+from mixopt.cli.app import (
+    HERE,
+    Json,
+    Names,
+    StudyPath,
+    Where,
+    app,
+    corpus_app,
+    emit,
+    pairs,
+    say,
+    space_app,
+    writing,
+)
 
 
 @app.command
@@ -21,8 +35,12 @@ def fit(
     domains: str | None = None,
     space: Path | None = None,
     baseline: str | None = None,
+    kind: Names | None = None,
+    guardrail: Names | None = None,
+    scale: Literal["baseline"] | None = None,
     target: str | None = None,
     rate: str | None = None,
+    laws: Names | None = None,
     candidates: Path | None = None,
     out: Path | None = None,
     to: Names | None = None,
@@ -43,9 +61,15 @@ def fit(
         domains: Columns of the weights, as web,code; by default those that sum to 1.
         space: YAML of the search space (bounds, caps, baseline); the whole simplex by default.
         baseline: Mixture to compare with, as a=0.2,b=0.8; the mean of the runs by default.
+        kind: NAME=accuracy:1319 (of so many questions), or NAME=perplexity, bits_per_byte,
+            identity or identity:maximize; a metric not named is a loss to minimise.
+        guardrail: NAME=SLACK, how much worse than the baseline a metric may be; or NAME<=BOUND,
+            NAME>=BOUND.
+        scale: baseline to divide each weight by the baseline's value of its metric.
         target: Size and length to predict, as 1B:100B, from runs of other sizes and lengths.
         rate: Learning-rate rule of runs read in the middle, as
             cosine:horizon=100B,warmup=0.02,final=0.1; without it the interval is wider.
+        laws: Mixing laws in the surrogate: M4, "effective data", "shared law"; all by default.
         candidates: CSV of a key column and one weight per domain: predict these mixtures instead.
         out: Folder to write schedule.json, exports, report.html and candidates.csv into.
         to: Trainers to write the schedule for, with --out.
@@ -53,6 +77,7 @@ def fit(
         batch: The target's sequences per step, likewise.
         seed: Of every random draw.
     """
+    from mixopt.analysis.fit_arguments import parse_guardrails, parse_kinds
     from mixopt.analysis.from_tables import fit as fit_runs
     from mixopt.report.terminal import candidates_table, recommendation_table
 
@@ -63,8 +88,12 @@ def fit(
         domains=domains.split(",") if domains else None,
         space=space,
         baseline=baseline,
+        kinds=parse_kinds(kind or ()),
+        guardrails=parse_guardrails(guardrail or ()),
+        scale=scale,
         target=target,
         rate=rate,
+        laws=laws,
         seed=seed,
     )
     if candidates is not None:
@@ -84,6 +113,59 @@ def fit(
                 predicted.to_csv(folder / "candidates.csv", index=False)
 
 
+@app.command(name="import")
+def import_runs(
+    study: StudyPath,
+    runs: str,
+    metrics: Path | None = None,
+    /,
+    *,
+    optuna_study: str | None = None,
+    domain: Names | None = None,
+    metric: Names | None = None,
+    unit: Names | None = None,
+    normalise: bool = False,
+    at: Where = HERE,
+) -> None:
+    """Attach finished runs to a study, which learns from them; nothing is trained.
+
+    Args:
+        study: YAML file of the study, or the folder of an earlier run.
+        runs: CSV or Parquet file of weights and metrics, also as exported from W&B or MLflow; with
+            --optuna-study, the URL of an Optuna storage.
+        metrics: CSV of metrics with the same key, where they are not in the first file.
+        optuna_study: Name of the study in the Optuna storage.
+        domain: NAME=COLUMN, where a domain's weights have another name than the domain.
+        metric: NAME=COLUMN, where a metric has another name than in the study.
+        unit: METRIC=loss, bits, perplexity, accuracy or percent; needed where names and values do
+            not say that a metric is a loss in nats per token.
+        normalise: Divide each run's weights by their sum.
+    """
+    from mixopt.analysis.imported_runs import import_runs as attach_all
+
+    attach = partial(
+        attach_all,
+        runs=runs,
+        metrics=metrics,
+        optuna_study=optuna_study,
+        domain_columns=pairs(domain or (), "--domain"),
+        metric_columns=pairs(metric or (), "--metric"),
+        units=pairs(unit or (), "--unit"),
+        normalise=normalise,
+    )
+    job = at.job(study)
+    job.check()
+    # A refusal comes before the study is made.
+    attach(job.draft(job.build(say)))
+    done = attach(job.prepare(say))
+    if done.unfinished:
+        say(f"left out {done.unfinished} runs that did not end well")
+    for line in done.left_out:
+        say(line)
+    there = len(done.trials) - done.new
+    emit(done, at.json, f"attached {done.new} runs" + f"; {there} were there already" * bool(there))
+
+
 @corpus_app.command(name="build")
 def corpus_build(spec: str, /, *, out: Path) -> None:
     """Build a corpus.
@@ -97,9 +179,23 @@ def corpus_build(spec: str, /, *, out: Path) -> None:
 
     corpus = build_corpus(CorpusSpec.from_yaml(find_corpus_spec(spec)), out, progress=say)
     for domain in corpus.domains:
-        bits = 1 / (log(2) * corpus.bytes_per_token(domain, "validation"))
-        count = corpus.count(domain, "train")
-        print(f"{domain}\t{count} training tokens\t1 nat/token is {bits:.3f} bits/byte")
+        found, count = corpus.bytes_per_token(domain, "validation"), corpus.count(domain, "train")
+        bits = f"\t1 nat/token is {1 / (log(2) * found):.3f} bits/byte" if found else ""
+        print(f"{domain}\t{count} training tokens{bits}")
+
+
+@corpus_app.command(name="count")
+def corpus_count(spec: str, /, *, json: Json = False) -> None:
+    """Count the tokens of a corpus of token files by their metadata, without building it.
+
+    Args:
+        spec: YAML file, or the name of a shipped spec.
+    """
+    from mixopt.corpus import CorpusSpec, metadata_tokens
+    from mixopt.space.library import find_corpus_spec
+
+    found = metadata_tokens(CorpusSpec.from_yaml(find_corpus_spec(spec)))
+    emit(found, json, *(f"{name}\t{count} tokens" for name, count in found.items()))
 
 
 @space_app.command(name="check")
@@ -164,7 +260,6 @@ def init(
         parameters: Non-embedding parameters of a trial.
         tokens: Training tokens of a trial.
     """
-    from mixopt.cli.app import pairs
     from mixopt.errors import StudyError
     from mixopt.tune.new_study import new_study
 

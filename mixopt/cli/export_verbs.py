@@ -99,9 +99,10 @@ def space_import(
     """
     import yaml
 
+    from mixopt.corpus import count_megatron_tokens
     from mixopt.export import as_space
 
-    found = as_space(trainer, config)
+    found = as_space(trainer, config, count_megatron_tokens)
     emit(found, json, yaml.safe_dump(found, sort_keys=False).rstrip())
 
 
@@ -216,7 +217,7 @@ def _provenance(job: Job, study: Study | ServedStudy, note: str) -> Provenance:
         space=study.space.name,
         mixopt=__version__,
         note=note,
-        tokenizer=None if corpus is None else corpus.tokenizer_path.name,
+        tokenizer=corpus.tokenizer_path.name if corpus and corpus.tokenizer_path else None,
         tokenizer_fingerprint=None if corpus is None else corpus.index.tokenizer_sha256,
         corpus_fingerprints={} if corpus is None else corpus.train_fingerprints(),
     )

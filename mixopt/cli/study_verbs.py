@@ -153,7 +153,6 @@ def reweigh(study: StudyPath, /, *, weights: Names, at: Where = HERE) -> None:
         weights: METRIC=WEIGHT, of every metric that counts; they sum to 1.
         at: Where the run is.
     """
-    from mixopt.space import Objective
     from mixopt.study import Study
 
     old = at.study(study)
@@ -161,7 +160,7 @@ def reweigh(study: StudyPath, /, *, weights: Names, at: Where = HERE) -> None:
     new = Study(
         old.name,
         old.space,
-        Objective(weights=numbers, guardrails=old.objective.guardrails),
+        old.objective.reweighed(numbers),
         fidelity=old.fidelity,
         fidelities=old.config.fidelities,
         storage=None,

@@ -1,11 +1,12 @@
-"""Raw text to fingerprinted token shards, and the sampler that mixes them.
+"""Raw text or token files to fingerprinted token shards, and the sampler that mixes them.
 
 Notation: a corpus has ``d`` domains; a sequence is ``context + 1`` tokens, inputs and targets.
 """
 
 from mixopt.corpus.build import build_corpus
+from mixopt.corpus.megatron_files import count_megatron_tokens
 from mixopt.corpus.sampler import MixtureSampler
-from mixopt.corpus.sources import expected_tokens
+from mixopt.corpus.sources import expected_tokens, metadata_tokens
 from mixopt.corpus.spec import (
     SPLITS,
     CorpusSpec,
@@ -14,6 +15,7 @@ from mixopt.corpus.spec import (
     SourceSpec,
     Split,
     SplitSpec,
+    TokenIds,
     TokenizerSpec,
     TokenizerTraining,
 )
@@ -30,8 +32,11 @@ __all__ = [
     "SourceSpec",
     "Split",
     "SplitSpec",
+    "TokenIds",
     "TokenizerSpec",
     "TokenizerTraining",
     "build_corpus",
+    "count_megatron_tokens",
     "expected_tokens",
+    "metadata_tokens",
 ]

@@ -16,14 +16,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mixopt.corpus.dedupe import exact_duplicates, near_duplicates
-from mixopt.corpus.sources import (
-    Document,
-    SourceFile,
-    domain_files,
-    hash_order,
-    manifest_digest,
-    read_domain,
-)
+from mixopt.corpus.documents import Document, SourceFile, hash_order, size_of
+from mixopt.corpus.sources import domain_files, manifest_digest, read_domain
 from mixopt.corpus.spec import SPLITS, CorpusSpec, Split, SplitSpec
 from mixopt.corpus.store import (
     FORMAT,
@@ -35,7 +29,13 @@ from mixopt.corpus.store import (
     corpus_fingerprint,
     write_json,
 )
-from mixopt.corpus.tokenizing import encode_documents, make_tokenizer
+from mixopt.corpus.token_files import Vocabulary
+from mixopt.corpus.tokenizing import (
+    encode_documents,
+    given_tokenizer,
+    trained_tokenizer,
+    vocabulary_of,
+)
 from mixopt.errors import CorpusError
 
 _LOG = logging.getLogger(__name__)
@@ -122,31 +122,36 @@ def _build_into(
     manifest: str,
     say: Progress,
 ) -> None:
-    documents, counts = _read_all(spec, files, say)
+    tokenizer = given_tokenizer(spec)
+    known = None if spec.tokenizer.train else vocabulary_of(spec.tokenizer, tokenizer)
+    documents, counts = _read_all(spec, files, known, say)
+    _warn_of_other_tokenizers(documents, known)
     split = {name: split_documents(kept, spec.split, spec.seed) for name, kept in documents.items()}
     for name, parts in split.items():
         _need_documents(name, parts)
     say("preparing the tokenizer")
-    training = {name: [d.text for d in parts["train"]] for name, parts in split.items()}
-    tokenizer, end_of_text = make_tokenizer(spec.tokenizer, spec.root, training)
-    tokenizer.save(str(work / TOKENIZER))
-    tokenizer_sha256 = hashlib.sha256((work / TOKENIZER).read_bytes()).hexdigest()
-    vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
-    dtype: Literal["<u2", "<u4"] = "<u2" if vocabulary <= 2**16 else "<u4"
+    if spec.tokenizer.train:
+        tokenizer = trained_tokenizer(spec.tokenizer, _training_texts(split))
+    vocabulary = vocabulary_of(spec.tokenizer, tokenizer)
+    sha256 = None
+    if tokenizer is not None:
+        tokenizer.save(str(work / TOKENIZER))
+        sha256 = hashlib.sha256((work / TOKENIZER).read_bytes()).hexdigest()
+    dtype: Literal["<u2", "<u4"] = "<u2" if vocabulary.size <= 2**16 else "<u4"
     shards: dict[str, dict[Split, Shard]] = {}
     for name, parts in split.items():
-        shards[name] = _write_domain(work, spec, name, parts, tokenizer, end_of_text, dtype)
+        shards[name] = _write_domain(work, spec, name, parts, tokenizer, vocabulary.end, dtype)
         say(f"{name}: " + ", ".join(_told(p, parts[p], s) for p, s in shards[name].items()))
         _warn_of_few(name, parts["validation"][: shards[name]["validation"].documents])
     index = Index(
         format=FORMAT,
         name=spec.name,
         context=spec.context,
-        vocab_size=vocabulary,
+        vocab_size=vocabulary.size,
         dtype=dtype,
-        end_of_text=end_of_text,
-        tokenizer_sha256=tokenizer_sha256,
-        fingerprint=corpus_fingerprint(tokenizer_sha256, shards),
+        end_of_text=vocabulary.end,
+        tokenizer_sha256=sha256,
+        fingerprint=corpus_fingerprint(sha256 or "ids {} {}".format(*vocabulary), shards),
         spec_digest=spec.digest(),
         manifest_digest=manifest,
         spec=spec.model_dump(mode="json", exclude={"root"}),
@@ -163,7 +168,7 @@ def _write_domain(
     spec: CorpusSpec,
     domain: str,
     parts: Mapping[Split, list[Document]],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     end_of_text: int,
     dtype: str,
 ) -> dict[Split, Shard]:
@@ -172,8 +177,8 @@ def _write_domain(
     shards: dict[Split, Shard] = {}
     for split in SPLITS:
         limit = _token_limit(spec, domain, split)
-        texts = [document.text for document in parts[split]]
-        encoded = encode_documents(tokenizer, texts, end_of_text, limit)
+        contents = [document.content for document in parts[split]]
+        encoded = encode_documents(tokenizer, contents, end_of_text, limit)
         _need_context(domain, split, len(encoded.tokens), spec.context)
         data = encoded.tokens.astype(dtype).tobytes()
         (work / domain / f"{split}.bin").write_bytes(data)
@@ -188,21 +193,25 @@ def _write_domain(
 
 
 def _read_all(
-    spec: CorpusSpec, files: Mapping[str, list[SourceFile]], say: Progress
+    spec: CorpusSpec,
+    files: Mapping[str, list[SourceFile]],
+    vocabulary: Vocabulary | None,
+    say: Progress,
 ) -> tuple[dict[str, list[Document]], _Counts]:
     """Documents of every domain after duplicates are gone, and how many were."""
     names, documents = [], []
     for name, domain in spec.domains.items():
-        found = read_domain(name, domain, files[name], spec.seed, spec.max_document_bytes)
+        most = spec.max_document_bytes
+        found = read_domain(name, domain, files[name], spec.seed, most, vocabulary)
         whole = len({document.key for document in found})
         say(f"{name}: read {len(found):,} documents under {whole:,} keys")
         names += [name] * len(found)
         documents += found
-    exact = exact_duplicates(document.text for document in documents)
+    exact = exact_duplicates(document.content for document in documents)
     near = np.zeros(len(documents), dtype=bool)
     if spec.near_duplicates is not None:
         left = np.flatnonzero(~exact)
-        near[left] = near_duplicates([documents[i].text for i in left], spec.near_duplicates)
+        near[left] = near_duplicates([documents[i].content for i in left], spec.near_duplicates)
     say(f"dropped {exact.sum():,} exact and {near.sum():,} near duplicates")
     kept: dict[str, list[Document]] = {name: [] for name in spec.domains}
     counts = _Counts(*(dict.fromkeys(spec.domains, 0) for _ in range(3)))
@@ -213,6 +222,36 @@ def _read_all(
         if not (is_exact or is_near):
             kept[name].append(document)
     return kept, counts
+
+
+def _training_texts(split: Mapping[str, Mapping[Split, list[Document]]]) -> dict[str, list[str]]:
+    texts = {name: [d.content for d in parts["train"]] for name, parts in split.items()}
+    return {name: [text for text in kept if isinstance(text, str)] for name, kept in texts.items()}
+
+
+def _warn_of_other_tokenizers(
+    documents: Mapping[str, list[Document]], vocabulary: Vocabulary | None
+) -> None:
+    """Warn where the end of documents is never seen in a domain, while others have it."""
+    if vocabulary is None:
+        return
+    ids = {
+        name: [d.content for d in found if not isinstance(d.content, str)]
+        for name, found in documents.items()
+    }
+    ended = {
+        name: any((part == vocabulary.end).any() for part in parts)
+        for name, parts in ids.items()
+        if parts
+    }
+    if any(ended.values()):
+        for name in (name for name, seen in ended.items() if not seen):
+            _LOG.warning(
+                "the token files of domain %r never hold the end-of-document id %d, which those of "
+                "other domains do: make sure that one tokenizer made them all",
+                name,
+                vocabulary.end,
+            )
 
 
 def split_documents(
@@ -229,7 +268,7 @@ def split_documents(
     groups: dict[str, list[Document]] = {}
     for document in documents:
         groups.setdefault(document.key, []).append(document)
-    size = {key: sum(len(d.text.encode("utf-8")) for d in groups[key]) for key in groups}
+    size = {key: sum(size_of(d.content) for d in groups[key]) for key in groups}
     keys = sorted(groups, key=lambda key: hash_order(seed, f"split\0{key}"))
     total = sum(size.values())
     validation = _held_out(keys, size, shares.validation * total)

@@ -12,34 +12,41 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mixopt.corpus.documents import Content
 from mixopt.corpus.spec import NearDuplicates
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def exact_duplicates(texts: Iterable[str]) -> NDArray[np.bool_]:
-    """True (``n``) where an earlier text is the same up to runs of whitespace."""
+def exact_duplicates(contents: Iterable[Content]) -> NDArray[np.bool_]:
+    """True (``n``) where an earlier text is the same up to runs of whitespace, or earlier ids."""
     seen: set[bytes] = set()
     repeated = []
-    for text in texts:
-        digest = hashlib.blake2b(" ".join(text.split()).encode("utf-8"), digest_size=16).digest()
+    for content in contents:
+        plain = (
+            " ".join(content.split()).encode("utf-8")
+            if isinstance(content, str)
+            else content.astype("<i8").tobytes()
+        )
+        digest = hashlib.blake2b(plain, digest_size=16).digest()
         repeated.append(digest in seen)
         seen.add(digest)
     return np.array(repeated, dtype=bool)
 
 
-def near_duplicates(texts: Sequence[str], settings: NearDuplicates) -> NDArray[np.bool_]:
-    """True (``n``) where a kept earlier text has an estimated Jaccard similarity >= threshold.
+def near_duplicates(contents: Sequence[Content], settings: NearDuplicates) -> NDArray[np.bool_]:
+    """True (``n``) where a kept earlier document has an estimated Jaccard similarity >= threshold.
 
-    MinHash (Broder 1997) over word n-grams; candidates come from datasketch's LSH index and are
-    checked against their full signatures, so that a chance collision of one band drops nothing.
+    MinHash (Broder 1997) over n-grams of words, or of token ids; candidates come from datasketch's
+    LSH index and are checked against their full signatures, so that a chance collision of one band
+    drops nothing.
     """
     from datasketch import MinHash, MinHashLSH
 
     blank = MinHash(num_perm=settings.num_perm, seed=1, scheme="affine32")
-    signatures = _signatures(texts, settings.ngram, blank.permutations)
+    signatures = _signatures(contents, settings.ngram, blank.permutations)
     index = MinHashLSH(threshold=settings.threshold, num_perm=settings.num_perm)
-    dropped = np.zeros(len(texts), dtype=bool)
+    dropped = np.zeros(len(contents), dtype=bool)
     for i, signature in enumerate(signatures):
         minhash = MinHash(hashvalues=signature, permutations=blank.permutations, scheme="affine32")
         candidates = index.query(minhash)
@@ -52,17 +59,18 @@ def near_duplicates(texts: Sequence[str], settings: NearDuplicates) -> NDArray[n
 
 
 def _signatures(
-    texts: Sequence[str], ngram: int, permutations: NDArray[np.uint32]
+    contents: Sequence[Content], ngram: int, permutations: NDArray[np.uint32]
 ) -> NDArray[np.uint32]:
     """MinHash signatures (``n x num_perm``) in datasketch's affine32 scheme.
 
-    The library hashes one shingle at a time in Python; here whole texts go through numpy.
+    The library hashes one shingle at a time in Python; here whole documents go through numpy.
     """
     factors, shifts = permutations
     words = _WordHashes()
-    out = np.empty((len(texts), len(factors)), dtype=np.uint32)
-    for i, text in enumerate(texts):
-        hashes = np.array([words[word] for word in text.split()], dtype=np.uint64)
+    out = np.empty((len(contents), len(factors)), dtype=np.uint32)
+    for i, content in enumerate(contents):
+        found = [words[w] for w in content.split()] if isinstance(content, str) else content
+        hashes = np.array(found, dtype=np.uint64)
         shingles = np.unique(_shingles(hashes, ngram))
         out[i] = (shingles[:, None] * factors + shifts).min(axis=0)
     return out

@@ -1,4 +1,4 @@
-"""Readers: each turns one source of a domain into documents, or says which file is at fault."""
+"""Readers of text, and a domain's documents from all of its sources."""
 
 from __future__ import annotations
 
@@ -9,38 +9,33 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import zstandard
 
+from mixopt.corpus.documents import (
+    TOKEN_BYTES,
+    Content,
+    Document,
+    SourceFile,
+    hash_order,
+    size_of,
+)
 from mixopt.corpus.installed import installed_files, read_installed
 from mixopt.corpus.spec import CorpusSpec, DomainSpec, SourceSpec
+from mixopt.corpus.token_files import (
+    Vocabulary,
+    content_mark,
+    count_tokens,
+    read_token_file,
+    standing_for,
+)
 from mixopt.errors import CorpusError
 
 _CHUNK = 1 << 16
 #: Of a small vocabulary; only what one domain has beside another depends on it.
 _BYTES_PER_TOKEN = 3.5
-
-
-class Document(NamedTuple):
-    """A text and the key that decides its split; documents that share a key stay together."""
-
-    key: str
-    text: str
-
-
-class SourceFile(NamedTuple):
-    """A file to read, under a key that does not depend on where the files lie."""
-
-    key: str
-    path: Path
-    source: SourceSpec
-
-
-def hash_order(seed: int, key: str) -> bytes:
-    """A rank for ``key`` drawn from the seed: 16 bytes, the same on every machine."""
-    return hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=16).digest()
 
 
 def domain_files(domain: str, spec: DomainSpec, root: Path) -> list[SourceFile]:
@@ -57,18 +52,48 @@ def domain_files(domain: str, spec: DomainSpec, root: Path) -> list[SourceFile]:
 
 
 def expected_tokens(spec: CorpusSpec) -> dict[str, int]:
-    """Training tokens per domain that the sizes of the files let expect, before a corpus is built.
+    """Training tokens per domain that its files let expect, before a corpus is built.
+
+    Text is counted by its size, token files by their metadata; copies are not known yet.
 
     Raises:
-        CorpusError: As for ``domain_files``.
+        CorpusError: As for ``domain_files``, or a token file is at fault.
     """
-    kept = (1 - spec.split.validation - spec.split.confirmation) / _BYTES_PER_TOKEN
+    share = 1 - spec.split.validation - spec.split.confirmation
     found = {}
     for name, domain in spec.domains.items():
-        size = sum(f.path.stat().st_size for f in domain_files(name, domain, spec.root))
-        tokens = max(int(kept * min(size, domain.max_bytes or size)), 1)
+        read = sum(_tokens_of(name, file) for file in domain_files(name, domain, spec.root))
+        if domain.max_bytes is not None:
+            each = TOKEN_BYTES if domain.sources[0].tokens else _BYTES_PER_TOKEN
+            read = min(read, domain.max_bytes / each)
+        tokens = max(int(share * read), 1)
         found[name] = min(tokens, domain.max_tokens or tokens)
     return found
+
+
+def metadata_tokens(spec: CorpusSpec) -> dict[str, int]:
+    """Tokens in the files of each domain by their metadata.
+
+    Raises:
+        CorpusError: A domain is of text, or a file is at fault.
+    """
+    for name, domain in spec.domains.items():
+        if not all(source.tokens for source in domain.sources):
+            raise CorpusError(
+                f"Domain {name!r} is of text, whose tokens are known once they are made.",
+                "Build it: mixopt corpus build SPEC.yaml --out DIR.",
+            )
+    return {
+        name: int(sum(_tokens_of(name, file) for file in domain_files(name, domain, spec.root)))
+        for name, domain in spec.domains.items()
+    }
+
+
+def _tokens_of(domain: str, file: SourceFile) -> float:
+    with _readable(domain, file):
+        if file.source.tokens:
+            return count_tokens(domain, file)
+        return file.path.stat().st_size / _BYTES_PER_TOKEN
 
 
 def _source_files(domain: str, source: SourceSpec, root: Path) -> Iterator[SourceFile]:
@@ -83,9 +108,8 @@ def _source_files(domain: str, source: SourceSpec, root: Path) -> Iterator[Sourc
         return
     for name in source.files:
         yield SourceFile(name, root / name, source)
-    for pattern in source.glob + source.jsonl + source.parquet:
-        matches = [Path(match) for match in globbing.glob(str(root / pattern), recursive=True)]
-        matches = [match for match in matches if match.is_file()]
+    for pattern in source.glob + source.jsonl + source.parquet + source.tokens:
+        matches = _matches(root / pattern, tokens=bool(source.tokens))
         if not matches:
             raise CorpusError(
                 f"Domain {domain!r}: the pattern {pattern!r} matches no file under {root}.",
@@ -97,6 +121,15 @@ def _source_files(domain: str, source: SourceSpec, root: Path) -> Iterator[Sourc
         )
 
 
+def _matches(pattern: Path, *, tokens: bool) -> list[Path]:
+    """The files of a pattern; of token files the index stands for its data, and a prefix for it."""
+    found = [Path(match) for match in globbing.glob(str(pattern), recursive=True)]
+    if tokens:
+        found = found or [Path(match) for match in globbing.glob(f"{pattern}.idx", recursive=True)]
+        found = [file for match in found if (file := standing_for(match))]
+    return [match for match in found if match.is_file()]
+
+
 def _fixed_part(pattern: Path) -> Path:
     """The folders of a pattern before its first wildcard."""
     parts = pattern.parts
@@ -104,15 +137,15 @@ def _fixed_part(pattern: Path) -> Path:
     return Path(*parts[:plain])
 
 
-def read_file(domain: str, file: SourceFile) -> Iterator[Document]:
-    """The documents of one file, empty ones left out.
+@contextmanager
+def _readable(domain: str, file: SourceFile) -> Iterator[None]:
+    """Name the file that cannot be read or decoded.
 
     Raises:
-        CorpusError: The file cannot be read, decoded or parsed, or lacks the text field; the
-            message names domain and file (and line or row).
+        CorpusError: If one cannot.
     """
     try:
-        yield from _reader(file.source)(domain, file)
+        yield
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"Domain {domain!r}: {file.path} must be UTF-8, but byte {error.start} is not "
@@ -122,7 +155,8 @@ def read_file(domain: str, file: SourceFile) -> Iterator[Document]:
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         what = getattr(error, "strerror", None) or error
         raise CorpusError(
-            f"Domain {domain!r}: {file.path} cannot be read: {what}.",
+            f"Domain {domain!r}: {getattr(error, 'filename', None) or file.path} cannot be read: "
+            f"{what}.",
             "Check that the file exists, is readable and is whole.",
         ) from error
 
@@ -260,13 +294,42 @@ def _checked(domain: str, where: str, key: str, field: str, value: object) -> It
         yield Document(key, value)
 
 
+def read_file(
+    domain: str, file: SourceFile, vocabulary: Vocabulary | None = None, seed: int | None = None
+) -> Iterator[Document]:
+    """The documents of one file, empty ones left out.
+
+    Args:
+        domain: What it belongs to.
+        file: To read.
+        vocabulary: Of token files; text needs none.
+        seed: Draws the order of a token file's documents; None takes them as they lie.
+
+    Raises:
+        CorpusError: The file cannot be read, decoded or parsed, or lacks the text field; the
+            message names domain and file (and line or row).
+    """
+    with _readable(domain, file):
+        if file.source.tokens:
+            assert vocabulary is not None, "the spec gives token files a vocabulary"
+            yield from read_token_file(domain, file, vocabulary, seed)
+        else:
+            yield from _reader(file.source)(domain, file)
+
+
 def read_domain(
-    domain: str, spec: DomainSpec, files: list[SourceFile], seed: int, max_document: int | None
+    domain: str,
+    spec: DomainSpec,
+    files: list[SourceFile],
+    seed: int,
+    max_document: int | None,
+    vocabulary: Vocabulary | None = None,
 ) -> list[Document]:
     """The documents of a domain, long ones in pieces under one key.
 
     Where ``max_bytes`` is given, files are visited in seeded order, and each gives at most its part
-    of the bytes that are left, so that no single file fills them all.
+    of the bytes that are left, so that no single file fills them all; so are the documents of token
+    files.
 
     Raises:
         CorpusError: A file is at fault, or the domain holds no text.
@@ -275,9 +338,10 @@ def read_domain(
     left = math.inf if spec.max_bytes is None else float(spec.max_bytes)
     for place, file in enumerate(sorted(files, key=lambda file: hash_order(seed, file.key))):
         allowed = left / (len(files) - place)
-        for piece in _pieces_of(read_file(domain, file), max_document):
+        found = read_file(domain, file, vocabulary, None if spec.max_bytes is None else seed)
+        for piece in _pieces_of(found, max_document):
             documents.append(piece)
-            size = len(piece.text.encode("utf-8"))
+            size = size_of(piece.content)
             left, allowed = left - size, allowed - size
             if allowed <= 0:
                 break
@@ -286,19 +350,27 @@ def read_domain(
     if not documents:
         raise CorpusError(
             f"Domain {domain!r} is empty: its {len(files)} files hold no text.",
-            "Give it a source with text, or remove the domain.",
+            "Give it a source that holds some, or remove the domain.",
         )
     return documents
 
 
 def _pieces_of(documents: Iterable[Document], limit: int | None) -> Iterator[Document]:
     for document in documents:
-        for text in _pieces(document.text, limit):
-            yield Document(document.key, text)
+        for piece in _pieces(document.content, limit):
+            yield Document(document.key, piece)
 
 
-def _pieces(text: str, limit: int | None) -> Iterator[str]:
-    """A text in pieces of at most ``limit`` UTF-8 bytes, cut after a line where one ends late."""
+def _pieces(content: Content, limit: int | None) -> Iterator[Content]:
+    """What is at most ``limit`` bytes long; a text is cut after a line where one ends late."""
+    if isinstance(content, str):
+        yield from _text_pieces(content, limit)
+        return
+    most = len(content) if limit is None else max(limit // TOKEN_BYTES, 1)
+    yield from (content[start : start + most] for start in range(0, len(content), most))
+
+
+def _text_pieces(text: str, limit: int | None) -> Iterator[str]:
     # Lone surrogates are legal in JSON escapes but have no UTF-8 form: they become "?".
     encoded = text.encode("utf-8", errors="replace")
     start = 0
@@ -344,5 +416,7 @@ def manifest_digest(files: dict[str, list[SourceFile]]) -> str:
 def _content_mark(file: SourceFile) -> str:
     if file.source.installed is not None:
         return str(file.path.stat().st_size)
+    if file.source.tokens:
+        return content_mark(file)
     with file.path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -19,7 +19,14 @@ InstalledKind = Literal["python", "cpp", "prose", "stubs", "data"]
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 _DOMAIN_NAME = re.compile(rf"{_PART}(/{_PART})*")
-_KINDS = ("glob", "files", "jsonl", "parquet", "installed")
+_KINDS = ("glob", "files", "jsonl", "parquet", "installed", "tokens")
+_OF_TOKENS = ("token_field", "dtype", "tokenizer")
+TokenType = Literal["uint8", "uint16", "uint32", "int32", "int64"]
+
+
+def _unset(value: object) -> bool:
+    # What only token files have is left out of a spec without any, whose digest stays as it was.
+    return not value
 
 
 class TokenizerTraining(Frozen):
@@ -34,25 +41,50 @@ class TokenizerTraining(Frozen):
     bytes_per_domain: int = Field(default=1_000_000, ge=1)
 
 
+class TokenIds(Frozen):
+    """What is known of the tokenizer of token files whose ``tokenizer.json`` is not at hand.
+
+    Attributes:
+        vocab_size: Entries of the vocabulary; every id is below it.
+        end_of_document: Id between documents.
+    """
+
+    vocab_size: int = Field(ge=2, le=2**31, examples=[50304])
+    end_of_document: int = Field(ge=0, examples=[50256])
+
+    @model_validator(mode="after")
+    def _end_is_known(self) -> TokenIds:
+        if self.end_of_document >= self.vocab_size:
+            raise SpaceError(
+                f"end_of_document must be below vocab_size = {self.vocab_size}, got "
+                f"{self.end_of_document}",
+                "write both as the tokenizer of the token files has them",
+            )
+        return self
+
+
 class TokenizerSpec(Frozen):
-    """Either ``path`` of a Hugging Face ``tokenizer.json`` or ``train`` settings.
+    """``path`` of a Hugging Face ``tokenizer.json``, ``train`` settings, or the ``ids`` alone.
 
     Attributes:
         path: File of the ``tokenizers`` library, relative to the spec's root.
         train: Settings of a tokenizer trained here.
+        ids: Of a corpus of token files alone: their vocabulary.
         end_of_text: The token put after every document; must be in a given vocabulary.
     """
 
     path: str | None = None
     train: TokenizerTraining | None = None
+    ids: TokenIds | None = Field(default=None, exclude_if=_unset)
     end_of_text: str = "<|endoftext|>"
 
     @model_validator(mode="after")
     def _one_of(self) -> TokenizerSpec:
-        if (self.path is None) == (self.train is None):
+        if sum(given is not None for given in (self.path, self.train, self.ids)) != 1:
             raise SpaceError(
-                "exactly one of `path` and `train` must be given",
-                "write `path: tokenizer.json` or `train: {vocab_size: 2048}`",
+                "exactly one of `path`, `train` and `ids` must be given",
+                "write `path: tokenizer.json`, `train: {vocab_size: 2048}` or, for token files, "
+                "`ids: {vocab_size: 50304, end_of_document: 50256}`",
             )
         return self
 
@@ -98,7 +130,7 @@ class NearDuplicates(Frozen):
 
 
 class SourceSpec(Frozen):
-    """One place text comes from; exactly one of the five kinds.
+    """One place text or token ids come from; exactly one of the six kinds.
 
     Attributes:
         glob: Patterns of UTF-8 text files, one document each.
@@ -110,6 +142,12 @@ class SourceSpec(Frozen):
         group_field: Field or column that names what a row is part of (a document, a repository);
             rows of one group never part between splits. None takes each row for itself.
         packages: For ``installed``: the import names looked through; None takes the default list.
+        tokens: Patterns of token files: Megatron's ``.idx`` (with its ``.bin``; the prefix will
+            do), folders of MDS shards, ``.parquet``, ``.arrow``, ``.npy``, or ids without a header.
+        token_field: For ``tokens``: the column of ids in MDS, Parquet and Arrow.
+        dtype: For ``tokens``: type of ids in files that do not say it.
+        tokenizer: For ``tokens``: the tokenizer.json they were made with, to be sure that it is
+            that of the other domains.
     """
 
     glob: tuple[str, ...] = ()
@@ -120,8 +158,12 @@ class SourceSpec(Frozen):
     text_field: str = "text"
     group_field: str | None = None
     packages: tuple[str, ...] | None = None
+    tokens: tuple[str, ...] = Field(default=(), exclude_if=_unset)
+    token_field: str | None = Field(default=None, exclude_if=_unset, examples=["input_ids"])
+    dtype: TokenType | None = Field(default=None, exclude_if=_unset)
+    tokenizer: str | None = Field(default=None, exclude_if=_unset)
 
-    @field_validator("glob", "files", "jsonl", "parquet", mode="before")
+    @field_validator("glob", "files", "jsonl", "parquet", "tokens", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -136,10 +178,13 @@ class SourceSpec(Frozen):
             )
         if self.packages is not None and self.installed is None:
             raise SpaceError("`packages` belongs to an `installed` source", "leave it out")
-        if self.group_field is not None and not (self.jsonl or self.parquet):
+        if self.group_field is not None and not (self.jsonl or self.parquet or self.tokens):
             raise SpaceError(
-                "`group_field` belongs to a `jsonl` or `parquet` source", "leave it out"
+                "`group_field` belongs to a `jsonl`, `parquet` or `tokens` source", "leave it out"
             )
+        misplaced = [name for name in _OF_TOKENS if getattr(self, name) and not self.tokens]
+        if misplaced:
+            raise SpaceError(f"`{misplaced[0]}` belongs to a `tokens` source", "leave it out")
         return self
 
 
@@ -149,8 +194,9 @@ class DomainSpec(Frozen):
     Attributes:
         sources: Where the text comes from.
         max_tokens: Cap on training tokens; None keeps all.
-        max_bytes: Stop reading after this much text; files are visited in an order drawn from
-            the seed, and none gives more than its part, so what is read is a sample of the whole.
+        max_bytes: Stop reading after this much text, a token counting as four bytes; files (and
+            the documents of token files) are visited in an order drawn from the seed, and none
+            gives more than its part, so what is read is a sample of the whole.
     """
 
     sources: tuple[SourceSpec, ...] = Field(min_length=1, examples=[[{"glob": "web/*.txt"}]])
@@ -167,8 +213,8 @@ class CorpusSpec(Frozen):
         context: Sequence length in tokens; every split must hold at least ``context + 1``.
         seed: Seed of the split and of the order of documents.
         split: Held-out shares.
-        max_document_bytes: Longer documents are cut into pieces of so many bytes, which stay in
-            one split; None keeps them whole.
+        max_document_bytes: Longer documents are cut into pieces of so many bytes (a token counts
+            as four), which stay in one split; None keeps them whole.
         near_duplicates: MinHash settings; None removes exact duplicates only.
         domains: Domains by name.
         root: Folder that relative paths start from; ``from_yaml`` sets it to the file's folder.
@@ -209,6 +255,24 @@ class CorpusSpec(Frozen):
                 "domain names must differ in more than upper and lower case", "rename one"
             )
         return domains
+
+    @model_validator(mode="after")
+    def _tokenizer_fits(self) -> CorpusSpec:
+        sources = [(name, source) for name, d in self.domains.items() for source in d.sources]
+        tokens = [name for name, source in sources if source.tokens]
+        texts = [name for name, source in sources if not source.tokens]
+        if tokens and self.tokenizer.train is not None:
+            raise SpaceError(
+                f"domain {tokens[0]!r} is of token files, whose tokenizer must be given",
+                "write `tokenizer: {path: tokenizer.json}`, or what is known of it, such as "
+                "`tokenizer: {ids: {vocab_size: 50304, end_of_document: 50256}}`",
+            )
+        if texts and self.tokenizer.ids is not None:
+            raise SpaceError(
+                f"domain {texts[0]!r} is of text, which `tokenizer.ids` cannot tokenise",
+                "write `tokenizer: {path: tokenizer.json}`, that of the token files",
+            )
+        return self
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> CorpusSpec:

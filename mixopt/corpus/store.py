@@ -1,7 +1,7 @@
 """A built corpus on disk: memory-mapped tokens per domain and split, and an index over all.
 
-Layout of the folder: ``corpus.json``, ``tokenizer.json`` and, per domain and split,
-``DOMAIN/SPLIT.bin`` (little-endian unsigned integers) with ``DOMAIN/SPLIT.json`` beside it.
+Layout of the folder: ``corpus.json``, ``tokenizer.json`` (where it is known) and, per domain and
+split, ``DOMAIN/SPLIT.bin`` (little-endian unsigned integers) with ``DOMAIN/SPLIT.json`` beside it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Shard(BaseModel):
     Attributes:
         tokens: Token ids in the file, end-of-text ids included.
         documents: Documents they come from.
-        bytes: UTF-8 bytes of text they stand for.
+        bytes: UTF-8 bytes of text they stand for; None for token files, which do not say.
         sha256: Hash of the token file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     tokens: int
     documents: int
-    bytes: int
+    bytes: int | None
     sha256: str
 
 
@@ -51,7 +51,7 @@ class Index(BaseModel):
     vocab_size: int
     dtype: Literal["<u2", "<u4"]
     end_of_text: int
-    tokenizer_sha256: str
+    tokenizer_sha256: str | None
     fingerprint: str
     spec_digest: str
     manifest_digest: str
@@ -132,13 +132,13 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of all tokens and of the tokenizer."""
+        """SHA-256 (hex) of all tokens and of the tokenizer, or of what is known of the ids."""
         return self.index.fingerprint
 
     @property
-    def tokenizer_path(self) -> Path:
-        """The ``tokenizer.json`` the tokens were made with."""
-        return self.path / TOKENIZER
+    def tokenizer_path(self) -> Path | None:
+        """The ``tokenizer.json`` the tokens were made with; None where only their ids are known."""
+        return self.path / TOKENIZER if self.index.tokenizer_sha256 else None
 
     def tokens(self, domain: str, split: Split) -> NDArray[np.unsignedinteger[Any]]:
         """Token ids of a domain and split, memory-mapped read-only (``n``, uint16 or uint32)."""
@@ -153,10 +153,13 @@ class Corpus:
         """Documents of a domain and split."""
         return self._shard(domain, split).documents
 
-    def bytes_per_token(self, domain: str, split: Split) -> float:
-        """UTF-8 bytes of text per token: nats/token over this and log 2 is bits per byte."""
+    def bytes_per_token(self, domain: str, split: Split) -> float | None:
+        """UTF-8 bytes of text per token: nats/token over this and log 2 is bits per byte.
+
+        None where the domain was token files, which do not say what text they stand for.
+        """
         shard = self._shard(domain, split)
-        return shard.bytes / shard.tokens
+        return None if shard.bytes is None else shard.bytes / shard.tokens
 
     def natural_weights(self) -> dict[str, float]:
         """Each domain's share of all training tokens."""
@@ -174,7 +177,9 @@ class Corpus:
         Raises:
             CorpusError: A file does not hold what the index says.
         """
-        expected = {self.tokenizer_path: self.index.tokenizer_sha256}
+        expected: dict[Path, str] = {}
+        if self.index.tokenizer_sha256:
+            expected[self.path / TOKENIZER] = self.index.tokenizer_sha256
         for domain, splits in self.index.domains.items():
             for split, shard in splits.items():
                 expected[self._file(domain, split)] = shard.sha256
@@ -187,9 +192,14 @@ class Corpus:
                     )
 
 
-def corpus_fingerprint(tokenizer_sha256: str, domains: Mapping[str, Mapping[Split, Shard]]) -> str:
-    """SHA-256 (hex) over tokenizer and token files; the order of domains does not matter."""
-    lines = [tokenizer_sha256]
+def corpus_fingerprint(vocabulary: str, domains: Mapping[str, Mapping[Split, Shard]]) -> str:
+    """SHA-256 (hex) over vocabulary and token files; the order of domains does not matter.
+
+    Args:
+        vocabulary: SHA-256 of the tokenizer, or what is known of the ids.
+        domains: The shards.
+    """
+    lines = [vocabulary]
     for domain in sorted(domains):
         lines += [f"{domain}/{split} {domains[domain][split].sha256}" for split in SPLITS]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

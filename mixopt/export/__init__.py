@@ -7,7 +7,6 @@ from mixopt.export.export_request import ExportRequest
 from mixopt.export.exporter import Exporter, ImportedPhase, Written
 from mixopt.export.imported_baseline import (
     as_space,
-    count_megatron_tokens,
     import_baseline,
     import_phases,
 )
@@ -36,7 +35,6 @@ __all__ = [
     "ScheduleSource",
     "Written",
     "as_space",
-    "count_megatron_tokens",
     "export",
     "export_file",
     "export_files",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mixopt.errors import ExportError
 from mixopt.export.exporter import ImportedPhase
@@ -63,31 +62,15 @@ def import_baseline(trainer: str, path: str | Path) -> Mixture | Schedule:
     )
 
 
-def count_megatron_tokens(prefix: str | Path) -> int | None:
-    """Tokens of a Megatron prefix by its ``.idx``; None where there is none.
-
-    The header (megatron/core/datasets/indexed_dataset.py) is a magic word, the version and the code
-    of the token's type, then the counts of sequences and documents and each sequence's length.
-
-    Raises:
-        ExportError: If the file is there and is something else.
-    """
-    index = Path(f"{prefix}.idx")
-    if not index.is_file():
-        return None
-    with index.open("rb") as file:
-        head = file.read(34)
-        if head[:9] != b"MMIDIDX\x00\x00" or len(head) < 34:
-            raise ExportError(f"{index} is not an index of Megatron's", "check the prefix")
-        sequences = int.from_bytes(head[18:26], "little")
-        lengths = np.fromfile(file, dtype="<i4", count=sequences)
-    return int(lengths.sum(dtype=np.int64))
-
-
-def as_space(trainer: str, path: str | Path) -> dict[str, Any]:
+def as_space(
+    trainer: str, path: str | Path, count: Callable[[str], int | None] = lambda _path: None
+) -> dict[str, Any]:
     """A search space around a configuration, as plain data for a YAML file.
 
-    Tokens are counted where the sources are Megatron's indexed files and are here.
+    Args:
+        trainer: The trainer's name or alias.
+        path: Its configuration.
+        count: Tokens of a source by its path; None where they are not known.
     """
     found = import_baseline(trainer, path)
     paths: dict[str, str] = {}
@@ -97,7 +80,7 @@ def as_space(trainer: str, path: str | Path) -> dict[str, Any]:
     domains: dict[str, dict[str, Any]] = {}
     for name in schedule.domains:
         path_of = paths.get(name)
-        tokens = None if path_of is None else count_megatron_tokens(path_of)
+        tokens = None if path_of is None else count(path_of)
         known = {"path": path_of, "tokens": tokens}
         domains[name] = {key: value for key, value in known.items() if value is not None}
     baseline = (

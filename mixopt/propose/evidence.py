@@ -20,7 +20,7 @@ class Evidence:
 
     Args:
         X: ``n x D`` schedules as rows of the search space.
-        Y: ``n x m`` metrics at the last rung (nats/token).
+        Y: ``n x m`` metrics at the last rung, each in its own unit.
         metrics: Names of the m metrics.
         ids: Names of the n trials.
 
@@ -59,7 +59,7 @@ class Evidence:
         return len(self.ids)
 
     def coefficients(self, objective: Objective) -> Array:
-        """The objective's weights ``m`` on the metrics' columns.
+        """Factors ``m`` of the metrics in what is minimised: the objective, or minus it.
 
         Raises:
             StudyError: If a metric that the objective or a guardrail needs was not measured.
@@ -70,8 +70,8 @@ class Evidence:
                 f"the objective needs the metrics {missing}, which no trial measured",
                 f"measured were {list(self.metrics)}",
             )
-        return objective.coefficients(list(self.metrics))
+        return objective.sign * objective.coefficients(list(self.metrics))
 
     def values(self, objective: Objective) -> Array:
-        """The objective of every trial, ``n`` (nats/token)."""
+        """What is minimised of every trial, ``n``."""
         return np.asarray(self.Y @ self.coefficients(objective))

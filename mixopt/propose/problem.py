@@ -47,7 +47,7 @@ class Problem:
         there: Columns that take the caller's rows into ``geometry``.
         back: Columns that take rows of ``geometry`` back to the caller's.
         original: The geometry of the caller's space.
-        objective: To minimise.
+        objective: To improve; what is minimised is it, or minus it where it is to be maximised.
         surrogate: Speaks the caller's rows.
         evidence: In the caller's rows.
     """
@@ -115,12 +115,17 @@ class Problem:
 
     @cached_property
     def y(self) -> Array:
-        """Observed objective ``n``."""
+        """What is minimised, as observed: ``n``."""
         return self.evidence.values(self.objective)
+
+    @property
+    def sign(self) -> float:
+        """Factor from what is minimised to the objective in its own direction."""
+        return self.objective.sign
 
     @cached_property
     def weights(self) -> Array:
-        """The objective's weights ``m``."""
+        """Factors ``m`` of the metrics in what is minimised."""
         return self.evidence.coefficients(self.objective)
 
     @cached_property
@@ -148,9 +153,10 @@ class Problem:
         """Cross-validated rank correlation of the objective's metrics; None where unknown."""
         found = {row.metric: row.spearman for row in self.surrogate.report()}
         known = [found.get(name) for name in self.evidence.metrics]
-        if any(k is None for k, w in zip(known, self.weights, strict=True) if w > 0):
+        share = [self.objective.weights.get(name, 0.0) for name in self.evidence.metrics]
+        if any(k is None for k, w in zip(known, share, strict=True) if w > 0):
             return None
-        return float(sum(w * (k or 0.0) for k, w in zip(known, self.weights, strict=True)))
+        return float(sum(w * (k or 0.0) for k, w in zip(known, share, strict=True)))
 
     def encode(self, schedule: Schedule) -> Array:
         """A schedule as a row ``D``."""
@@ -230,7 +236,7 @@ class Problem:
         return lambda X: path(X[:, self.back])
 
     def excess(self, values: Tensor, at_baseline: Tensor) -> Tensor:
-        """How far drawn metrics lie over their guardrails, summed.
+        """How far drawn metrics lie beyond their guardrails, summed.
 
         Args:
             values: ``num x n x m`` draws.
@@ -246,9 +252,10 @@ class Problem:
 
     def _over(self, guardrail: Guardrail, values: Tensor, at_baseline: Tensor) -> Tensor:
         i = self.evidence.metrics.index(guardrail.metric)
+        worse = self.objective.kind_of(guardrail.metric).sign
         if guardrail.bound is not None:
-            return values[..., i] - guardrail.bound
-        return values[..., i] - at_baseline[..., i] - guardrail.slack
+            return worse * (values[..., i] - guardrail.bound)
+        return worse * (values[..., i] - at_baseline[..., i]) - guardrail.slack
 
     def broken(self, seed: int) -> Score:
         """How far the guardrails' chance constraints are broken, ``n x D -> n``; 0 where they hold.

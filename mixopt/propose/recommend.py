@@ -112,7 +112,7 @@ def estimates_at(problem: Problem, row: Array) -> tuple[Estimate, dict[str, Esti
         name: Estimate.of(m, s)
         for name, m, s in zip(problem.evidence.metrics, mean[0], sd[0], strict=True)
     }
-    return Estimate.of(value[0], spread[0]), metrics
+    return Estimate.of(problem.sign * value[0], spread[0]), metrics
 
 
 def _references(problem: Problem) -> dict[str, Array]:
@@ -126,7 +126,8 @@ def _references(problem: Problem) -> dict[str, Array]:
 def _differences(problem: Problem, rows: dict[str, Array]) -> Differences:
     """The objective at some rows minus the baseline's, under their joint posterior."""
     mean, sd = problem.minus_baseline(np.vstack(list(rows.values())))
-    return Differences(**dict(zip(rows, map(Estimate.of, mean, sd), strict=True)))
+    found = map(Estimate.of, problem.sign * mean, sd)
+    return Differences(**dict(zip(rows, found, strict=True)))
 
 
 def _guardrails(problem: Problem, row: Array) -> tuple[GuardrailCheck, ...]:
@@ -139,15 +140,17 @@ def _guardrails(problem: Problem, row: Array) -> tuple[GuardrailCheck, ...]:
     out = []
     for rail in rails:
         i = problem.evidence.metrics.index(rail.metric)
-        relative = rail.bound is None
-        limit = base[rail.metric].mean + rail.slack if rail.bound is None else rail.bound
+        relative, worse = rail.bound is None, problem.objective.kind_of(rail.metric).sign
+        slack = worse * rail.slack
+        limit = base[rail.metric].mean + slack if rail.bound is None else rail.bound
         own = np.array([1.0, -1.0 if relative else 0.0])
-        over = own @ mean[:, i] - (rail.slack if relative else limit)
+        over = worse * (own @ mean[:, i] - (slack if relative else limit))
         sd = np.sqrt(max(own @ cov[:, i, :, i] @ own, 1e-12))
         out.append(
             GuardrailCheck(
                 metric=rail.metric,
                 limit=limit,
+                at_least=worse < 0,
                 predicted=metrics[rail.metric],
                 probability=float(norm.cdf((KEPT - over) / sd)),
                 confidence=rail.confidence,
@@ -176,13 +179,13 @@ def _assembled(
         predicted=predicted,
         best_observed=Observed(
             trial=problem.evidence.ids[best],
-            value=float(problem.y[best]),
+            value=problem.sign * float(problem.y[best]),
             schedule=problem.decode(problem.X[best]),
         ),
         baseline=baseline,
         differences=_differences(problem, {"predicted": row, **references}),
         noise_sd=problem.noise,
-        baseline_observed=float(problem.y[same].mean()) if same.any() else None,
+        baseline_observed=problem.sign * float(problem.y[same].mean()) if same.any() else None,
         baseline_runs=int(same.sum()),
         **of_reference,
         metrics=metrics,
@@ -194,6 +197,9 @@ def _assembled(
         guardrails=rails,
         notes=notes(problem, row, epochs, rails, found=found),
         surrogate=problem.surrogate.report(),
+        goal=problem.objective.goal,
+        unit=problem.objective.unit,
+        word=problem.objective.word,
     )
 
 

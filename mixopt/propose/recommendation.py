@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 from mixopt.space import Fidelity, Frozen, Schedule
 from mixopt.space.display import as_html
 from mixopt.space.effect import Effect
+from mixopt.space.metric import Goal
 from mixopt.surrogate.protocol import SurrogateRow
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Differences(Frozen):
     """Predicted objectives minus the baseline's, under their joint posterior.
 
     Attributes:
-        predicted: Difference of the recommendation (nats/token); negative is better.
+        predicted: Difference of the recommendation, in the objective's direction.
         natural: Difference of the natural mixture, where it is known and allowed.
         uniform: Difference of the uniform mixture.
     """
@@ -111,7 +112,9 @@ class GuardrailCheck(Frozen):
 
     Attributes:
         metric: Guarded.
-        limit: Highest value allowed; where relative, the baseline's predicted value plus slack.
+        limit: Value it must not be worse than; where relative, the baseline's predicted one and
+            the slack.
+        at_least: Whether the limit is the lowest value allowed, else it is the highest.
         predicted: At the recommendation.
         probability: That it holds.
         confidence: That was asked for.
@@ -119,6 +122,7 @@ class GuardrailCheck(Frozen):
 
     metric: str
     limit: float
+    at_least: bool = False
     predicted: Estimate
     probability: float
     confidence: float
@@ -203,6 +207,9 @@ class Recommendation(Frozen):
         confirmations: Fresh runs, filled in by the study.
         target: The fidelity that all predictions speak of, where trials differ in theirs.
         agreement: Rank agreement between the fidelities.
+        goal: Which way the objective is better.
+        unit: Of the objective, '' where it has none.
+        word: Name of the objective's value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -229,6 +236,9 @@ class Recommendation(Frozen):
     confirmations: tuple[Confirmation, ...] = ()
     target: Fidelity | None = None
     agreement: tuple[RankAgreement, ...] = ()
+    goal: Goal = "minimize"
+    unit: str = "nats/token"
+    word: str = "loss"
 
     def _repr_html_(self) -> str:
         return as_html(self)
@@ -249,11 +259,12 @@ class Recommendation(Frozen):
 
     @property
     def better_than_baseline(self) -> bool:
-        """Whether the objective is below the baseline's: confirmed, or else predicted.
+        """Whether the objective is better than the baseline's: confirmed, or else predicted.
 
         False where the interval of the difference reaches 0.
         """
-        return (self.confirmed_difference or self.differences.predicted).high < 0
+        found = self.confirmed_difference or self.differences.predicted
+        return found.high < 0 if self.goal == "minimize" else found.low > 0
 
     @property
     def verdict(self) -> str:
@@ -266,9 +277,10 @@ class Recommendation(Frozen):
         how = "predicted"
         if confirmed is not None:
             how = f"confirmed over {confirmed.seeds} fresh seeds on text the search never saw"
-        gap = f"{found.mean:+.4f} nats/token ({found.low:+.4f} to {found.high:+.4f}), {how}"
-        if found.high < 0:
+        unit = self.unit or self.word
+        gap = f"{found.mean:+.4f} {unit} ({found.low:+.4f} to {found.high:+.4f}), {how}"
+        if self.better_than_baseline:
             return f"The recommendation is better than the baseline: {gap}."
-        if found.low > 0:
+        if not found.low <= 0 <= found.high:
             return f"The recommendation is worse than the baseline: {gap}. Keep the baseline."
         return f"The recommendation is not shown to be better than the baseline: {gap}."

@@ -6,10 +6,17 @@ from mixopt.analysis.token_worth import Beyond, TokenRatio, TokenWorth
 from mixopt.report import numbers as fmt
 from mixopt.report.components import Table, Tile
 from mixopt.space import Split
+from mixopt.space.metric import Goal
 from mixopt.study.results.estimates import RECOMMENDATION, Answer, EstimateRow
 
 #: Name of the held-out text of each split.
 TEXTS = {Split.validation: "search", Split.confirmation: "unseen"}
+
+
+def scale_sentence(goal: Goal, unit: str) -> str:
+    """What the differences are in, and which way they are better."""
+    better = "negative" if goal == "minimize" else "positive"
+    return f"Differences from the baseline{f' in {unit}' if unit else ''}; {better} is better."
 
 
 def tiles(answer: Answer) -> tuple[Tile, ...]:
@@ -17,24 +24,25 @@ def tiles(answer: Answer) -> tuple[Tile, ...]:
     confirmed = next((r for r in answer.confirmed if r.label == RECOMMENDATION), None)
     base = answer.baseline_observed or answer.baseline
     origin = "observed" if answer.baseline_observed else "predicted"
-    below = [f"loss {fmt.value(base.objective.value)} {origin}"]
+    word = answer.word
+    below = [f"{word} {fmt.value(base.objective.value)} {origin}"]
     unseen = next((r for r in answer.confirmed if r.label == "baseline"), None)
     if unseen is not None:
-        below.append(f"loss {fmt.value(unseen.objective.value)} on unseen text")
+        below.append(f"{word} {fmt.value(unseen.objective.value)} on unseen text")
     return (
-        _tile("Predicted", answer.predicted),
-        *((_tile("Confirmed", confirmed),) if answer.is_confirmed and confirmed else ()),
-        _tile("Best observed", answer.best_observed, f"trial {answer.best_trial}"),
+        _tile("Predicted", word, answer.predicted),
+        *((_tile("Confirmed", word, confirmed),) if answer.is_confirmed and confirmed else ()),
+        _tile("Best observed", word, answer.best_observed, f"trial {answer.best_trial}"),
         Tile("Baseline", "0", tuple(below)),
     )
 
 
-def _tile(label: str, row: EstimateRow, *more: str) -> Tile:
+def _tile(label: str, word: str, row: EstimateRow, *more: str) -> Tile:
     gap = row.difference
     where = " on unseen text" if row.objective.split == Split.confirmation else ""
     below = [
         "" if gap is None else fmt.interval(gap.low, gap.high),
-        f"loss {fmt.value(row.objective.value)}{where}",
+        f"{word} {fmt.value(row.objective.value)}{where}",
         *more,
     ]
     number = fmt.DASH if gap is None else fmt.signed(gap.value)
@@ -58,11 +66,11 @@ def answer_table(answer: Answer) -> Table:
     rows += [(f"{r.label}, predicted", r) for r in answer.references]
     sizes = any(r.fidelity is not None for _, r in rows)
     note = (
-        "Differences from the baseline in nats/token; negative is better. Losses may be compared "
-        "on the same held-out text only. Intervals of predictions hold no run-to-run noise, "
+        f"{scale_sentence(answer.goal, answer.unit)} Values may be compared on the same held-out "
+        "text only. Intervals of predictions hold no run-to-run noise, "
         "those of observed and confirmed values do."
     )
-    columns = ("", "against baseline", "95 % interval", "loss", "held-out text")
+    columns = ("", "against baseline", "95 % interval", answer.word, "held-out text")
     return Table(
         "What to expect",
         columns + ("at",) * sizes,

@@ -78,6 +78,7 @@ class Page:
         headline: Sentence that answers the question.
         leads: Sentences under it.
         tiles: Numbers under those.
+        scale: Sentence on what the tiles' numbers are in.
         facts: Labels and texts.
         notes: Sentences to know before use.
         sections: Parts in order.
@@ -87,6 +88,7 @@ class Page:
     headline: str
     leads: tuple[str, ...] = ()
     tiles: tuple[Tile, ...] = ()
+    scale: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()

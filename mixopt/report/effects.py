@@ -26,7 +26,7 @@ def attribution_table(found: Attribution) -> Table:
     note = (
         f"With {found.domain} ({fmt.share(found.weight)} of {where}) minus without it, the other "
         f"weights renormalised; {seeds} common seeds, held-out text the search never saw. Negative "
-        "is better."
+        "is better of what is minimised, positive of what is maximised."
     )
     columns = ("metric", "effect", "95 % interval", "clear of 0")
     return Table(f"Effect of {found.domain}", columns, rows, text=frozenset({3}), note=note)
@@ -63,7 +63,7 @@ def rates_table(found: Rates) -> Table:
         )
         for c in found.choices
     )
-    note = "Objective against the schedule as it is, over common seeds; negative is better. " + (
+    note = "Objective against the schedule as it is, over common seeds, best first. " + (
         "The best level is clearly better." if found.changed else "No level is clearly better."
     )
     columns = ("last phase", "effect", "95 % interval", "clear of 0", "against the advice")

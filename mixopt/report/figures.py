@@ -94,7 +94,7 @@ def _panels(panels: dict[str, list[_Gap]]) -> Figure:
 
 
 def fresh(data: ReportData) -> Figure:
-    """Predicted losses beside those of fresh seeds on the same held-out text."""
+    """Predicted values beside those of fresh seeds on the same held-out text."""
     answer = _answer(data)
     if not answer.fresh:
         raise NotApplicable("no confirmation run was measured on the search's held-out text")
@@ -115,7 +115,9 @@ def fresh(data: ReportData) -> Figure:
         ):
             trace = interval_row(measured.label, row.objective, colour, symbol, name=title)
             traces.append(trace | {"legendgroup": title, "showlegend": k == 0})
-    frame = layout(axis("loss on the search's held-out text"), rows_axis(), 110 + 44 * len(pairs))
+    frame = layout(
+        axis(f"{answer.word} on the search's held-out text"), rows_axis(), 110 + 44 * len(pairs)
+    )
     return {"data": traces, "layout": frame | {"scattermode": "group", "scattergap": 0.4}}
 
 
@@ -132,7 +134,7 @@ def history(data: ReportData) -> Figure:
         if len(sizes) > 1:
             size = Fidelity(parameters=int(parameters), tokens=int(tokens))
             ending = f", {fmt.fidelity(size)}"
-        traces += _one_size(mine, COLOURS[k % len(COLOURS)], ending)
+        traces += _one_size(mine, COLOURS[k % len(COLOURS)], ending, data.objective.sign)
     answer = data.answer
     if answer is not None:
         traces += _baseline_level(answer, len(search))
@@ -141,7 +143,7 @@ def history(data: ReportData) -> Figure:
     return {"data": traces, "layout": frame}
 
 
-def _one_size(trials: pd.DataFrame, colour: str, ending: str) -> list[Trace]:
+def _one_size(trials: pd.DataFrame, colour: str, ending: str, sign: float) -> list[Trace]:
     hover = "%{text}: %{y:.4f}<extra></extra>"
     proposed, given = trials["kind"] == "proposed", trials["kind"] == "attached"
     traces = [
@@ -161,7 +163,7 @@ def _one_size(trials: pd.DataFrame, colour: str, ending: str) -> list[Trace]:
         )
         if len(mine)
     ]
-    best = np.minimum.accumulate(trials["objective"].to_numpy(dtype=float))
+    best = sign * np.minimum.accumulate(sign * trials["objective"].to_numpy(dtype=float))
     step = line(trials["order"], best.tolist(), colour, name=f"best so far{ending}")
     step["line"]["shape"] = "hv"
     return [*traces, step]

@@ -140,7 +140,7 @@ def metric_table(rec: Recommendation, weights: Mapping[str, float]) -> Table:
             )
         )
     columns = ("metric", "weight", "recommendation", "95 % interval", "baseline", "difference")
-    return Table("Metrics", columns, tuple(rows), note="Predicted, in nats per token.")
+    return Table("Metrics", columns, tuple(rows), note="Predicted; losses in nats per token.")
 
 
 def guardrail_table(rec: Recommendation) -> Table | None:
@@ -148,7 +148,7 @@ def guardrail_table(rec: Recommendation) -> Table | None:
     rows = tuple(
         (
             g.metric,
-            fmt.value(g.limit),
+            f"{'at least' if g.at_least else 'at most'} {fmt.value(g.limit)}",
             fmt.value(g.predicted.mean),
             f"{g.probability:.2f}",
             f"{g.confidence:.2f}",
@@ -157,5 +157,5 @@ def guardrail_table(rec: Recommendation) -> Table | None:
         for g in rec.guardrails
     )
     columns = ("metric", "limit", "predicted", "probability", "asked for", "holds")
-    note = "Probability that the metric stays below its limit at the recommendation."
+    note = "Probability that the metric keeps its limit at the recommendation."
     return Table("Guardrails", columns, rows, note=note) if rows else None

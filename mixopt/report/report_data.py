@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mixopt.analysis.responses import Responses
     from mixopt.propose import Evidence, Recommendation
     from mixopt.study import Study
-    from mixopt.surrogate import ScaleSurrogate, Surrogate
+    from mixopt.surrogate import SurrogateModel
 
 PREDICTION_COLUMNS = ("trial", "value", "observed", "mean", "low", "high")
 
@@ -141,7 +141,7 @@ def token_worth_or_reason(
 
 
 def _predictions(
-    study: Study, evidence: Evidence, surrogate: Surrogate | ScaleSurrogate
+    study: Study, evidence: Evidence, surrogate: SurrogateModel
 ) -> tuple[pd.DataFrame, str]:
     """The objective's predicted mean and interval per trial, beside what was learned from."""
     target = study.space.target if study.config.fidelities else None
@@ -154,7 +154,7 @@ def _predictions(
 def predictions_of(
     space: SearchSpace,
     objective: Objective,
-    surrogate: Surrogate | ScaleSurrogate,
+    surrogate: SurrogateModel,
     evidence: Evidence,
     observed: NDArray[np.bool_],
 ) -> tuple[pd.DataFrame, str]:
@@ -180,7 +180,7 @@ def predictions_of(
     frame = pd.DataFrame(
         {
             "trial": list(evidence.ids),
-            "value": problem.y,
+            "value": problem.sign * problem.y,
             "observed": observed,
             "mean": [e.value for e in estimates],
             "low": [e.low for e in estimates],

@@ -36,7 +36,7 @@ def effects(data: ReportData) -> Figure:
     dots = points(means, [_row(data, e) for e in shown], BLUE)
     bars = error_bars([v.low for v in found], means, [v.high for v in found])
     dots |= {"error_x": bars, "hovertemplate": "%{y}: %{x:+.5f}<extra></extra>"}
-    wide = axis("objective per percentage point, nats/token", zeroline=True)
+    wide = axis("objective per percentage point", zeroline=True)
     return {"data": [dots], "layout": layout(wide, rows_axis(), 80 + 26 * len(shown))}
 
 

@@ -19,7 +19,12 @@ from mixopt.report.recommendation_tables import (
     mixture_table,
 )
 from mixopt.report.report_data import ReportData
-from mixopt.report.study_tables import cost_table, surrogate_table, trials_table
+from mixopt.report.study_tables import (
+    cost_table,
+    member_table,
+    surrogate_table,
+    trials_table,
+)
 from mixopt.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -53,6 +58,7 @@ def report_page(data: ReportData) -> Page:
         headline=rec.verdict,
         leads=(what_to_do(rec, data.space), *tokens),
         tiles=lead.tiles(answer),
+        scale=lead.scale_sentence(answer.goal, answer.unit),
         facts=facts,
         notes=rec.notes,
         sections=sections,
@@ -104,7 +110,7 @@ def _expectation(data: ReportData) -> Iterator[Section | None]:
         "confirmation", "Confirmation runs", missing=missing
     )
     intro = (
-        "Losses on the search's held-out text. Intervals of predictions hold no run-to-run noise; "
+        "Values on the search's held-out text. Intervals of predictions hold no run-to-run noise; "
         "those of fresh seeds are of their mean, by Student's t."
     )
     yield _drawn("fresh", "Predictions against fresh seeds", intro, figures.fresh, data)
@@ -162,6 +168,7 @@ def _evidence(data: ReportData) -> Iterator[Section | None]:
     yield _drawn("predicted", title, intro, figures.predicted_observed, data)
     if data.recommendation is not None:
         yield _tabled("surrogate", surrogate_table(data.recommendation.surrogate))
+        yield _tabled("laws", member_table(data.recommendation.surrogate))
     yield _tabled("cost", cost_table(data))
     yield _tabled("trials", trials_table(data)) if len(data.trials) else None
 

@@ -64,16 +64,6 @@ def _unknown(detail: str) -> Refused:
     return Refused(401, "unauthorized", detail, hint, {"WWW-Authenticate": "Bearer"})
 
 
-def caller(
-    request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
-) -> Token:
-    """Who sends the request, by its header or else its cookie."""
-    secret = bearer.credentials if bearer is not None else request.cookies.get(COOKIE)
-    gate: Gate = request.app.state.gate
-    return gate.token_of(secret, request.client.host if request.client else "")
-
-
 def require(token: Token, scope: Scope, study: str | None) -> None:
     """Refuse what a token does not allow.
 
@@ -104,7 +94,13 @@ def require(token: Token, scope: Scope, study: str | None) -> None:
 def needs(scope: Scope) -> Callable[..., Token]:
     """A dependency that gives the caller, who has this scope for the study of the path."""
 
-    def check(request: Request, token: Annotated[Token, Depends(caller)]) -> Token:
+    def check(
+        request: Request,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
+    ) -> Token:
+        secret = bearer.credentials if bearer is not None else request.cookies.get(COOKIE)
+        gate: Gate = request.app.state.gate
+        token = gate.token_of(secret, request.client.host if request.client else "")
         # Routes about no single study see to it themselves which ones they show.
         require(token, scope, request.path_params.get("name", token.study))
         return token

@@ -301,14 +301,16 @@ class ServedStudy:
 
     # Tell
 
-    def tell(self, trial: str, values: Told, tokens: int | None = None) -> None:
+    def tell(self, trial: str, values: Told, tokens: int | None = None) -> State:
         """Store a trial's results and end it; as ``Study.tell``."""
         if isinstance(values, Mapping):
             told: dict[str, Any] = {"values": {m: _finite(trial, m, v) for m, v in values.items()}}
         else:
             told = {"observations": _rungs(trial, values)}
-        self._send(f"/trials/{trial}:tell", {**self._lease(trial), **told, "tokens": tokens})
+        body = {**self._lease(trial), **told, "tokens": tokens}
+        state = State(self._send(f"/trials/{trial}:tell", body)["state"])
         self._leases.pop(trial, None)
+        return state
 
     def record(self, trial: str, values: Sequence[Observation]) -> None:
         """Store rungs of a trial that goes on; ``finish`` or ``tell`` ends it."""

@@ -145,9 +145,9 @@ def tell(request: Request, name: Name, trial: Id, body: Tell, who: Worker) -> To
     lease = None if body.lease is None else _lease(study.id, trial, body.lease)
     told = _rows(trial, body.observations) if body.values is None else body.values
     with acting(act(who, "tell", name, trial)):
-        study.tell(trial, told, body.tokens, lease=lease)
+        state = study.tell(trial, told, body.tokens, lease=lease)
     known.go_on(held)
-    return Told(state=study.record_of(trial).state)
+    return Told(state=state)
 
 
 @router.post("/trials/{trial}:fail")

@@ -7,6 +7,7 @@ from mixopt.space.geometry.layout import Layout
 from mixopt.space.geometry.polytope import Polytope
 from mixopt.space.learning_rate import LearningRate
 from mixopt.space.learning_rate_space import LearningRateSpace, RateRange
+from mixopt.space.metric import Metric, MetricKind
 from mixopt.space.mixture import Domain, Mixture
 from mixopt.space.model import Frozen
 from mixopt.space.objective import Guardrail, Objective
@@ -29,6 +30,8 @@ __all__ = [
     "Layout",
     "LearningRate",
     "LearningRateSpace",
+    "Metric",
+    "MetricKind",
     "Mixture",
     "Objective",
     "Observation",

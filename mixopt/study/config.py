@@ -34,6 +34,7 @@ class StudyConfig(Frozen):
         context: Further facts the results depend on (a corpus' fingerprint, the trainer).
         fidelities: Of the trials where they differ, the cheapest first; ``fidelity`` is then the
             last. Empty where all trials are alike.
+        laws: Mixing laws in the surrogate, by name; None for all.
     """
 
     space: SearchSpace
@@ -43,6 +44,8 @@ class StudyConfig(Frozen):
     initial: Annotated[int, Field(gt=0)]
     context: dict[str, Any] = {}
     fidelities: tuple[Fidelity, ...] = ()
+    # Left out where nothing is chosen: such a configuration is what it was before one could.
+    laws: Annotated[tuple[str, ...] | None, Field(exclude_if=lambda value: value is None)] = None
 
     @property
     def cheapest(self) -> Fidelity:
@@ -190,6 +193,22 @@ def require_given(name: Any, space: Any, objective: Any, fidelities: Any) -> Non
     for argument, (given, what, example) in wanted.items():
         if not given:
             raise StudyError(f"the {argument} of a study must be {what}", f"give {example}")
+
+
+def require_comparable(objective: Objective, sizes: Sequence[Fidelity]) -> None:
+    """Refuse objectives that a study could not compare its trials by.
+
+    Raises:
+        StudyError: If a scale needs the baseline's values, or other metrics than losses would have
+            to be carried from one fidelity to another.
+    """
+    if objective.scale == "baseline":
+        raise StudyError(
+            "a study's values must mean the same from its first trial on; the scale is baseline",
+            "give the baseline's values as numbers, as scale: {web: 2.9, gsm8k: 0.15}",
+        )
+    if len(sizes) > 1:
+        objective.require_losses()
 
 
 def ordered_fidelities(

@@ -12,7 +12,7 @@ from mixopt.study.storage import State, TrialRecord
 
 if TYPE_CHECKING:
     from mixopt.propose import Evidence
-    from mixopt.surrogate import ScaleSurrogate, Surrogate
+    from mixopt.surrogate import SurrogateModel
 
 #: Makes, or has kept, the decision on whether more trials pay.
 Decision = Callable[[], Mapping[str, Any]]
@@ -83,9 +83,7 @@ def _require_ends(state: StudyState) -> None:
     )
 
 
-def decide(
-    state: StudyState, evidence: Evidence, surrogate: Surrogate | ScaleSurrogate
-) -> dict[str, Any]:
+def decide(state: StudyState, evidence: Evidence, surrogate: SurrogateModel) -> dict[str, Any]:
     """Whether more trials pay, as the event that keeps the decision."""
     from mixopt.propose import should_stop
 

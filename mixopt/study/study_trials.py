@@ -74,7 +74,7 @@ class StudyTrials(StudyView):
         tokens: int | None = None,
         *,
         lease: Lease | None = None,
-    ) -> None:
+    ) -> State:
         """Store a trial's results and end it; telling the same again does nothing.
 
         Args:
@@ -85,12 +85,15 @@ class StudyTrials(StudyView):
                 from.
             lease: Of the trial; None for the one that this object holds.
 
+        Returns:
+            How it ended.
+
         Raises:
             StudyError: If the trial is unknown or failed, another process runs it, a value is not
                 finite or conflicts with a stored one, or a metric of the objective is missing.
         """
         known = self.record_of(trial).trial
-        self._end(known, told_rows(known, values, tokens), lease)
+        return self._end(known, told_rows(known, values, tokens), lease)
 
     def record(
         self, trial: str, values: Sequence[Observation], *, lease: Lease | None = None
@@ -111,12 +114,13 @@ class StudyTrials(StudyView):
         """
         self._end(self.record_of(trial).trial, [], lease)
 
-    def _end(self, trial: Trial, rows: list[Observation], lease: Lease | None) -> None:
+    def _end(self, trial: Trial, rows: list[Observation], lease: Lease | None) -> State:
         stored = self.store.observations(self.id, trial.id)
         end = end_of(self.objective, trial, [*stored, *rows])
         held = lease or self._leases.get(trial.id)
         self.store.record(self.id, trial.id, rows, lease=held, end=end)
         self._leases.pop(trial.id, None)
+        return end
 
     def conclude(
         self, trial: str, reason: str, cost: Mapping[str, Any] | None, *, lease: Lease | None = None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Row
 
     from mixopt.propose import Evidence, Recommendation
-    from mixopt.surrogate import ScaleSurrogate, Surrogate
+    from mixopt.surrogate import SurrogateModel
 
 
 class StudyView(Configured):
@@ -49,7 +49,7 @@ class StudyView(Configured):
         self.settings = settings
         self.store = store
         self._leases: dict[str, Lease] = {}
-        self._fits: dict[tuple[Any, ...], tuple[Evidence, Surrogate | ScaleSurrogate]] = {}
+        self._fits: dict[tuple[Any, ...], tuple[Evidence, SurrogateModel]] = {}
         self._decision: Mapping[str, Any] | None = None
 
     @classmethod
@@ -169,7 +169,7 @@ class StudyView(Configured):
 
     def learned(
         self, extra: bool = False, *, state: StudyState | None = None
-    ) -> tuple[Evidence, Surrogate | ScaleSurrogate]:
+    ) -> tuple[Evidence, SurrogateModel]:
         """The evidence so far and the surrogate fitted to it; both at the target, if trials differ.
 
         Args:

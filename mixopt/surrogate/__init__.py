@@ -9,6 +9,7 @@ from mixopt.surrogate.protocol import Prediction, SurrogateModel, SurrogateRow
 
 if TYPE_CHECKING:
     from mixopt.surrogate.ensemble.surrogate import Surrogate, SurrogateSettings, fit_surrogate
+    from mixopt.surrogate.metrics import MetricSurrogate, fit_metrics
     from mixopt.surrogate.multifidelity.fidelity_rows import FidelityRows, RunRule
     from mixopt.surrogate.multifidelity.scale_surrogate import (
         Agreement,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ensemble.surrogate": ("Surrogate", "SurrogateSettings", "fit_surrogate"),
+    "metrics": ("MetricSurrogate", "fit_metrics"),
     "multifidelity.fidelity_rows": ("FidelityRows", "RunRule"),
     "multifidelity.scale_surrogate": (
         "Agreement",
@@ -34,6 +36,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "Agreement",
     "FidelityRows",
+    "MetricSurrogate",
     "Prediction",
     "RunRule",
     "ScaleSurrogate",
@@ -43,6 +46,7 @@ __all__ = [
     "SurrogateSettings",
     "TargetPrediction",
     "fidelity_agreement",
+    "fit_metrics",
     "fit_scale_surrogate",
     "fit_surrogate",
     "predict_target",

@@ -122,7 +122,7 @@ def rates_job(
     schedule = schedule_at(study.recommend(), fraction)
     made = rate_schedules(schedule, factors, warmups, _peak(job, schedule))
     values = run_comparison(job, study, made, seeds, progress)
-    return rates(made, values)
+    return rates(made, values, study.objective.sign)
 
 
 def _peak(job: Job, schedule: Schedule) -> float:
@@ -160,6 +160,8 @@ def trade_off_job(
     from mixopt.analysis.tradeoff import trade_off
 
     study = job.existing_study()
+    for weights in (target, general):
+        study.objective.reweighed(weights).require_losses()
     evidence, surrogate = study.learned(extra=True)
     return trade_off(
         study.space,
@@ -191,6 +193,7 @@ def phases_job(job: Job, *, most: int = 6, smoothness: float = 0.0) -> DynamicSc
     from mixopt.propose.problem import Problem
 
     study = job.existing_study()
+    study.objective.require_losses()
     evidence, surrogate = study.learned(extra=True)
     seed = derived_seed(study.seed, "phases")
     losses = fitted_losses(

@@ -58,7 +58,7 @@ def estimate_cost(job: Job) -> CostEstimate:
 
     Time comes from the finished trials of the stored study, else from a few steps of the proxy.
     Nothing is written. Tokens come from the corpus where it is built, else from the sizes of its
-    files.
+    files, and from the metadata of token files.
     """
     file, counted = job.file, job.tokens()
     study = job.draft(counted or job.expected_tokens())
@@ -98,7 +98,7 @@ def _assumed(file: StudyFile, counted: Mapping[str, int]) -> tuple[str, ...]:
     natural = "natural" in (*file.objective.weights, file.space.baseline)
     if counted or not natural or natural_of(file.space) is not None:
         return ()
-    return ("the corpus is not built yet: `natural` is told from the sizes of its files",)
+    return ("the corpus is not built yet: `natural` is told from its files",)
 
 
 def _trained(file: StudyFile, trials: Sequence[Trial]) -> list[tuple[int, Trial]]:

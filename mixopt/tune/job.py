@@ -198,7 +198,8 @@ class Job:
         spec, corpus = self.file.corpus, self.built_corpus()
         if corpus is not None:
             return corpus.vocab_size
-        return spec.tokenizer.train.vocab_size if spec and spec.tokenizer.train else None
+        known = (spec.tokenizer.train or spec.tokenizer.ids) if spec else None
+        return known.vocab_size if known else None
 
     def _flops_per_token(self) -> dict[int, float]:
         """By parameters, what the proxy takes with its unembedding and attention."""
@@ -304,7 +305,7 @@ def study_of(
     return Study(
         file.name,
         space,
-        file.objective.resolve(natural),
+        file.objective.resolve(natural, file.metrics),
         fidelity=file.fidelity,
         fidelities=file.fidelities,
         storage=storage,
@@ -314,6 +315,7 @@ def study_of(
         flops_per_token=flops_per_token or {},
         devices_per_trial=devices_of(file.resources_per_trial),
         context=context,
+        laws=None if file.surrogate is None else file.surrogate.laws,
         **file.search_settings,
     )
 

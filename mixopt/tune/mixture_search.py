@@ -73,8 +73,10 @@ class MixtureSearch(Searcher):
         self._open(require_stored(study))
 
     def _open(self, study: Study) -> None:
-        # The study minimises; naming a metric keeps Tune from asking for another.
-        Searcher.__init__(self, metric=next(iter(study.objective.weights)), mode="min")
+        # The study looks at its own objective; naming a metric keeps Tune from asking for another.
+        name = next(iter(study.objective.weights))
+        mode = "max" if study.objective.kind_of(name).maximized else "min"
+        Searcher.__init__(self, metric=name, mode=mode)
         self._beside = ThreadPoolExecutor(1)
         self._take(Driver(study, rounds=True, ahead=self._ahead))
 

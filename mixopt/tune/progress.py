@@ -24,9 +24,13 @@ class Progress:
     Args:
         console: Where to; None for standard error.
         total: Trials the search may take at most, where known.
+        sign: -1 where the objective is to be maximised.
     """
 
-    def __init__(self, console: Console | None = None, total: int | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, total: int | None = None, sign: float = 1.0
+    ) -> None:
+        self._sign = sign
         self._console = console or Console(stderr=True)
         self._total = total
         self._running: dict[str, tuple[Trial, float]] = {}
@@ -87,7 +91,8 @@ class Progress:
             return
         self._searched += 1
         if objective is not None:
-            self._best = objective if self._best is None else min(self._best, objective)
+            best = objective if self._best is None else self._best
+            self._best = self._sign * min(self._sign * best, self._sign * objective)
 
     def say(self, line: str) -> None:
         """Show a line above the table."""

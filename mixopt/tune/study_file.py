@@ -17,6 +17,7 @@ from mixopt.space import (
     Fidelity,
     Frozen,
     Guardrail,
+    Metric,
     Mixture,
     Objective,
     SearchSpace,
@@ -120,18 +121,20 @@ class ObjectiveFile(Frozen):
     Attributes:
         weights: Share of each metric; ``natural`` stands for all domains by their natural weights.
         guardrails: Metrics that must not get worse.
+        scale: Value of each metric by which its weight is divided.
     """
 
     weights: Annotated[dict[str, float], Field(examples=[{"natural": 1.0}])]
     guardrails: tuple[Guardrail, ...] = ()
+    scale: dict[str, Annotated[float, Field(gt=0)]] | None = None
 
     @model_validator(mode="after")
     def _sums(self) -> ObjectiveFile:
         Objective(weights=self.weights, guardrails=self.guardrails)
         return self
 
-    def resolve(self, natural: Mixture | None) -> Objective:
-        """Spell ``natural`` out.
+    def resolve(self, natural: Mixture | None, kinds: dict[str, Metric]) -> Objective:
+        """Spell ``natural`` out, and say what the metrics are.
 
         Raises:
             SpaceError: If ``natural`` is used and the domains' tokens are not known.
@@ -146,7 +149,18 @@ class ObjectiveFile(Frozen):
         for name, weight in (natural or {}).items():
             if share:
                 weights[name] = weights.get(name, 0.0) + share * weight
-        return Objective(weights=weights, guardrails=self.guardrails)
+        rails = self.guardrails
+        return Objective(weights=weights, guardrails=rails, kinds=kinds, scale=self.scale)
+
+
+class SurrogateFile(Frozen):
+    """The surrogate as written in a file.
+
+    Attributes:
+        laws: Mixing laws that enter it beside the Gaussian processes; none for these alone.
+    """
+
+    laws: tuple[Literal["M4", "effective data", "shared law"], ...]
 
 
 def _with_imported_baseline(space: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -179,7 +193,9 @@ class StudyFile(SearchSettings):
         corpus: The corpus spec for the proxy: a shipped one's name, a file, or written here; or the
             folder of a built one.
         built_corpus: The folder of a corpus that is built, in place of `corpus`.
-        objective: What to minimise.
+        objective: What to improve.
+        metrics: What the metrics are; losses in nats per token where nothing is said.
+        surrogate: The laws in it; all by default.
         fidelity: Of every trial.
         fidelities: Instead of it, several: the study chooses one per trial.
         trainer: The proxy, a command, a callable, or workers of a service.
@@ -208,6 +224,14 @@ class StudyFile(SearchSettings):
     corpus: CorpusSpec | None = None
     built_corpus: Path | None = None
     objective: ObjectiveFile
+    metrics: Annotated[
+        dict[str, Metric],
+        Field(
+            examples=[{"gsm8k": {"kind": "accuracy", "n": 1319}}],
+            exclude_if=lambda value: not value,
+        ),
+    ] = {}
+    surrogate: Annotated[SurrogateFile | None, Field(examples=[{"laws": ["M4"]}])] = None
     fidelity: Fidelity | None = None
     fidelities: tuple[Fidelity, ...] = ()
     trainer: TrainerChoice = ProxyChoice()

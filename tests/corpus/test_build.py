@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mixopt.corpus import SPLITS, Corpus, CorpusSpec, build_corpus
 from mixopt.corpus.build import split_documents
-from mixopt.corpus.sources import Document
+from mixopt.corpus.documents import Document
 from mixopt.corpus.spec import SplitSpec
 from mixopt.errors import CorpusError
 
@@ -167,7 +167,7 @@ def test_a_cap_takes_the_first_piece_of_every_document_before_any_second_one():
     split = split_documents(documents, SplitSpec(validation=0.3, confirmation=0.1), seed=0)
     chosen = split["validation"]
     files = {d.key for d in chosen}
-    assert [d.text.split()[1] for d in chosen] == sorted(d.text.split()[1] for d in chosen)
+    assert [d.content.split()[1] for d in chosen] == sorted(d.content.split()[1] for d in chosen)
     assert {d.key for d in chosen[: len(files)]} == files
 
 

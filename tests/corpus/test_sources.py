@@ -50,7 +50,7 @@ def formats(tmp_path):
 )  # fmt: skip
 def test_every_format_gives_the_same_documents(formats, source, keys):
     documents = read(formats, **source)
-    assert [d.text for d in documents] == TEXTS
+    assert [d.content for d in documents] == TEXTS
     assert [d.key for d in documents] == keys
 
 
@@ -68,16 +68,16 @@ def test_keys_start_after_the_fixed_part_of_a_pattern(tmp_path):
 
 def test_cuts_keep_whole_characters_and_lone_surrogates_become_text(tmp_path):
     (tmp_path / "a.txt").write_text("ää" * 10)
-    assert [d.text for d in read(tmp_path, limit=7, glob="*.txt")] == ["äää"] * 6 + ["ää"]
-    assert [d.text for d in read(tmp_path, limit=1, glob="*.txt")] == ["ä"] * 20
+    assert [d.content for d in read(tmp_path, limit=7, glob="*.txt")] == ["äää"] * 6 + ["ää"]
+    assert [d.content for d in read(tmp_path, limit=1, glob="*.txt")] == ["ä"] * 20
     (tmp_path / "b.jsonl").write_text('{"text": "x\\ud800y"}')
-    assert read(tmp_path, jsonl="*.jsonl")[0].text == "x?y"
+    assert read(tmp_path, jsonl="*.jsonl")[0].content == "x?y"
 
 
 def test_pieces_end_with_a_line_where_one_ends_late(tmp_path):
     (tmp_path / "a.txt").write_text("one two\nthree four\nfive")
     pieces = read(tmp_path, limit=12, glob="*.txt")
-    assert [d.text for d in pieces] == ["one two\n", "three four\n", "five"]
+    assert [d.content for d in pieces] == ["one two\n", "three four\n", "five"]
     assert {d.key for d in pieces} == {"a.txt"}
 
 
@@ -106,8 +106,8 @@ def test_no_single_file_fills_max_bytes(tmp_path):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(rows[: 10 if name == "a" else 200]))
     spec = DomainSpec.model_validate({"sources": [{"jsonl": "*.jsonl"}], "max_bytes": 1200})
     found = read_domain("mail", spec, domain_files("mail", spec, tmp_path), 0, None)
-    counts = {name: sum(d.text.startswith(name) for d in found) for name in "abcd"}
-    assert sum(len(d.text) for d in found) == 1200
+    counts = {name: sum(d.content.startswith(name) for d in found) for name in "abcd"}
+    assert sum(len(d.content) for d in found) == 1200
     assert counts["a"] == 10
     # What the short file leaves goes to those read after it.
     assert all(counts[name] >= 42 for name in "bcd")

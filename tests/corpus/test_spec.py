@@ -53,7 +53,7 @@ def test_the_digest_is_that_of_the_content_not_of_the_folder(tmp_path):
         (("context: 16", "context: 16\nsplit: {validation: .6, confirmation: .5}"),
          "below 1, got 1.1"),
         (("context: 16", "context: 16\ntokenizer: {path: a, train: {}}"),
-         "exactly one of `path` and"),
+         "exactly one of `path`, `train` and"),
         (("name: small", "- name"), "corpus.yaml is not YAML|must hold keys and values"),
     ],
 )  # fmt: skip

@@ -2,8 +2,9 @@
 
 ``python tests/export/verify.py [TRAINER or EXAMPLE ...]`` makes an environment per verifier in the
 user's cache, exports one schedule for each trainer, lets the library draw both phases, and compares
-sequences per domain and learning rates with the report. An environment that cannot be made is
-skipped where it is optional, with the reason.
+sequences per domain and learning rates with the report. Token files that the libraries write are
+read as corpora. An environment that cannot be made is skipped where it is optional, and why is
+said.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,10 @@ import tomllib
 import venv
 from pathlib import Path
 
-from mixopt.export import count_megatron_tokens, export
+from mixopt.corpus import CorpusSpec, count_megatron_tokens, metadata_tokens
+from mixopt.corpus.sources import domain_files, read_domain
+from mixopt.corpus.token_files import Vocabulary
+from mixopt.export import export
 from mixopt.space import LearningRate, Phase, Schedule
 
 HERE = Path(__file__).parent / "verifiers"
@@ -140,6 +145,43 @@ def verify(to: str, python: Path) -> list[str]:
         return found
 
 
+def token_files(_name: str, python: Path) -> list[str]:
+    """Read what the libraries of an environment write; what is wrong."""
+    draw = random.Random(0)
+    documents = [
+        [*(draw.randrange(1, 1000) for _ in range(draw.randrange(20, 90))), 0] for _ in range(60)
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "documents.json").write_text(json.dumps(documents))
+        (folder / "expected.json").write_text(json.dumps({"total": {}}))
+        script = HERE / "write_token_files.py"
+        done = subprocess.run([python, script, place], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return [done.stderr.strip()[-1500:]]
+        found = []
+        for kind, source in json.loads(done.stdout.splitlines()[-1]):
+            ids = {"vocab_size": 1000, "end_of_document": 0}
+            spec = CorpusSpec.model_validate(
+                {
+                    "name": "t",
+                    "context": 8,
+                    "root": folder,
+                    "tokenizer": {"ids": ids},
+                    "domains": {"web": {"sources": [source]}},
+                }
+            )
+            domain = spec.domains["web"]
+            files = domain_files("web", domain, folder)
+            read = read_domain("web", domain, files, 0, None, Vocabulary(1000, 0))
+            # Of several files the order is drawn.
+            if sorted(d.content.tolist() for d in read) != sorted(documents):
+                found.append(f"{kind}: other documents")
+            if metadata_tokens(spec) != {"web": sum(map(len, documents))}:
+                found.append(f"{kind}: {metadata_tokens(spec)} tokens counted")
+        return found
+
+
 def example(name: str, python: Path) -> list[str]:
     """Run an example that compares by itself; what is wrong."""
     root = Path(__file__).parents[2]
@@ -160,7 +202,7 @@ def main(names: list[str]) -> int:
     for environ, spec in specs.items():
         chosen = [to for to in spec["verifies"] if not names or to in names]
         runs = [name for name in spec.get("runs", ()) if not names or name in names]
-        if not chosen and not runs:
+        if not chosen and not runs and not (spec.get("writes") and "token-files" in names):
             continue
         try:
             python = environment(environ, spec)
@@ -172,6 +214,9 @@ def main(names: list[str]) -> int:
             wrong += 0 if spec.get("optional") else 1
             continue
         checks = [(to, verify) for to in chosen] + [(name, example) for name in runs]
+        tokens = spec.get("writes")
+        if tokens and (not names or "token-files" in names):
+            checks.append((f"token files of {tokens}", token_files))
         for to, check in checks:
             found = check(to, python)
             print(f"{to}: {'as reported' if not found else 'DIFFERS'}", *found, sep="\n  ")

@@ -11,7 +11,7 @@ from mixopt.propose.problem import Problem
 from mixopt.space import Guardrail, Objective, PhaseSpace, SearchSpace, geometry_of
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
-QUICK = SurrogateSettings(restarts=1, iterations=30, gp_iterations=20, laws=())
+QUICK = SurrogateSettings(restarts=1, iterations=30, gp_iterations=20, laws=("shared law",))
 
 
 def setting(d=4, phases=1, n=14, order=None, noise=0.01, **extra):

@@ -63,8 +63,8 @@ def test_a_prediction_worse_than_an_observed_run_is_told_of():
         Y[4] -= 5.0
         return Y
 
-    told = [n for n in recommended(outlier).notes if "above the best observed one" in n]
+    told = [n for n in recommended(outlier).notes if "worse than the best observed one" in n]
     assert len(told) == 1
     assert "trial t4" in told[0]
     assert "does not fit that trial" in told[0]
-    assert not any("above the best observed" in n for n in recommended(lambda Y: Y).notes)
+    assert not any("worse than the best observed" in n for n in recommended(lambda Y: Y).notes)

@@ -156,6 +156,8 @@ def test_a_plan():
         first_round_flops_shared=6e12,
         slots=2,
         seconds=254.0,
+        device_hours=0.14,
+        money=None,
     )
     text = shown(render(estimate_table(plan)))
     assert line(text, "training tokens")[-1] == "14.4M"

@@ -89,8 +89,8 @@ def test_a_lease_that_is_over_counts_no_more(open_study):
 
 def test_telling_twice_is_harmless_and_conflicts_are_refused(study):
     (trial,) = study.ask(1)
-    study.tell(trial.id, {"loss": 2.5})
-    study.tell(trial.id, {"loss": 2.5})
+    assert study.tell(trial.id, {"loss": 2.5}) == State.finished
+    assert study.tell(trial.id, {"loss": 2.5}) == State.finished
     with pytest.raises(ConflictError, match=r"was told loss = 2.6 .* stored is 2.5"):
         study.tell(trial.id, {"loss": 2.6})
 

@@ -12,7 +12,9 @@ from mixopt.space import Fidelity, Objective, SearchSpace, geometry_of
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 from mixopt.surrogate.factorise import CUT, factorise, inverse
 
-QUICK = SurrogateSettings(restarts=1, iterations=20, laws=("M4",), gp_iterations=30, folds=3)
+QUICK = SurrogateSettings(
+    restarts=1, iterations=20, laws=("M4", "shared law"), gp_iterations=30, folds=3
+)
 
 
 def test_a_matrix_with_a_factor_is_left_alone():

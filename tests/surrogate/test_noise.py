@@ -8,7 +8,7 @@ from mixopt.surrogate import SurrogateSettings, fit_surrogate
 from mixopt.surrogate.ensemble.data import Data
 from mixopt.surrogate.ensemble.noise import concentration, learn_noise, replicates
 
-QUICK = SurrogateSettings(restarts=2, iterations=80, laws=(), gp_iterations=40)
+QUICK = SurrogateSettings(restarts=2, iterations=80, laws=("shared law",), gp_iterations=40)
 DOMAINS = ("a", "b", "c", "d")
 
 

@@ -9,7 +9,7 @@ from mixopt.space import Fidelity, SearchSpace, geometry_of
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
 NAMES = ("math", "web")
-QUICK = SurrogateSettings(restarts=2, iterations=80, laws=(), gp_iterations=40)
+QUICK = SurrogateSettings(restarts=2, iterations=80, laws=("shared law",), gp_iterations=40)
 
 
 def make(r_star):

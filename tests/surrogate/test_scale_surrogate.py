@@ -21,7 +21,9 @@ from mixopt.surrogate.multifidelity.scale_gp import (
 )
 
 LAYOUT = Layout(3)
-EFFORT = SurrogateSettings(restarts=2, iterations=60, laws=(), gp_iterations=40, folds=3)
+EFFORT = SurrogateSettings(
+    restarts=2, iterations=60, laws=("shared law",), gp_iterations=40, folds=3
+)
 LOW, HIGH = Fidelity(parameters=10**7, tokens=10**9), Fidelity(parameters=10**8, tokens=10**10)
 NAMES = ("a", "b"), ("p", "q", "r")
 

@@ -10,7 +10,9 @@ from mixopt.errors import SurrogateError
 from mixopt.space import Layout
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 
-QUICK = SurrogateSettings(restarts=1, iterations=20, laws=(), gp_iterations=30, folds=3)
+QUICK = SurrogateSettings(
+    restarts=1, iterations=20, laws=("shared law",), gp_iterations=30, folds=3
+)
 NAMES = ("a", "b"), ("p", "q", "r")
 NOISE = 0.01
 

@@ -44,11 +44,11 @@ def share(job, tokens):
 def test_natural_is_told_from_files_then_from_the_corpus(study):
     job = Job.open(study, study.parent / "runs" / "own")
     assert share(job, job.expected_tokens()) == pytest.approx(0.75, abs=0.03)
-    assert any("sizes of its files" in line for line in estimate_cost(job).advice)
+    assert any("told from its files" in line for line in estimate_cost(job).advice)
     counts = job.build(lambda _: None)
     assert job.tokens() == counts
     assert share(job, counts) == pytest.approx(counts["a"] / sum(counts.values()))
-    assert not any("sizes of its files" in line for line in estimate_cost(job).advice)
+    assert not any("told from its files" in line for line in estimate_cost(job).advice)
     text = job.file.to_yaml()
     again = study.with_name("again.yaml")
     again.write_text(text)

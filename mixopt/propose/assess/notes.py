@@ -93,7 +93,7 @@ def _repetition_notes(problem: Problem, epochs: dict[str, float]) -> Iterator[st
 
 def _constant_notes(problem: Problem) -> Iterator[str]:
     """Metrics of the objective on which no schedule can be told from another."""
-    counted = problem.weights > 0
+    counted = problem.weights != 0
     constant = counted & (np.ptp(problem.evidence.Y, axis=0) == 0)
     if len(problem.evidence) < 2 or not constant.any():
         return
@@ -113,8 +113,8 @@ def _observed_notes(problem: Problem, row: Array) -> Iterator[str]:
     mean = float(problem.expected(row[None])[0][0])
     if mean > problem.y[best] and np.ptp(problem.y) > 0:
         yield (
-            f"Its predicted objective ({mean:.4f}) is above the best observed one "
-            f"({problem.y[best]:.4f}, trial {problem.evidence.ids[best]}): "
+            f"Its predicted objective ({problem.sign * mean:.4f}) is worse than the best observed "
+            f"one ({problem.sign * problem.y[best]:.4f}, trial {problem.evidence.ids[best]}): "
             f"{_reason(problem, best)}"
         )
 

@@ -52,7 +52,7 @@ def at_target(
         update={
             "target": surrogate.target,
             "agreement": agreement,
-            "best_observed": min(there, key=lambda run: run.value),
+            "best_observed": min(there, key=lambda run: objective.sign * run.value),
             "baseline_observed": float(np.mean(same)) if same else None,
             "baseline_runs": len(same),
             "notes": (*recommendation.notes, *notes),

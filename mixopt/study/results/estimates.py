@@ -15,6 +15,7 @@ from scipy.stats import norm
 
 from mixopt.space import Fidelity, Frozen, Split
 from mixopt.space.effect import Effect
+from mixopt.space.metric import Goal
 
 if TYPE_CHECKING:
     from mixopt.propose import Estimate, Recommendation
@@ -61,7 +62,7 @@ class ObjectiveEstimate(Frozen):
     """One number about the objective, with its interval and what it may be compared with.
 
     Attributes:
-        value: Estimate (nats/token); of a difference, negative is better.
+        value: Estimate, in the objective's own direction and unit.
         low: Lower end of the interval; None where nothing says how wide it is.
         high: Upper end.
         level: Probability of the interval.
@@ -86,11 +87,6 @@ class ObjectiveEstimate(Frozen):
     def half_width(self) -> float | None:
         """Half of the interval's width; None where there is no interval."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
-    @property
-    def better(self) -> bool:
-        """Whether the whole interval of a difference lies below the baseline."""
-        return self.high is not None and self.high < 0
 
 
 class EstimateRow(Frozen):
@@ -125,6 +121,9 @@ class Answer(Frozen):
             first; empty where there are none.
         fresh: Rows of the same runs on the search's held-out text, where predictions can be held
             against fresh seeds.
+        goal: Which way the objective is better.
+        unit: Of the objective, '' where it has none.
+        word: Name of the objective's value.
     """
 
     gain: ObjectiveEstimate
@@ -136,6 +135,9 @@ class Answer(Frozen):
     references: tuple[EstimateRow, ...] = ()
     confirmed: tuple[EstimateRow, ...] = ()
     fresh: tuple[EstimateRow, ...] = ()
+    goal: Goal = "minimize"
+    unit: str = "nats/token"
+    word: str = "loss"
 
     @property
     def is_confirmed(self) -> bool:
@@ -173,6 +175,9 @@ def answer_of(recommendation: Recommendation) -> Answer:
         references=tuple(_references(rec)),
         confirmed=confirmed,
         fresh=tuple(_confirmed(rec, Split.validation)),
+        goal=rec.goal,
+        unit=rec.unit,
+        word=rec.word,
     )
 
 
@@ -309,7 +314,7 @@ def of_observations(
         at_target: ``n``, whether each run was made at the target.
     """
     w = problem.weights
-    mean = predicted.mean @ w
+    mean = problem.sign * (predicted.mean @ w)
     own = problem.combined(predicted.observation_sd)
     sd = np.sqrt(own**2 + np.where(at_target, w @ problem.level @ w, 0.0))
     wide = float(norm.ppf((1 + LEVEL) / 2)) * sd

@@ -196,7 +196,7 @@ class StackModel(Model):
         if output_indices is not None:
             mean, cov = mean[..., output_indices, :], cov[..., output_indices, :, :]
             R = R[output_indices][:, output_indices]
-        posterior = _as_posterior(mean, cov, R)
+        posterior = as_posterior(mean, cov, R)
         return posterior_transform(posterior) if posterior_transform is not None else posterior
 
 
@@ -204,7 +204,7 @@ def _columns(mean: Mean, which: list[int]) -> Mean:
     return lambda W, F, R: mean(W, F, R)[:, which]
 
 
-def _as_posterior(mean: Tensor, cov: Tensor, R: Tensor) -> GPyTorchPosterior:
+def as_posterior(mean: Tensor, cov: Tensor, R: Tensor) -> GPyTorchPosterior:
     """Means ``batch x m x q``, covariances ``batch x m x q x q`` and correlation ``m x m``."""
     m, q = mean.shape[-2:]
     # Given by its root, a covariance need not be factorised again to draw from it.

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mixopt.errors import SurrogateError
-from mixopt.laws import LawFit, effective_weights, rate_fractions
+from mixopt.laws import SHARED, LawFit, effective_weights, known_laws, rate_fractions
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
@@ -67,7 +67,8 @@ class SurrogateSettings:
         iterations: L-BFGS steps of the shared law.
         folds: Folds for cross-validating the members; 0 takes the default weights and leaves
             the intervals uncalibrated, for refits that are many and need only the mean.
-        laws: Single-metric laws in the stack, by name.
+        laws: Laws in the stack, by name; none for a Gaussian process alone, whose kernel sees no
+            law either without the shared one.
         gp_iterations: L-BFGS steps of the GP's hyperparameters.
         least_rows: Distinct schedules below which laws are left out and the GP keeps its prior.
         prior: Priors of the GP's hyperparameters.
@@ -77,7 +78,7 @@ class SurrogateSettings:
     restarts: int = 8
     iterations: int = 300
     folds: int = 5
-    laws: tuple[str, ...] = ("M4", "effective data")
+    laws: tuple[str, ...] = ("M4", "effective data", SHARED)
     gp_iterations: int = 100
     least_rows: int = 3
     prior: Prior = field(default_factory=Prior)
@@ -224,6 +225,7 @@ def fit_surrogate(
         SurrogateError: If a row is not finite or no schedule, or shapes and names disagree.
     """
     settings = settings or SurrogateSettings()
+    known_laws(settings.laws)
     X, Y = check_rows(layout, X, Y, metrics, domains)
     W, F = layout.split(X)
     order = canonical_order(W, F, domains)
@@ -257,12 +259,18 @@ def _fit_members(data: Data, known: Array, settings: SurrogateSettings) -> list[
     if data.distinct < settings.least_rows:
         return [prior_member(data, fixed, settings.prior)]
     masks, fold = fold_masks(data.groups, settings.folds, data.seed)
+    simple_laws = [name for name in settings.laws if name != SHARED]
     classes = settings.classes or int(np.clip(3 * len(data.domains), 12, 48))
     setting = GPSetting(fold, fixed, settings.prior, settings.gp_iterations)
 
     def alone() -> tuple[list[Sequence[LawFit]], Member]:
-        fits = [fit_simple(data, name, masks) for name in settings.laws]
+        fits = [fit_simple(data, name, masks) for name in simple_laws]
         return fits, warped_member(data, setting)
+
+    if SHARED not in settings.laws:
+        simple, warped = alone()
+        named = zip(simple_laws, simple, strict=True)
+        return [*(law_member(data, name, fits, fold) for name, fits in named), warped]
 
     # The shared law and its GP depend on each other and on nothing else: numpy's linear algebra
     # lets go of the interpreter, so two threads take little more than half the time.
@@ -271,9 +279,9 @@ def _fit_members(data: Data, known: Array, settings: SurrogateSettings) -> list[
         shared = fit_shared_law(data, masks, classes, settings.restarts, settings.iterations)
         law_gp = law_gp_member(data, setting, shared)
         simple, warped = others.result()
-    named = zip(settings.laws, simple, strict=True)
+    named = zip(simple_laws, simple, strict=True)
     laws = [law_member(data, name, fits, fold) for name, fits in named]
-    return [*laws, law_member(data, "shared law", shared, fold), warped, law_gp]
+    return [*laws, law_member(data, SHARED, shared, fold), warped, law_gp]
 
 
 def _assemble(
@@ -369,7 +377,7 @@ def _stacked(data: Data, members: list[Member]) -> _Stacked:
     predicted = np.einsum("km,knm->nm", weights, oof)
     factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
     level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
-    cross_validated = len(members) > 1 and last.cross_validated
+    cross_validated = last.fold is not None and last.cross_validated
     if cross_validated:
         factor, trend = calibrate(data.Y - predicted, last.variance, level)
         factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
@@ -385,7 +393,8 @@ def _typical_noise(data: Data, members: list[Member]) -> Array:
 
 def _default_weights(data: Data, members: list[Member]) -> Array:
     weights = RATE_WEIGHTS if data.R.shape[1] else DEFAULT_WEIGHTS
-    return np.array([weights.get(member.name, 0.0) for member in members])
+    default = np.array([weights.get(member.name, 0.0) for member in members])
+    return np.asarray(default / default.sum())
 
 
 def _weights(data: Data, members: list[Member], oof: Array) -> Array:
@@ -415,6 +424,7 @@ def _report_row(
         weights={m.name: float(w) for m, w in zip(members, weights[:, i], strict=True)},
         spearman=float(spearmanr(y, p)[0]) if ranked else None,
         rmse=float(np.sqrt(((y - p) ** 2).mean())),
+        errors={m.name: float(np.sqrt(((y - m.out_of_fold[:, i]) ** 2).mean())) for m in members},
         coverage=float((np.abs(y - p) <= 1.96 * sd[:, i]).mean()),
         fallback=_fallback(data, members, weights, i),
         notes=tuple(f"{m.name}: {m.notes[i]}" for m in members if m.notes and m.notes[i]),
@@ -423,7 +433,7 @@ def _report_row(
 
 def _fallback(data: Data, members: list[Member], weights: Array, i: int) -> str:
     """Why the metric is not predicted by the usual stack, or ''."""
-    if len(members) == 1:
+    if members[-1].fold is None:
         return f"only {data.distinct} different schedules: prior mean and prior width"
     if data.constant[i]:
         return "the metric never changes: predicted by its constant"
