@@ -38,10 +38,13 @@ def _lengths(fractions: Sequence[Sequence[float]]) -> str:
 def space_table(space: SearchSpace, found: Mapping[str, Any]) -> Table:
     """Tokens, baseline and the most that caps on epochs allow, per domain and node of the tree."""
     weights = space.baseline_schedule.exposure()
-    plain = [{"node": n, "depth": 0, "weight": weights.get(n, 0.0), "tied": ""} for n in weights]
+    plain: list[dict[str, Any]] = [
+        {"node": n, "depth": 0, "weight": weights.get(n, 0.0), "tied": ""} for n in weights
+    ]
     limits, tree = found["greatest exposure by epoch caps"], found.get("tree")
+    shown: list[dict[str, Any]] = tree or plain
     rows = []
-    for row in tree or plain:
+    for row in shown:
         inside = space.leaves(row["node"])
         supply = [space.supply[name] for name in inside]
         tokens = fmt.count(sum(n for n in supply if n is not None)) if None not in supply else ""
