@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # One thread per process: trials and tests run side by side instead.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-cpus test-exports test-faults wheels schemas docs check format clean
+.PHONY: install demo test test-cpus test-exports test-faults wheels schemas docs screenshots check format clean
 
 install: $(STAMP)
 
@@ -52,6 +52,12 @@ schemas: $(STAMP)
 # The site in docs/_build: made from the code, warnings as errors, and searchable offline.
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -j 2 -b html docs docs/_build
+
+# The picture of the dashboard in the README, by Debian's Chromium; others lie beside it in runs/.
+screenshots: $(STAMP)
+	mkdir -p runs/screenshots
+	MIXOPT_SCREENSHOTS=runs/screenshots $(BIN)/python -m pytest tests/service/test_dashboard.py
+	cp runs/screenshots/study-1200-light.png docs/figures/dashboard.png
 
 check: $(STAMP)
 	$(BIN)/ruff check .

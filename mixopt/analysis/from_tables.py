@@ -12,7 +12,12 @@ import numpy as np
 
 from mixopt.analysis.csv_table import Source
 from mixopt.analysis.fit_arguments import as_weights, parse_rule, parse_target
-from mixopt.analysis.run_tables import RunTable, read_mixtures, read_runs
+from mixopt.analysis.run_tables import (
+    RunTable,
+    read_mixtures,
+    read_runs,
+    require_whole_counts,
+)
 from mixopt.errors import StudyError
 from mixopt.propose import Estimate, Evidence, Observed, Recommendation, recommend
 from mixopt.propose.candidates.distance import design_features, farthest
@@ -36,6 +41,7 @@ from mixopt.surrogate import (
     RunRule,
     ScaleSurrogate,
     Surrogate,
+    SurrogateSettings,
     fit_metrics,
     fit_scale_surrogate,
 )
@@ -130,6 +136,7 @@ def fit(
     scale: Literal["baseline"] | None = None,
     target: str | Fidelity | None = None,
     rate: str | RunRule | None = None,
+    laws: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Fitted:
     """Fit a surrogate to finished runs and recommend a mixture; nothing is trained.
@@ -152,6 +159,8 @@ def fit(
             ``parameters`` (non-embedding) and ``tokens``.
         rate: Learning-rate rule of runs that were read in the middle, as
             ``cosine:horizon=100B,warmup=0.02,final=0.1``.
+        laws: Mixing laws in the surrogate: ``M4``, ``effective data``, ``shared law``; all by
+            default, none for Gaussian processes alone.
         seed: Of every random draw.
 
     Raises:
@@ -160,6 +169,7 @@ def fit(
     if seed < 0:
         raise StudyError(f"a seed must be at least 0; got {seed}", "leave it out, or give 0")
     asked = _asked(objective, kinds, guardrails, scale)
+    settings = None if laws is None else SurrogateSettings(laws=tuple(laws))
     table = read_runs(runs, metrics, domains=domains, needed=asked.metrics)
     _check_enough(table)
     asked = _known(asked, table)
@@ -175,13 +185,15 @@ def fit(
             table.domains,
             kinds=asked.kinds,
             seed=seed,
+            settings=settings,
         )
         evidence = Evidence(X=table.X, Y=table.Y, metrics=table.metrics, ids=table.ids)
     else:
         goal = parse_target(target) if isinstance(target, str) else target
         rule = parse_rule(rate) if isinstance(rate, str) else rate
         asked.require_losses()
-        surrogate = _at(table, searched, goal, rule, seed)
+        require_whole_counts(np.array([goal.parameters]), np.array([goal.tokens]), "the target")
+        surrogate = _at(table, searched, goal, rule, seed, settings)
         ends = surrogate.ends
         ids = tuple(table.ids[i] for i in ends)
         evidence = Evidence(table.X[ends], surrogate.extrapolated, table.metrics, ids)
@@ -296,7 +308,12 @@ def _one_place(table: RunTable) -> None:
 
 
 def _at(
-    table: RunTable, space: SearchSpace, target: Fidelity, rule: RunRule | None, seed: int
+    table: RunTable,
+    space: SearchSpace,
+    target: Fidelity,
+    rule: RunRule | None,
+    seed: int,
+    settings: SurrogateSettings | None,
 ) -> ScaleSurrogate:
     if table.parameters is None or table.tokens is None:
         missing = "parameters" if table.parameters is None else "tokens"
@@ -317,6 +334,7 @@ def _at(
         runs=table.run,
         rule=rule,
         seed=seed,
+        settings=settings,
     )
 
 

@@ -40,6 +40,7 @@ def fit(
     scale: Literal["baseline"] | None = None,
     target: str | None = None,
     rate: str | None = None,
+    laws: Names | None = None,
     candidates: Path | None = None,
     out: Path | None = None,
     to: Names | None = None,
@@ -68,6 +69,7 @@ def fit(
         target: Size and length to predict, as 1B:100B, from runs of other sizes and lengths.
         rate: Learning-rate rule of runs read in the middle, as
             cosine:horizon=100B,warmup=0.02,final=0.1; without it the interval is wider.
+        laws: Mixing laws in the surrogate: M4, "effective data", "shared law"; all by default.
         candidates: CSV of a key column and one weight per domain: predict these mixtures instead.
         out: Folder to write schedule.json, exports, report.html and candidates.csv into.
         to: Trainers to write the schedule for, with --out.
@@ -91,6 +93,7 @@ def fit(
         scale=scale,
         target=target,
         rate=rate,
+        laws=laws,
         seed=seed,
     )
     if candidates is not None:

@@ -1,7 +1,7 @@
 """Parametric laws as pure functions with analytic derivatives, and one robust fitter."""
 
 from mixopt.laws.fitter import LawFit, fit_law
-from mixopt.laws.mixing import LAWS
+from mixopt.laws.mixing import LAWS, SHARED, known_laws
 from mixopt.laws.phases import effective_mixture, position_weights, rate_fractions
 from mixopt.laws.repetition import effective_weights, worth_per_token
 from mixopt.laws.shared import SharedFit, SharedShape, fit_shared, mass_features, shared_value
@@ -9,6 +9,7 @@ from mixopt.laws.units import Units
 
 __all__ = [
     "LAWS",
+    "SHARED",
     "LawFit",
     "SharedFit",
     "SharedShape",
@@ -17,6 +18,7 @@ __all__ = [
     "effective_weights",
     "fit_law",
     "fit_shared",
+    "known_laws",
     "mass_features",
     "position_weights",
     "rate_fractions",

@@ -9,11 +9,13 @@ arXiv 2403.16952, section 3; effective data: own tokens that one token of domain
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mixopt.errors import SurrogateError
 from mixopt.laws._arrays import Array, namespace
 
 
@@ -112,3 +114,22 @@ class EffectiveData(Law):
 
 #: Every law by its name.
 LAWS: dict[str, Law] = {law.name: law for law in (M4(), EffectiveData())}
+
+#: The law of all metrics at once (``shared.py``).
+SHARED = "shared law"
+
+
+def known_laws(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names, all of which stand for a law.
+
+    Raises:
+        SurrogateError: If one does not.
+    """
+    known = (*LAWS, SHARED)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SurrogateError(
+            f"a law must be one of {', '.join(known)}; got {', '.join(map(repr, unknown))}",
+            "leave the laws out for all of them",
+        )
+    return tuple(names)

@@ -177,9 +177,11 @@ class _TiedCrossEntropy(torch.autograd.Function):
             for start in range(0, len(states), rows):
                 part = slice(start, start + rows)
                 logits = (states[part] @ weight.T).float().add_(bias)
-                loss, slope = _slice_loss(logits, targets[part, None])
-                losses.append(loss)
-                if wanted:
+                if not wanted:
+                    losses.append(_loss_alone(logits, targets[part, None]))
+                else:
+                    loss, slope = _slice_loss(logits, targets[part, None])
+                    losses.append(loss)
                     slope = slope.to(kind)
                     torch.mm(slope, weight, out=d_states[part])
                     if low:
@@ -205,3 +207,9 @@ def _slice_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     normaliser = top - chances.amax(dim=1, keepdim=True).log()
     loss = normaliser - logits.gather(1, targets)
     return loss, chances.scatter_add_(1, targets, chances.new_full(targets.shape, -1.0))
+
+
+def _loss_alone(logits: Tensor, targets: Tensor) -> Tensor:
+    """Loss (``r x 1``) of logits ``r x V``, which are overwritten, at targets ``r x 1``."""
+    own, top = logits.gather(1, targets), logits.amax(dim=1, keepdim=True)
+    return logits.sub_(top).exp_().sum(dim=1, keepdim=True).log_() + (top - own)

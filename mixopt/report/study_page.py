@@ -19,7 +19,12 @@ from mixopt.report.recommendation_tables import (
     mixture_table,
 )
 from mixopt.report.report_data import ReportData
-from mixopt.report.study_tables import cost_table, surrogate_table, trials_table
+from mixopt.report.study_tables import (
+    cost_table,
+    member_table,
+    surrogate_table,
+    trials_table,
+)
 from mixopt.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -163,6 +168,7 @@ def _evidence(data: ReportData) -> Iterator[Section | None]:
     yield _drawn("predicted", title, intro, figures.predicted_observed, data)
     if data.recommendation is not None:
         yield _tabled("surrogate", surrogate_table(data.recommendation.surrogate))
+        yield _tabled("laws", member_table(data.recommendation.surrogate))
     yield _tabled("cost", cost_table(data))
     yield _tabled("trials", trials_table(data)) if len(data.trials) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,28 @@ def surrogate_table(rows: Sequence[SurrogateRow]) -> Table | None:
         note="Of trials that the fit had not seen: rank correlation, root mean squared error in "
         "the metric's unit, share within the 95 % interval. Predictions are weighted means of "
         "models.",
+    )
+
+
+def member_table(rows: Sequence[SurrogateRow]) -> Table | None:
+    """The laws and processes behind the surrogate, each with its own error."""
+    names = list(dict.fromkeys(name for row in rows for name in row.errors))
+    if len(names) < 2:
+        return None
+    cells = []
+    for name in names:
+        mine = [row for row in rows if name in row.errors]
+        over = [row.errors[name] / row.rmse for row in mine if row.rmse]
+        best = sum(min(row.errors, key=row.errors.__getitem__) == name for row in mine)
+        weight = sum(row.weights.get(name, 0.0) for row in mine) / len(mine)
+        ratio = math.exp(sum(map(math.log, filter(None, over))) / len(over)) if over else None
+        cells.append((name, fmt.share(weight), fmt.value(ratio, 2), f"{best} of {len(mine)}"))
+    return Table(
+        "Laws",
+        ("member", "mean weight", "error over the surrogate's", "best alone on metrics"),
+        tuple(cells),
+        note="Errors of trials that the fit had not seen, each member alone over all together: "
+        "geometric mean over the metrics. A member of no weight has been judged too.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mixopt.report import numbers as fmt
@@ -11,6 +11,7 @@ from mixopt.report.figure_parts import BLUE, COLOURS, GREY, axis, layout, line, 
 from mixopt.space import Objective, Observation
 from mixopt.study import State, StudyState, TrialRecord
 from mixopt.study.state import by_trial
+from mixopt.tune.time_left import seconds_left
 
 #: Curves that are drawn at once.
 CURVES = 24
@@ -55,21 +56,33 @@ def live(state: StudyState, rungs: Sequence[Observation], now: float) -> Live:
 
 
 def _tiles(state: StudyState, running: Sequence[TrialRecord]) -> tuple[Tile, ...]:
-    over = [r for r in state.records if r.state == State.finished]
+    finished = sum(r.state == State.finished for r in state.records)
     failed = sum(r.state == State.failed for r in state.records)
     budget = state.settings.budget.trials if state.settings.budget else None
-    times = [r.seconds for r in over if r.seconds is not None]
-    each = sum(times) / len(times) if times else None
-    left = sum(r.open for r in state.records)
-    left += max(0, budget - len(state.search)) if budget and not state.stop_reason else 0
-    to_go = "" if each is None else f"about {fmt.duration(each * left)} of trainer time to go"
     spent = state.spent
     return (
-        Tile("finished", str(len(over)), (f"of {budget} trials" if budget else "no budget",)),
+        Tile("finished", str(finished), (f"of {budget} trials" if budget else "no budget",)),
         Tile("running", str(len(running)), (f"{failed} failed",)),
         Tile("tokens", fmt.count(spent.tokens), (f"{fmt.flops(spent.flops)} FLOPs",)),
-        Tile("trainer time", fmt.duration(sum(times)), (to_go,) if left else ()),
+        Tile("device time", fmt.duration(3600 * spent.device_hours), tuple(_to_go(state))),
     )
+
+
+def _to_go(state: StudyState) -> Iterator[str]:
+    """Time and money that are still to be spent, as far as they are known."""
+    time, budget = state.device_time, state.settings.budget
+    if state.stop_reason is None:
+        left = seconds_left(state, slots=1)
+    else:
+        left = sum(time.seconds_of(r) for r in state.records if r.open)
+    hours = None if left is None else time.hours(left)
+    if hours:
+        yield f"at most about {fmt.duration(3600 * hours)} to go"
+    price = budget.price_per_device_hour if budget else None
+    if price is not None:
+        yield f"{price * state.spent.device_hours:,.2f} spent"
+        if hours:
+            yield f"at most about {price * hours:,.2f} to go"
 
 
 def _flight(

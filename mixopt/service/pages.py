@@ -147,7 +147,7 @@ def show(request: Request, name: Name, who: Reader) -> Response:
         why=why,
         figures=figures,
         exporters=EXPORTERS,
-        may_admin=who.scope.allows(Scope.admin),
+        may_work=who.scope.allows(Scope.work),
     )
 
 

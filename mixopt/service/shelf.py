@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mixopt.errors import NotFoundError
 from mixopt.service.client import Service, connect
 from mixopt.service.messages import StudyInfo, study_info
 from mixopt.study import Storage, Study, TrialRecord
 from mixopt.study.storage.whole import copy_study, delete_study, set_archived
-
-
-class Shelf(Protocol):
-    """Studies by name."""
-
-    def studies(self) -> list[dict[str, Any]]:
-        """Every study with its number of trials per state, archived ones included."""
-
-    def info(self, name: str) -> StudyInfo:
-        """Configuration, settings, trials per state, spending."""
-
-    def records(self, name: str) -> list[TrialRecord]:
-        """Every trial with its state."""
-
-    def archive(self, name: str, archived: bool) -> None:
-        """Put a study away, or take it out again."""
-
-    def delete(self, name: str) -> None:
-        """Delete a study with its trials."""
 
 
 class LocalShelf:
@@ -99,6 +80,10 @@ class ServedShelf:
     def delete(self, name: str) -> None:
         """Delete a study with its trials."""
         self._service.send("DELETE", f"/v1/studies/{name}")
+
+
+#: Either, looked after in the same way.
+Shelf = LocalShelf | ServedShelf
 
 
 def open_shelf(storage: str, server: str | None, token: str | None) -> Shelf:

@@ -34,6 +34,7 @@ class StudyConfig(Frozen):
         context: Further facts the results depend on (a corpus' fingerprint, the trainer).
         fidelities: Of the trials where they differ, the cheapest first; ``fidelity`` is then the
             last. Empty where all trials are alike.
+        laws: Mixing laws in the surrogate, by name; None for all.
     """
 
     space: SearchSpace
@@ -43,6 +44,8 @@ class StudyConfig(Frozen):
     initial: Annotated[int, Field(gt=0)]
     context: dict[str, Any] = {}
     fidelities: tuple[Fidelity, ...] = ()
+    # Left out where nothing is chosen: such a configuration is what it was before one could.
+    laws: Annotated[tuple[str, ...] | None, Field(exclude_if=lambda value: value is None)] = None
 
     @property
     def cheapest(self) -> Fidelity:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.space import Fidelity, Kind, Schedule, Trial, geometry_of
-from mixopt.study.config import derived_seed
 from mixopt.study.cost import trunk_sharing
 from mixopt.study.seed_blocks import trial_seeds
 from mixopt.study.state import StudyState
@@ -82,7 +81,7 @@ def initial_runs(state: StudyState, size: int) -> list[Placed]:
     distinct = size - _repeats(state, size)[1]
     seen = [t.schedule for t in state.learned_from]
     first = [s for s in _first(state) if s not in seen][:distinct]
-    design = initial_design(state.space, distinct, seed=_round_seed(state), include=first)
+    design = initial_design(state.space, distinct, seed=state.round_seed, include=first)
     return _place_initial(state, design, size)
 
 
@@ -129,7 +128,7 @@ def proposed_runs(
         evidence,
         size,
         pending=[r.trial.schedule for r in state.search if r.open or r.state == State.failed],
-        seed=_round_seed(state),
+        seed=state.round_seed,
         replicates="auto" if replicates == "auto" else min(replicates, size),
         sharing=trunk_sharing(state),
     )
@@ -190,10 +189,6 @@ def numbered(state: StudyState, kind: Kind, placed: Sequence[Placed]) -> list[Tr
             ids, trial_seeds(state, ids, placed), placed, strict=True
         )
     ]
-
-
-def _round_seed(state: StudyState) -> int:
-    return derived_seed(state.seed, "round", str(state.rounds))
 
 
 def _first(state: StudyState) -> list[Schedule]:

@@ -30,16 +30,6 @@ class _Run(NamedTuple):
     fidelity: Fidelity
 
 
-def block_seed(seed: int, block: int) -> int:
-    """The seed that the trials of a block share.
-
-    Args:
-        seed: Of the study.
-        block: From 0.
-    """
-    return derived_seed(seed, "block", str(block))
-
-
 def trunks_worth(endings: Sequence[float], most: int) -> int:
     """How many trunks endings that share a base mixture should be spread over.
 
@@ -70,7 +60,7 @@ def trial_seeds(
         names: Ids of the new ones.
         placed: Their schedules and fidelities.
     """
-    seeds = [block_seed(state.seed, b) for b in range(state.settings.seed_blocks)]
+    seeds = state.block_seeds
     runs = [
         _run(state, seeds.index(r.trial.seed), r.trial.schedule, r.trial.fidelity)
         for r in state.search

@@ -10,7 +10,7 @@ from typing import Any
 
 from mixopt.space import Kind, Observation, Schedule, Split, Trial
 from mixopt.study.budget import Spent
-from mixopt.study.config import Configured, StudyConfig, StudySettings
+from mixopt.study.config import Configured, StudyConfig, StudySettings, derived_seed
 from mixopt.study.device_time import DeviceTime
 from mixopt.study.storage import State, TrialRecord
 from mixopt.study.storage.rows import unknown_trial
@@ -82,6 +82,17 @@ class StudyState(Configured):
     def rounds(self) -> int:
         """How many rounds the search has proposed; the number of the next one."""
         return max((r.trial.round for r in self.search), default=-1) + 1
+
+    @property
+    def round_seed(self) -> int:
+        """The seed of what is drawn for the next round."""
+        return derived_seed(self.seed, "round", str(self.rounds))
+
+    @cached_property
+    def block_seeds(self) -> tuple[int, ...]:
+        """The seeds that trials are spread over, by block; see ``mixopt.study.seed_blocks``."""
+        blocks = range(self.settings.seed_blocks)
+        return tuple(derived_seed(self.seed, "block", str(block)) for block in blocks)
 
     @cached_property
     def finals(self) -> dict[str, Values]:

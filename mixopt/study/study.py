@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from mixopt.advice import log_warnings
 from mixopt.errors import StudyError
+from mixopt.laws import known_laws
 from mixopt.space import Fidelity, Kind, Objective, Schedule, SearchSpace, Trainer, Trial
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.comparisons import open_runs
@@ -65,6 +66,7 @@ class Study(StudyTrials):
         seed: Every random draw derives from it.
         initial: Trials of the initial design; None for the number of domains plus two.
         context: Further facts that results depend on (a corpus' fingerprint, trainer settings).
+        laws: Mixing laws in the surrogate, as for ``mixopt.fit``; all by default.
         settings: What may change between runs: budget, batch, confirm_seeds, retries and the other
             attributes of ``StudySettings``.
 
@@ -84,6 +86,7 @@ class Study(StudyTrials):
         seed: int = 0,
         initial: int | None = None,
         context: Mapping[str, Any] | None = None,
+        laws: Sequence[str] | None = None,
         **settings: Unpack[SettingsGiven],
     ) -> None:
         require_given(name, space, objective, fidelities)
@@ -99,6 +102,7 @@ class Study(StudyTrials):
             seed=seed,
             initial=default_initial(space) if initial is None else initial,
             context=dict(context or {}),
+            laws=None if laws is None else known_laws(laws),
         )
         changeable = StudySettings(**settings)
         store = storage if isinstance(storage, Storage) else Storage(storage)
@@ -155,7 +159,7 @@ class Study(StudyTrials):
             taken = self._take(who, lease_seconds, n)
         return taken if n is not None else [*held, *taken]
 
-    def propose(self, size: int | None = None, *, worker: str | None = None) -> None:
+    def propose(self, size: int | None = None, *, worker: str | None = None) -> list[Trial]:
         """Store the next round where no trial of the search is open; ``ask`` takes its trials.
 
         Nothing is stored where the search is over, or another process proposes just now.
@@ -163,13 +167,17 @@ class Study(StudyTrials):
         Args:
             size: Of a round after the first; None for the study's batch.
             worker: Who proposes; None for this process.
+
+        Returns:
+            The open trials of the search, whoever proposed them.
         """
         who = worker or this_worker()
         with self.store.propose_lock(self.id, worker=who, seconds=PROPOSING_SECONDS) as mine:
             # Another process may have proposed before the lock was free.
             state = self.state()
             if mine and not state.open_search:
-                self._propose(state, size)
+                return self._propose(state, size)
+            return [r.trial for r in state.open_search]
 
     def propose_beside(self, *, worker: str | None = None) -> list[Trial]:
         """Store one more trial while others run, which its proposal takes as pending.
@@ -193,7 +201,8 @@ class Study(StudyTrials):
             return [] if over else self._propose(state, 1)
 
     def _propose(self, state: StudyState, n: int | None) -> list[Trial]:
-        """Store the next round, and the decision that it still pays where one was made."""
+        """Store the decision that more trials pay, where one was made, and the next round."""
+        self._keep_decision(state)
         trials = next_round(state, n, lambda: self.learned(state=state))
         if not trials:
             return []
@@ -202,7 +211,6 @@ class Study(StudyTrials):
             outside = unreachable_baseline(self.space)
             if outside is not None:
                 logging.getLogger("mixopt.study").warning(outside)
-        self._keep_decision(state)
         self.store.add_trials(self.id, trials)
         return trials
 

@@ -40,6 +40,11 @@ class Link:
     metric: Metric
 
     @property
+    def direct(self) -> bool:
+        """Whether values are modelled as they are."""
+        return self.metric.kind not in (MetricKind.perplexity, MetricKind.accuracy)
+
+    @property
     def questions(self) -> int:
         """Questions behind an accuracy."""
         return self.metric.n or _QUESTIONS
@@ -225,6 +230,7 @@ class MetricSurrogate:
             rows[name].model_copy(
                 update={
                     "rmse": float(errors[i]),
+                    "errors": rows[name].errors if self.links[i].direct else {},
                     "level_sd": float(level[i]),
                     "coverage": float(_covered(self.Y[:, i], found, i)),
                 }

@@ -39,6 +39,8 @@ class SurrogateRow(Frozen):
         weights: Weight of each member of the stack, by name.
         spearman: Cross-validated rank correlation; None where ranks cannot be told.
         rmse: Cross-validated root mean squared error (nats/token).
+        errors: The same error of each member of the stack alone, by name; none where the metric is
+            not modelled in its own unit.
         coverage: Share of the trials that lie in their cross-validated 95 % intervals.
         level_sd: Standard deviation of what moves all predictions alike (nats/token).
         fallback: Reason for predicting otherwise than by the usual stack, '' where there is none.
@@ -49,6 +51,7 @@ class SurrogateRow(Frozen):
     weights: dict[str, float] = {}
     spearman: float | None = None
     rmse: float | None = None
+    errors: dict[str, float] = {}
     coverage: float | None = None
     level_sd: float = 0.0
     fallback: str = ""

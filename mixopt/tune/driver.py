@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mixopt.errors import MixoptError, StorageError, StudyError
 from mixopt.space import Mixture, Observation, Trainer, Trial
-from mixopt.study import Study
+from mixopt.study import CommandTrainer, Study
 from mixopt.study.cost import Counting
 from mixopt.study.heartbeat import repeated
 from mixopt.study.search_end import require_progress
@@ -290,6 +290,28 @@ class Driver:
             record = self.study.record_of(trial)
             if record.open and record.worker == this_worker():
                 self.error = error
+
+
+def open_driver(
+    study: Study,
+    trainer: Trainer,
+    out: str | Path,
+    resources: Mapping[str, float] | None,
+    progress: Progress | None,
+) -> Driver:
+    """The driver of a study's trials; what is over already is shown.
+
+    Raises:
+        StudyError: If the study is in memory.
+    """
+    require_stored(study)
+    folder = Path(out).resolve()
+    if isinstance(trainer, CommandTrainer) and trainer.logs is None:
+        trainer = replace(trainer, logs=folder / "logs")
+    shown = progress or Progress.silent()
+    state = study.state()
+    shown.resumed((r, state.value_of(r)) for r in state.records if not r.open)
+    return Driver(study, trainer, dict(resources or {"cpu": 1}), folder, shown)
 
 
 def require_stored(study: Study) -> Study:

@@ -315,6 +315,7 @@ def study_of(
         flops_per_token=flops_per_token or {},
         devices_per_trial=devices_of(file.resources_per_trial),
         context=context,
+        laws=None if file.surrogate is None else file.surrogate.laws,
         **file.search_settings,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,18 +46,20 @@ def run_job(
         say(advice)
     if retry_failed:
         say(f"to run again: {', '.join(study.requeue()) or 'nothing failed'}")
+    trainer, pack, file = job.trainer_of(study), job.packing(), job.file
+    keep = partial(_keep, job.out)
     done = run_rounds(
         study,
-        job.trainer_of(study),
+        trainer,
         out=job.out,
-        resources_per_trial=job.file.resources_per_trial,
-        confirm=job.file.confirm_seeds > 0,
-        progress=progress or Progress(total=job.file.budget.trials, sign=study.objective.sign),
-        address=address or job.file.address,
-        found=lambda found: _keep(job.out, found),
-        pack=job.packing(),
+        resources_per_trial=file.resources_per_trial,
+        confirm=file.confirm_seeds > 0,
+        progress=progress or Progress(total=file.budget.trials, sign=study.objective.sign),
+        address=address or file.address,
+        found=keep,
+        pack=pack,
     )
-    _keep(job.out, done.recommendation)
+    keep(done.recommendation)
     return done
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.space import Trainer, Trial
-from mixopt.study import CommandTrainer, Study
+from mixopt.study import Study
 from mixopt.study.search_end import require_progress
-from mixopt.tune.driver import POLL_SECONDS, Driver, Pack, require_stored
+from mixopt.tune.driver import POLL_SECONDS, Driver, Pack, open_driver
 from mixopt.tune.progress import Progress
-from mixopt.tune.run_summary import Clock, RunSummary, summarise
+from mixopt.tune.run_summary import RunSummary, summarise
 from mixopt.tune.session import count_slots, ray_session
 
 if TYPE_CHECKING:
@@ -59,14 +58,14 @@ def run_rounds(
         StudyError: If the study is in memory, its first trials all fail, or a trial does not fit
             on the cluster.
     """
-    driver = _driver(study, trainer, out, resources_per_trial, progress)
+    driver = open_driver(study, trainer, out, resources_per_trial, progress)
     driver.pack = pack
     with driver.progress:
         done = _finished(driver, confirm)
         if done is None:
             with ThreadPoolExecutor(1) as beside:
                 rounds = _Rounds(driver, confirm, found, beside)
-                _run(driver, trainer, rounds.batches(), address)
+                _run(driver, rounds.batches(), address)
             done = rounds.recommendation()
         return summarise(study.state(), done, driver.clock, driver.spans, driver.slots)
 
@@ -89,29 +88,12 @@ def run_trials(
         StudyError: If the study is in memory, or a trial does not fit on the cluster.
     """
     if trials:
-        driver = _driver(study, trainer, out, resources_per_trial, progress)
+        driver = open_driver(study, trainer, out, resources_per_trial, progress)
         with driver.progress:
-            _run(driver, trainer, iter([trials]), address)
+            _run(driver, iter([trials]), address)
 
 
-def _driver(
-    study: Study,
-    trainer: Trainer,
-    out: str | Path,
-    resources: Mapping[str, float] | None,
-    progress: Progress | None,
-) -> Driver:
-    require_stored(study)
-    folder = Path(out).resolve()
-    if isinstance(trainer, CommandTrainer) and trainer.logs is None:
-        trainer = replace(trainer, logs=folder / "logs")
-    shown = progress or Progress.silent()
-    state = study.state()
-    shown.resumed((r, state.value_of(r)) for r in state.records if not r.open)
-    return Driver(study, trainer, dict(resources or {"cpu": 1}), folder, shown, Clock(time.time()))
-
-
-def _run(driver: Driver, trainer: Trainer, batches: Batches, address: str | None) -> None:
+def _run(driver: Driver, batches: Batches, address: str | None) -> None:
     """Run all batches."""
     # Ray waits for its own processes; the first round is proposed meanwhile.
     with ThreadPoolExecutor(1) as beside:
@@ -121,7 +103,8 @@ def _run(driver: Driver, trainer: Trainer, batches: Batches, address: str | None
             from mixopt.tune.tuning import tune_trials
 
             driver.slots = count_slots(driver.resources)
-            work = Work.of(trainer, driver.logs)
+            assert driver.trainer is not None, "open_driver gives it one"
+            work = Work.of(driver.trainer, driver.logs)
             with driver.clock.part("proposals"):
                 batch = first.result()
             with driver.leasing():
@@ -178,8 +161,7 @@ class _Rounds:
         with self._clock.part("proposals"):
             if self._study.close_search() is not None:
                 return None
-            self._study.propose()
-            return [r.trial for r in self._study.state().open_search]
+            return self._study.propose()
 
     def recommendation(self) -> Recommendation:
         """The result, with the confirmation runs that are finished."""

@@ -153,6 +153,16 @@ class ObjectiveFile(Frozen):
         return Objective(weights=weights, guardrails=rails, kinds=kinds, scale=self.scale)
 
 
+class SurrogateFile(Frozen):
+    """The surrogate as written in a file.
+
+    Attributes:
+        laws: Mixing laws that enter it beside the Gaussian processes; none for these alone.
+    """
+
+    laws: tuple[Literal["M4", "effective data", "shared law"], ...]
+
+
 def _with_imported_baseline(space: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The space with ``baseline: {from: TRAINER, path: CONFIG}`` as what the configuration says."""
     asked = space.get("baseline")
@@ -185,6 +195,7 @@ class StudyFile(SearchSettings):
         built_corpus: The folder of a corpus that is built, in place of `corpus`.
         objective: What to improve.
         metrics: What the metrics are; losses in nats per token where nothing is said.
+        surrogate: The laws in it; all by default.
         fidelity: Of every trial.
         fidelities: Instead of it, several: the study chooses one per trial.
         trainer: The proxy, a command, a callable, or workers of a service.
@@ -220,6 +231,7 @@ class StudyFile(SearchSettings):
             exclude_if=lambda value: not value,
         ),
     ] = {}
+    surrogate: Annotated[SurrogateFile | None, Field(examples=[{"laws": ["M4"]}])] = None
     fidelity: Fidelity | None = None
     fidelities: tuple[Fidelity, ...] = ()
     trainer: TrainerChoice = ProxyChoice()

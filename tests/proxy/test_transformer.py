@@ -84,15 +84,19 @@ def test_the_fused_loss_is_cross_entropy_with_its_gradients(size, monkeypatch):
     stock = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
     stock.backward()
     torch.testing.assert_close(fused, stock)
+    with torch.no_grad():
+        torch.testing.assert_close(model.loss(ids), stock)
     for mine, parameter in zip(grads, model.parameters(), strict=True):
         torch.testing.assert_close(mine, parameter.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_the_loss_of_a_target_that_is_all_but_impossible_is_finite():
-    from mixopt.proxy.transformer import _slice_loss
+    from mixopt.proxy.transformer import _loss_alone, _slice_loss
 
-    loss, slope = _slice_loss(torch.tensor([[500.0, 0.0]]), torch.tensor([[1]]))
+    logits, target = torch.tensor([[500.0, 0.0]]), torch.tensor([[1]])
+    loss, slope = _slice_loss(logits, target)
     assert loss.item() == pytest.approx(500)
+    assert _loss_alone(logits, target).item() == pytest.approx(500)
     assert torch.isfinite(slope).all()
 
 

@@ -212,7 +212,7 @@ def test_a_fixed_mixture_may_break_a_tie():
 
 
 def test_the_example_of_the_documentation_is_a_space(tmp_path):
-    text = (Path(__file__).parents[2] / "docs" / "concepts.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "howto" / "domains.md").read_text()
     example = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "tied" in b)
     space = SearchSpace.from_yaml(write(tmp_path, example))
     assert geometry_of(space).free_weights == 3

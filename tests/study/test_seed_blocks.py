@@ -10,7 +10,7 @@ from mixopt.space import SearchSpace
 from mixopt.study import Study
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.comparisons import comparison_seeds
-from mixopt.study.seed_blocks import block_seed, trial_seeds, trunks_worth
+from mixopt.study.seed_blocks import trial_seeds, trunks_worth
 from mixopt.study.state import base_key
 
 BASE = {"web": 0.7, "code": 0.3}
@@ -32,11 +32,12 @@ def study():
 
 def test_endings_of_a_fixed_base_share_two_or_three_trunks_evenly(study):
     trials = study.ask()
+    first_trunk = study.state().block_seeds[0]
     ended = Counter(t.seed for t in trials if len(t.schedule.phases) > 1)
     assert 2 <= len(ended) <= 3
     # Runs that stay on the base are on the first trunk.
-    assert {t.seed for t in trials if len(t.schedule.phases) == 1} == {block_seed(0, 0)}
-    assert block_seed(0, 0) in ended
+    assert {t.seed for t in trials if len(t.schedule.phases) == 1} == {first_trunk}
+    assert first_trunk in ended
 
 
 def test_trials_of_one_seed_are_one_group(study):
@@ -52,7 +53,8 @@ def test_mixtures_are_spread_evenly_over_the_blocks(blocks):
     space = SearchSpace(domains=("web", "code"), baseline=BASE)
     study = Study("s", space, {"loss": 1.0}, storage=None, initial=6, seed_blocks=blocks)
     trials = study.ask()
-    assert Counter(t.seed for t in trials) == {block_seed(0, b): 6 // blocks for b in range(blocks)}
+    seeds = study.state().block_seeds
+    assert Counter(t.seed for t in trials) == dict.fromkeys(seeds, 6 // blocks)
     ids = [t.id for t in trials]
     ids.append(study.attach({"web": 1.0}, {"loss": 2.0}))
     groups = study.state().seed_groups(ids)
@@ -68,13 +70,13 @@ def test_a_schedule_is_repeated_in_every_block_before_it_has_a_seed_of_its_own()
     schedule, size = trial.schedule, trial.fidelity
     names = ["a", "b", "c"]
     first, second, third = trial_seeds(study.state(), names, [(schedule, size)] * 3)
-    blocks = {block_seed(0, 0), block_seed(0, 1)}
+    blocks = set(study.state().block_seeds)
     assert {trial.seed, first} == blocks
     assert len({*blocks, second, third}) == 4
 
 
 def test_confirmation_runs_have_seeds_that_no_block_has(study):
-    assert not set(comparison_seeds(study.state(), 20)) & {block_seed(0, b) for b in range(20)}
+    assert not set(comparison_seeds(study.state(), 20)) & set(study.state().block_seeds)
 
 
 @given(st.lists(st.floats(0.05, 0.95), min_size=1, max_size=40))

@@ -1,5 +1,7 @@
 """Metrics of any kind: modelled on a scale of their own, answered in their own unit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from mixopt.surrogate.metrics import Link
 
 KINDS = {"quiz": Metric(kind="accuracy", n=2000), "ppl": Metric(kind="perplexity")}
 METRICS = ("web", "quiz", "ppl")
+SHARES = np.linspace(0, 1, 16)
 QUICK = SurrogateSettings(restarts=2, iterations=60, gp_iterations=40)
 SPACE = SearchSpace(
     domains=tuple(Domain(name=n) for n in ("web", "code")),
@@ -39,7 +42,7 @@ def truth(web):
 @pytest.fixture(scope="module")
 def fitted():
     rng = np.random.default_rng(0)
-    web = np.linspace(0, 1, 16)
+    web = SHARES
     Y = truth(web)
     Y[:, 0] += rng.normal(0, 0.003, 16)
     Y[:, 1] = rng.binomial(2000, Y[:, 1]) / 2000
@@ -144,6 +147,19 @@ def test_values_that_are_not_of_their_kind(kind, value, text):
     Y = np.array([[value], [0.5], [0.6]])
     with pytest.raises(SurrogateError, match=text):
         fit_metrics(layout, X, Y, ("a",), SPACE.names, kinds={"a": Metric(kind=kind)})
+
+
+def test_laws_are_chosen_by_name():
+    X = np.stack([SHARES, 1 - SHARES], axis=1)
+    layout = geometry_of(SPACE).layout
+    rows = layout, X, truth(SHARES)[:, :1], ("web",), SPACE.names
+    one = fit_metrics(*rows, kinds={}, settings=replace(QUICK, laws=("M4",))).report()[0]
+    assert set(one.weights) == set(one.errors) == {"M4", "warped GP"}
+    none = fit_metrics(*rows, kinds={}, settings=replace(QUICK, laws=())).report()[0]
+    assert none.weights == {"warped GP": 1.0}
+    assert none.rmse == pytest.approx(none.errors["warped GP"])
+    with pytest.raises(SurrogateError, match=r"a law must be one of M4, .* got 'M5'"):
+        fit_metrics(*rows, kinds={}, settings=replace(QUICK, laws=("M5",)))
 
 
 def test_what_an_objective_says():

@@ -92,7 +92,7 @@ def _filled(geometry: Geometry, n: int, rng: np.random.Generator, known: Known) 
 
 def _pool(geometry: Geometry, n: int, rng: np.random.Generator) -> Array:
     """Candidates for a space-filling choice, the faces included."""
-    return draws(geometry, max(1024, 32 * n), rng)
+    return draws(geometry, min(max(1024, 32 * n), 2048), rng)
 
 
 def _maxmin(geometry: Geometry, n: int, rng: np.random.Generator, given: Array) -> Array:

@@ -55,6 +55,13 @@ if (pending) asked(pending.dataset.pending).then(answer => {
   else sentence(answer).then(text => { pending.textContent = "No recommendation yet: " + text; });
 });
 
+const confirming = find("confirm");
+if (confirming) confirming.addEventListener("click", async () => {
+  const answer = await asked(confirming.dataset.confirm, "");
+  if (!answer.ok) return say(await sentence(answer), "bad");
+  say(`${(await answer.json()).added} runs wait for workers.`, "good");
+});
+
 const create = find("create");
 if (create) {
   const text = document.getElementById("study");

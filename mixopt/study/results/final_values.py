@@ -6,7 +6,7 @@ highest fidelity of the study.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,16 +68,21 @@ def fit_evidence(state: StudyState, evidence: Evidence) -> tuple[Evidence, Surro
 
     With several fidelities the values are those extrapolated to the target.
     """
-    from mixopt.surrogate import fit_metrics, fit_scale_surrogate
+    from mixopt.surrogate import SurrogateSettings, fit_metrics, fit_scale_surrogate
 
     space, seed = state.space, derived_seed(state.seed, "surrogate")
     rows = geometry_of(space).layout.trained_on(state.fidelity.tokens), evidence.X
     names = evidence.metrics, space.names
     groups = np.array(state.seed_groups(evidence.ids))
+    laws = state.config.laws
+    shared: Any = {
+        "seed": seed,
+        "groups": groups,
+        "settings": None if laws is None else SurrogateSettings(laws=laws),
+    }
     if not state.config.fidelities:
         kinds = state.objective.kinds
-        found = fit_metrics(*rows, evidence.Y, *names, kinds=kinds, seed=seed, groups=groups)
-        return evidence, found
+        return evidence, fit_metrics(*rows, evidence.Y, *names, kinds=kinds, **shared)
     where = [state.by_id[name].trial.fidelity for name in evidence.ids]
     fit = fit_scale_surrogate(
         *rows,
@@ -86,7 +91,6 @@ def fit_evidence(state: StudyState, evidence: Evidence) -> tuple[Evidence, Surro
         evidence.Y,
         *names,
         target=space.target or state.fidelity,
-        seed=seed,
-        groups=groups,
+        **shared,
     )
     return type(evidence)(evidence.X, fit.extrapolated, evidence.metrics, evidence.ids), fit

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mixopt.errors import SurrogateError
-from mixopt.laws import LawFit, effective_weights, rate_fractions
+from mixopt.laws import SHARED, LawFit, effective_weights, known_laws, rate_fractions
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
@@ -49,8 +49,6 @@ from mixopt.surrogate.ensemble.trunks import learn_trunks
 from mixopt.surrogate.level import level_draws, with_level
 from mixopt.surrogate.protocol import Prediction, SurrogateRow
 
-#: The law of all metrics at once.
-SHARED = "shared law"
 #: Weights of the members before the rows speak; a member not named here starts at 0.
 DEFAULT_WEIGHTS = {"shared law": 0.45, "warped GP": 0.2, "law GP": 0.35}
 #: The same where learning rates are searched: laws see none, and would shrink what they do.
@@ -227,6 +225,7 @@ def fit_surrogate(
         SurrogateError: If a row is not finite or no schedule, or shapes and names disagree.
     """
     settings = settings or SurrogateSettings()
+    known_laws(settings.laws)
     X, Y = check_rows(layout, X, Y, metrics, domains)
     W, F = layout.split(X)
     order = canonical_order(W, F, domains)
@@ -425,6 +424,7 @@ def _report_row(
         weights={m.name: float(w) for m, w in zip(members, weights[:, i], strict=True)},
         spearman=float(spearmanr(y, p)[0]) if ranked else None,
         rmse=float(np.sqrt(((y - p) ** 2).mean())),
+        errors={m.name: float(np.sqrt(((y - m.out_of_fold[:, i]) ** 2).mean())) for m in members},
         coverage=float((np.abs(y - p) <= 1.96 * sd[:, i]).mean()),
         fallback=_fallback(data, members, weights, i),
         notes=tuple(f"{m.name}: {m.notes[i]}" for m in members if m.notes and m.notes[i]),

@@ -270,13 +270,18 @@ def test_a_snapshot_is_of_one_moment(backend, study):
     done = threading.Event()
 
     def write():
-        for i in range(40):
-            writer.attach(study, [(trial(f"b{i}", Kind.attached), [rung(f"b{i}", 1_000_000, 2.5)])])
-        done.set()
+        try:
+            for i in range(40):
+                run = trial(f"b{i}", Kind.attached)
+                writer.attach(study, [(run, [rung(run.id, 1_000_000, 2.5)])])
+        finally:
+            # A reader that is told nothing would read for ever.
+            done.set()
 
     def read():
         seen = []
-        while not (seen and done.is_set()):
+        # In memory both share one connection: a reader without a pause could starve the writer.
+        while not (seen and done.wait(0.001)):
             records, last, _ = reader.snapshot(study)
             ended = {r.trial.id for r in records if r.state == State.finished}
             seen.append(ended == {name for name, _ in last})
