@@ -140,7 +140,8 @@ def read_runs(
         pairs = list(_joined(left, right, key))
     weights = WeightColumns.of(left, columns)
     rows = _Rows(left, right, key, np.array(pairs, dtype=np.int64))
-    used = {*columns, *NO_METRICS, *([key] if key else [])}
+    # A second table may call its metrics by the domains' names.
+    used = {*(columns if left is right else ()), *NO_METRICS, *([key] if key else [])}
     table = _measured(rows, weights, used, needed)
     require_whole_counts(table.parameters, table.tokens, right.path)
     return table
