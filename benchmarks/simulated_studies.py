@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from mixopt.bench.methods import gp_model
-from mixopt.propose import Evidence, Recommendation, recommend
+from mixopt.propose import Evidence, Recommendation, expected_regret, recommend
 from mixopt.propose.candidates.pool import around, draws
 from mixopt.propose.candidates.refine import refine
 from mixopt.space import (
@@ -88,17 +88,30 @@ def make_space(phases: int) -> SearchSpace:
 
 
 class Truth:
-    """Losses c + b (eps + A z)^-g of the mixture z, late tokens counting more; and bumps."""
+    """Losses c + b (eps + A z)^-g of the mixture z, late tokens counting more; and bumps.
 
-    def __init__(self, cell: Cell, seed: int) -> None:
+    Args:
+        cell: Kind of study.
+        seed: Of the truth.
+        space: What can be chosen; the cell's by default.
+        weights: Of the objective, one per domain of the space, in order.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        seed: int,
+        space: SearchSpace | None = None,
+        weights: Mapping[str, float] = WEIGHTS,
+    ) -> None:
         self.cell, self.seed = cell, seed
-        self.space = make_space(cell.phases)
+        self.space = space or make_space(cell.phases)
         self.geometry = geometry_of(self.space)
-        self.metrics = tuple(TOKENS)
-        self.objective = Objective(weights=WEIGHTS)
-        self.weights = np.array([WEIGHTS[name] for name in self.metrics])
+        self.metrics = tuple(self.space.names)
+        self.objective = Objective(weights=dict(weights))
+        self.weights = np.array([weights[name] for name in self.metrics])
         rng = np.random.default_rng([seed, cell.phases, cell.bumpy])
-        d = len(TOKENS)
+        d = len(self.metrics)
         use = rng.uniform(0.0, 0.3, (d, d))
         use[np.arange(d), np.arange(d)] = 1.0
         self.use = torch.as_tensor(use)
@@ -195,8 +208,13 @@ def mixopt_study(truth: Truth, least: float) -> dict[str, Any]:
         seed_blocks=SEEDS,
     )
     found = study.optimize(lambda schedule, _, seed: truth.observed(schedule, seed))
+    seen, fitted = study.learned(extra=True)
+    given = truth.space, truth.objective, fitted, seen
+    of_mean = recommend(*given, seed=truth.seed, caution=0.0)
     return {
         "last": judged(truth, least, found),
+        "mean_regret": truth.value(of_mean.schedule) - least,
+        "expected_regret": expected_regret(*given, seed=truth.seed),
         "decisions": [_numbers(event) for event in study.state().decisions],
     }
 
@@ -308,6 +326,9 @@ def summary(found: list[dict[str, Any]]) -> dict[str, float]:
             "base_bias": base.mean(),
             "base_coverage": (np.abs(base) <= 1.96 * col["base_sd"]).mean(),
         }
+    for name in ("mean_regret", "expected_regret"):
+        if name in found[0]:
+            out[name] = np.mean([study[name] for study in found])
     return {k: round(float(v), 4) for k, v in out.items()}
 
 

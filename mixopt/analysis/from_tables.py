@@ -12,7 +12,12 @@ import numpy as np
 
 from mixopt.analysis.csv_table import Source
 from mixopt.analysis.fit_arguments import as_weights, parse_rule, parse_target
-from mixopt.analysis.run_tables import RunTable, read_mixtures, read_runs
+from mixopt.analysis.run_tables import (
+    RunTable,
+    read_mixtures,
+    read_runs,
+    require_whole_counts,
+)
 from mixopt.errors import StudyError
 from mixopt.propose import Estimate, Evidence, Observed, Recommendation, recommend
 from mixopt.propose.candidates.distance import design_features, farthest
@@ -187,6 +192,7 @@ def fit(
         goal = parse_target(target) if isinstance(target, str) else target
         rule = parse_rule(rate) if isinstance(rate, str) else rate
         asked.require_losses()
+        require_whole_counts(np.array([goal.parameters]), np.array([goal.tokens]), "the target")
         surrogate = _at(table, searched, goal, rule, seed, settings)
         ends = surrogate.ends
         ids = tuple(table.ids[i] for i in ends)

@@ -26,6 +26,8 @@ Ints = NDArray[np.int64]
 PLACES = ("parameters", "tokens")
 #: Columns that stand for no metric beside those.
 NO_METRICS = (*PLACES, FRACTION, "seed", "step", "steps", "flops", "seconds")
+#: Columns that name runs wherever they stand; else the first column does.
+RUNS = ("run", "run_id", "id", "index", "name")
 #: Names and values of metrics, one per row.
 LONG = ("metric", "value")
 #: Tokens per parameter below which no run is a training run: the longest of them has too few.
@@ -106,9 +108,9 @@ def read_runs(
 ) -> RunTable:
     """Read finished runs from one table, or from two that have a key column in common.
 
-    The key is the column ``run``, or the first one. What all columns of a kind share at both ends
-    (``train_``, ``_val_loss``) is left off their names. Rows of weights that sum to 1 within 1 %
-    are divided by their sum.
+    The key is the column ``run`` (or ``run_id``, ``id``, ``index``, ``name``), or the first one.
+    What all columns of a kind share at both ends (``train_``, ``_val_loss``) is left off their
+    names. Rows of weights that sum to 1 within 1 % are divided by their sum.
 
     Args:
         runs: One row per run: key and weights; in two phases as ``PHASE.DOMAIN`` beside the last
@@ -138,9 +140,10 @@ def read_runs(
         pairs = list(_joined(left, right, key))
     weights = WeightColumns.of(left, columns)
     rows = _Rows(left, right, key, np.array(pairs, dtype=np.int64))
-    used = {*columns, *NO_METRICS, *([key] if key else [])}
+    # A second table may call its metrics by the domains' names.
+    used = {*(columns if left is right else ()), *NO_METRICS, *([key] if key else [])}
     table = _measured(rows, weights, used, needed)
-    _check_sizes(table, right.path)
+    require_whole_counts(table.parameters, table.tokens, right.path)
     return table
 
 
@@ -177,7 +180,7 @@ def _weights_of_one(
 ) -> list[str]:
     if domains is not None:
         return _domain_columns(table, table.header, domains)
-    others = {"run", *NO_METRICS, *LONG, *needed}
+    others = {*RUNS, *NO_METRICS, *LONG, *needed}
     return find_weight_columns(table, [c for c in table.header if c in others])
 
 
@@ -203,14 +206,15 @@ def _domain_columns(table: CsvTable, columns: Sequence[str], domains: Sequence[s
 
 
 def _key_of_one(table: CsvTable, columns: Sequence[str], needed: Sequence[str]) -> str | None:
-    first = table.header[0]
-    if "run" in table.header:
-        return "run"
-    return None if first in {*columns, *needed, *NO_METRICS, *LONG} else first
+    taken, first = {*columns, *needed, *NO_METRICS, *LONG}, table.header[0]
+    named = next((c for c in RUNS if c in table.header and c not in taken), None)
+    measured = any(not 0 <= _share(text) % 1 < 1e-9 for text in table.texts(first))
+    numbers = all(_share(text) != -1.0 for text in table.texts(first))
+    return named or (None if first in taken or (numbers and measured) else first)
 
 
 def _common_key(left: CsvTable, right: CsvTable) -> str:
-    for key in ("run", left.header[0], right.header[0]):
+    for key in (*RUNS, left.header[0], right.header[0]):
         if key in left.header and key in right.header:
             return key
     key = left.header[0]
@@ -335,6 +339,8 @@ def _measured(
     heads = np.unique(at, return_index=True)[1] if long else at
     X = weights.rows(rows.left, rows.key)[rows.at[:, 0]]
     _one_mixture(rows, runs, X)
+    if rows.key is None and tokens is not None:
+        notes.append("No column names the runs: every row is taken for a run of its own.")
     table = RunTable(
         ids=tuple(runs[i] for i in heads),
         weights=weights,
@@ -449,12 +455,21 @@ def _complete(table: RunTable, needed: Sequence[str] | None, path: str) -> RunTa
     return table.take(np.flatnonzero(whole))
 
 
-def _check_sizes(table: RunTable, path: str) -> None:
-    """Refuse sizes and lengths that are counted in something else than parameters and tokens."""
-    N, D = table.parameters, table.tokens
+def require_whole_counts(parameters: Array | None, tokens: Array | None, where: str) -> None:
+    """Refuse sizes and lengths that are counted in something else than parameters and tokens.
+
+    Args:
+        parameters: Of runs; None where not known.
+        tokens: Likewise.
+        where: What to call their place in an error.
+
+    Raises:
+        StudyError: If the largest and longest are too small to be a model and its training.
+    """
+    N, D = parameters, tokens
     if N is not None and N.max() < _LEAST_PARAMETERS:
         raise StudyError(
-            f"{path}: parameters must be counted one by one; the largest is {N.max():g}, which "
+            f"{where}: parameters must be counted one by one; the largest is {N.max():g}, which "
             "looks like millions or billions",
             "write them in full, as 70M or 7e7",
         )
@@ -462,7 +477,7 @@ def _check_sizes(table: RunTable, path: str) -> None:
     few = N is not None and D is not None and (D / N).max() < _LEAST_TOKENS_PER_PARAMETER
     if D is not None and (short or few):
         raise StudyError(
-            f"{path}: tokens must be counted one by one; the longest run has {D.max():g}, which "
+            f"{where}: tokens must be counted one by one; the longest run has {D.max():g}, which "
             "looks like steps, or like millions or billions",
             "multiply steps by the tokens of a batch, or write 30B",
         )

@@ -85,6 +85,8 @@ def test_runs_of_several_sizes_need_a_target_and_a_target_needs_their_sizes(tmp_
     paths = curves(tmp_path)
     with pytest.raises(StudyError, match=r"the runs differ in parameters \(2e\+07 to 1e\+08\)"):
         fit(*paths, objective="loss")
+    with pytest.raises(StudyError, match="the target: tokens must be counted one by one"):
+        fit(*paths, objective="loss", target="1B:100")
     plain = write(tmp_path)
     with pytest.raises(StudyError, match="the tables have no column 'parameters'"):
         fit(*plain, objective="web", target="1B:100B")

@@ -187,3 +187,12 @@ def test_the_verb_and_the_function_say_the_same_and_write_it_down(tmp_path, caps
     with pytest.raises(SystemExit, match="0"):
         main(["fit", str(tmp_path / "runs.csv"), *asked])
     assert f'"mean": {fitted.recommendation.predicted.mean}' in capsys.readouterr().out
+
+
+def test_the_runs_are_named_wherever_their_column_stands():
+    frame = long().rename(columns={"run": "run_id"})[["value", "tokens", "w_web", "w_code"]]
+    frame = frame.assign(run_id=long()["run"], metric=long()["metric"])
+    assert set(read_runs(frame).ids) == {"0", "1", "2", "3", "4"}
+    alone = read_runs(wide().drop(columns="run").assign(tokens="1B"), needed=["loss/web"])
+    assert alone.ids == ("1", "2", "3", "4", "5")
+    assert "every row is taken for a run of its own" in alone.left_out[-1]
