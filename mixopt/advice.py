@@ -7,7 +7,7 @@ infinite schedules); Blakeney et al., arXiv 2406.03476 (upsampling at the end).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,9 +33,9 @@ JUMP = 0.1
 
 Shift = Literal["same", "weak", "strong"]
 
-GUPTA = "Gupta et al., arXiv 2308.04014"
-IBRAHIM = "Ibrahim et al., arXiv 2403.08763"
-BLAKENEY = "Blakeney et al., arXiv 2406.03476"
+GUPTA = "Gupta et al., https://arxiv.org/abs/2308.04014"
+IBRAHIM = "Ibrahim et al., https://arxiv.org/abs/2403.08763"
+BLAKENEY = "Blakeney et al., https://arxiv.org/abs/2406.03476"
 
 
 class Advice(Frozen):
@@ -193,8 +193,8 @@ def _shifted(switch: _Switch) -> Iterator[Advice]:
         yield Advice(
             level="note",
             phase=phase.name,
-            message=f"phase {phase.name!r} re-warms on a {shift} shift; warm-ups of 0, .5, 1 and "
-            "2 % of the steps ended alike, and early on the longer ones were better on old and new",
+            message=f"phase {phase.name!r} re-warms on a {shift} shift; warm-ups of 0 to 2 % of "
+            "the steps ended alike",
             kind="re-warming on a shift",
             source=GUPTA,
         )
@@ -244,8 +244,8 @@ def _length(schedule: Schedule) -> Iterator[Advice]:
         yield Advice(
             level="note",
             phase=schedule.phases[-1].name,
-            message=f"the last phase takes {fraction:.0%} of the tokens; 5 to 30 % was swept at 7B "
-            "and 1T tokens, and 10 to 20 % was usually best (core average 39.32 at 20 %)",
+            message=f"the last phase takes {fraction:.0%} of the tokens; 5 to 30 % was swept at "
+            "7B, and 10 to 20 % was usually best",
             kind="length of the last phase",
             source=BLAKENEY,
         )
@@ -279,16 +279,16 @@ def advise_space(space: SearchSpace) -> tuple[Advice, ...]:
     for schedule in schedules:
         for advice in advise(schedule):
             found.setdefault((advice.level, advice.phase, advice.kind), []).append(advice)
-    counted = (
-        some[0].model_copy(
-            update={
-                "message": f"{some[0].message}; true of {len(some)} of {len(schedules)} schedules "
-                "across the space"
-            }
-        )
-        for some in found.values()
-    )
+    counted = (_counted(some, len(schedules)) for some in found.values())
     return _warnings_first([*_confounded(space), *counted])
+
+
+def _counted(some: Sequence[Advice], looked_at: int) -> Advice:
+    """The first, with of how many schedules it is true where that is not all."""
+    if len(some) == looked_at:
+        return some[0]
+    text = f"{some[0].message} ({len(some)} of {looked_at} schedules looked at)"
+    return some[0].model_copy(update={"message": text})
 
 
 def _confounded(space: SearchSpace) -> Iterator[Advice]:
@@ -301,9 +301,8 @@ def _confounded(space: SearchSpace) -> Iterator[Advice]:
             phase=chosen[0],
             message=(
                 f"the fraction of {', '.join(chosen)} is searched while {', '.join(own)} has a "
-                "learning-rate rule of its own: schedules of different fractions differ in their "
-                "learning rate too, and the search cannot tell the two apart; one rule for the "
-                "whole run, or a single fraction, keeps them apart"
+                "learning-rate rule of its own: the search cannot tell the two apart; give one "
+                "rule for the whole run, or a single fraction"
             ),
             kind="confounded",
             source="by construction",

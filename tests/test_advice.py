@@ -45,7 +45,7 @@ def test_a_weak_shift_wants_five_percent():
     assert shift_between(old, Mixture({"pile": 0.3, "web": 0.3, "slim": 0.4})) == "weak"
     found = advise(continued({"pile": 0.3, "web": 0.3, "slim": 0.4}), pretrained_on=old)
     assert messages(found) == []
-    assert any("warm-ups of 0, .5, 1 and 2 %" in m for m in messages(found, "note"))
+    assert any("warm-ups of 0 to 2 %" in m for m in messages(found, "note"))
 
 
 @pytest.mark.parametrize(("peak", "level"), [(3e-4, "note"), (3e-5, "warning")])
@@ -124,9 +124,7 @@ def test_a_space_that_rewarms_on_the_same_data_is_warned_of_before_it_is_trained
     space = two_phases({"tied": "base"}, AGAIN)
     (warning,) = [a for a in advise_space(space) if a.level == "warning"]
     assert str(warning).startswith("Warning: phase 'ending' re-warms the learning rate on the")
-    assert "true of 1 of 2 schedules across the space (Gupta et al., arXiv 2308.04014)." in str(
-        warning
-    )
+    assert str(warning).endswith(f"(1 of 2 schedules looked at) ({warning.source}).")
 
 
 def test_a_space_whose_ending_replays_too_little_is_warned_of():
@@ -142,7 +140,7 @@ def test_the_ends_of_a_searched_peak_are_looked_at():
     kept = {"bounds": {"pile": (0.6, 0.8)}}
     (warning,) = [a for a in advise_space(two_phases(kept, rule)) if a.level == "warning"]
     assert "at 10% of the peak rate without re-warming" in warning.message
-    assert "true of 2 of 4 schedules" in warning.message
+    assert "(2 of 4 schedules looked at)" in warning.message
 
 
 def test_resuming_must_keep_the_value_of_the_rate():

@@ -102,6 +102,17 @@ def test_the_commands_of_a_snippet_can_be_read(text, monkeypatch):
             app.parse_args(command[1:], exit_on_error=False, print_error=False)
 
 
+@pytest.mark.faults
+def test_the_tutorial_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    script = runpy.run_path(str(ROOT / "docs" / "build_tools" / "tutorial.py"))
+    page = (ROOT / "docs" / "tutorial.md").read_text()
+    script["run"](page, tmp_path)
+    shown = [path.read_text() for path in sorted(tmp_path.glob("*.txt"))]
+    assert len(shown) == page.count("```sh")
+    assert "against the baseline" in "".join(shown)
+
+
 def test_links_from_the_readme_lead_somewhere():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target

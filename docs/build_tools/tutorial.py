@@ -31,10 +31,8 @@ def lay_out_text(folder: Path) -> None:
             shutil.copy(path, target / f"{number:03d}{ending}")
 
 
-def main() -> None:
-    """Run the blocks, and stop at the first that fails."""
-    page = (DOCS / "tutorial.md").read_text(encoding="utf-8")
-    kept = DOCS / "tutorial"
+def run(page: str, kept: Path) -> None:
+    """Run the blocks of a page, keep what they print, and stop at the first that fails."""
     kept.mkdir(exist_ok=True)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with tempfile.TemporaryDirectory() as scratch:
@@ -62,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run((DOCS / "tutorial.md").read_text(encoding="utf-8"), DOCS / "tutorial")

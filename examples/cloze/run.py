@@ -6,7 +6,7 @@ A question shows 64 tokens of a held-out Python or stub file and four continuati
 and those of three other questions. The model's answer is the one it finds likeliest. The base
 mixture has little Python; an ending of 0 to 30 % may have more, as in domain upsampling (arXiv
 2406.03476), while the loss on prose must not rise by more than a slack. Every ending branches off
-the trunk of its seed. About three minutes on two quiet cores; the same command again goes on where
+the trunk of its seed. About two minutes on two quiet cores; the same command again goes on where
 it stopped.
 """
 
@@ -48,7 +48,7 @@ SPACE = {
     "learning_rate": {"warmup": 0.05, "decay": 0.3},
 }
 SETTINGS = ProxySettings(branch_points=(0.7, 0.8, 0.9), rungs=(1.0,))
-FIDELITY = Fidelity(parameters=98_304, tokens=400_000)
+FIDELITY = Fidelity(parameters=98_304, tokens=300_000)
 
 
 def questions(corpus: Corpus, split: str) -> torch.Tensor:
@@ -123,9 +123,10 @@ def main() -> None:
         objective,
         fidelity=FIDELITY,
         storage=out / "study.db",
-        budget=TrialBudget(trials=14),
-        initial=8,
+        budget=TrialBudget(trials=10),
+        initial=7,
         batch=3,
+        confirm_seeds=2,
     )
     best = study.optimize(ClozeTrainer(corpus, out / "trunks"), confirm=True, progress=told)
     print(best.verdict)

@@ -133,6 +133,12 @@ def read_runs(
         key = _key_of_one(left, columns, needed or ())
         if key:
             _refuse_repeats(left, key)
+        elif set(LONG) <= set(left.header):
+            raise StudyError(
+                f"{left.path} has one row per metric, so it must say whose row it is; it has "
+                f"{', '.join(left.header)}",
+                "add a column run with the run's name or number",
+            )
         pairs = [(i, i) for i in range(len(left.rows))]
     else:
         key = _common_key(left, right)
@@ -140,7 +146,8 @@ def read_runs(
         pairs = list(_joined(left, right, key))
     weights = WeightColumns.of(left, columns)
     rows = _Rows(left, right, key, np.array(pairs, dtype=np.int64))
-    used = {*columns, *NO_METRICS, *([key] if key else [])}
+    # A second table may call its metrics by the domains' names.
+    used = {*(columns if left is right else ()), *NO_METRICS, *([key] if key else [])}
     table = _measured(rows, weights, used, needed)
     require_whole_counts(table.parameters, table.tokens, right.path)
     return table
@@ -161,6 +168,8 @@ def read_mixtures(source: Source, weights: WeightColumns) -> tuple[tuple[str, ..
             names.append(column if column in table.header else short)
             missing += [short] if names[-1] not in table.header else []
         found.append(tuple(names))
+    if len(weights.phases) > 1 and FRACTION not in table.header:
+        missing.append(FRACTION)
     if missing:
         raise StudyError(
             f"{table.path} must have the domains of the runs ({', '.join(weights.domains)}); it "

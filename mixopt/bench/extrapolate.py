@@ -17,12 +17,13 @@ from mixopt.bench.tables import (
     BenchError,
     BenchTable,
     load_table,
+    require_one_of,
 )
+from mixopt.propose.recommendation import Z95
 from mixopt.surrogate import FidelityRows, RunRule, predict_target
 
 #: Exponents scanned by the nested laws.
 _EXPONENTS = np.geomspace(0.02, 4.0, 160)
-_Z95 = 1.959964
 
 Row = dict[str, Any]
 
@@ -76,10 +77,7 @@ def extrapolate(
     table = load_table(table) if isinstance(table, str) else table
     names = list(METHODS) if methods is None else list(methods)
     for name in names:
-        if name not in METHODS:
-            raise BenchError(
-                f"a method must be one of {', '.join(METHODS)}; got {name!r}", "name one of them"
-            )
+        require_one_of(name, METHODS, "a method")
     seen = _rows(table, _parameters(train_size), train_step, exact=False)
     wanted = _trained(_rows(table, _parameters(size), step, exact=True), seen)
     if wanted.parameters[0] <= seen.parameters.max() and wanted.steps[0] <= seen.steps.max():
@@ -93,10 +91,7 @@ def extrapolate(
 
 
 def _parameters(size: str) -> float:
-    if size not in PARAMETERS:
-        raise BenchError(
-            f"a size must be one of {', '.join(PARAMETERS)}; got {size!r}", "name one of them"
-        )
+    require_one_of(size, PARAMETERS, "a size")
     return float(PARAMETERS[size])
 
 
@@ -145,7 +140,7 @@ def _judge(name: str, forecast: Forecast, true: Array, rows: int, size: str, ste
         "mae": float(np.abs(error).mean()),
         "bias": float(error.mean()),
         "spearman": float(spearmanr(mean, true)[0]) if ranked else None,
-        "coverage95": None if sd is None else float((np.abs(error) <= _Z95 * sd).mean()),
+        "coverage95": None if sd is None else float((np.abs(error) <= Z95 * sd).mean()),
         "sd": None if sd is None else float(sd.mean()),
         **_judged_differences(forecast, true),
     }
@@ -158,10 +153,10 @@ def _judged_differences(forecast: Forecast, true: Array) -> Row:
     found: Row = {"difference_mae": float(np.abs(said - gap).mean()) if len(i) else None}
     if sd is None or not len(i):
         return found | dict.fromkeys(("difference_coverage95", "claimed", "sign_right"))
-    claimed = np.abs(said) > _Z95 * sd[i, j]
+    claimed = np.abs(said) > Z95 * sd[i, j]
     right = np.sign(said[claimed]) == np.sign(gap[claimed])
     return found | {
-        "difference_coverage95": float((np.abs(said - gap) <= _Z95 * sd[i, j]).mean()),
+        "difference_coverage95": float((np.abs(said - gap) <= Z95 * sd[i, j]).mean()),
         "claimed": float(claimed.mean()),
         "sign_right": float(right.mean()) if claimed.any() else None,
     }
@@ -177,8 +172,7 @@ def _target_unknown_rule(seen: BenchTable, wanted: BenchTable) -> Forecast:
 
 
 def _predicted(seen: BenchTable, wanted: BenchTable, rule: RunRule | None) -> Forecast:
-    weights = np.array([seen.weights.get(metric, 0.0) for metric in seen.metrics])
-    weights /= weights.sum()
+    weights = seen.overall_weights
     got = predict_target(_places(seen), seen.Y, _places(wanted), rule=rule)
     pairs = range(len(wanted))
     apart = [[got.difference(i, j, weights)[1] for j in pairs] for i in pairs]
@@ -194,17 +188,17 @@ def _places(table: BenchTable) -> FidelityRows:
 
 def _last_seen(seen: BenchTable, wanted: BenchTable) -> Forecast:
     curves = _curves(seen, wanted)
-    return Forecast(_overall(seen, curves[-1, :, -1]))
+    return Forecast(curves[-1, :, -1] @ seen.overall_weights)
 
 
 def _nested(seen: BenchTable, wanted: BenchTable) -> Forecast:
     at_target = _at_target(seen, wanted)
     mixed = [loglinear(fit_loglinear(wanted.X, y), wanted.X) for y in at_target.T]
-    return Forecast(_overall(seen, np.stack(mixed, axis=1)))
+    return Forecast(np.stack(mixed, axis=1) @ seen.overall_weights)
 
 
 def _nested_no_mixing(seen: BenchTable, wanted: BenchTable) -> Forecast:
-    return Forecast(_overall(seen, _at_target(seen, wanted)))
+    return Forecast(_at_target(seen, wanted) @ seen.overall_weights)
 
 
 def _nested_priors(seen: BenchTable, wanted: BenchTable) -> Forecast:
@@ -212,7 +206,7 @@ def _nested_priors(seen: BenchTable, wanted: BenchTable) -> Forecast:
     losses = np.transpose(_curves(seen, wanted), (1, 3, 0, 2))
     target = float(wanted.parameters[0]), float(wanted.tokens[0])
     at_target = nested_prediction(sizes, steps * STEP_TOKENS, losses, target)
-    return Forecast(_overall(seen, at_target))
+    return Forecast(at_target @ seen.overall_weights)
 
 
 METHODS: dict[str, Callable[[BenchTable, BenchTable], Forecast]] = {
@@ -223,11 +217,6 @@ METHODS: dict[str, Callable[[BenchTable, BenchTable], Forecast]] = {
     "nested-laws-priors": _nested_priors,
     "last-seen": _last_seen,
 }
-
-
-def _overall(table: BenchTable, Y: Array) -> Array:
-    w = np.array([table.weights.get(metric, 0.0) for metric in table.metrics])
-    return np.asarray(Y @ (w / w.sum()))
 
 
 def _curves(seen: BenchTable, wanted: BenchTable) -> Array:

@@ -13,10 +13,10 @@ from scipy.stats import spearmanr
 from mixopt.bench.designs import design_rows
 from mixopt.bench.methods import SURROGATES, Forecast, Predictor, Task, surrogate
 from mixopt.bench.tables import Array, BenchError, BenchTable, Ints, load_table
+from mixopt.propose.recommendation import Z95
 
 #: Share of the rows held out, each repeat anew, where the table has no test split of its own.
 _HELD_OUT = 1 / 3
-_Z95 = 1.959964
 
 Row = dict[str, Any]
 
@@ -147,5 +147,5 @@ def _regret(predicted: Array, true: Array) -> float:
 def _covered(forecast: Forecast, Y: Array) -> Array:
     if forecast.sd is None or len(Y) == 0:
         return np.full(Y.shape[1] + 1, np.nan)
-    inside = (np.abs(Y - forecast.mean) <= _Z95 * forecast.sd).mean(0)
+    inside = (np.abs(Y - forecast.mean) <= Z95 * forecast.sd).mean(0)
     return np.append(inside, inside.mean())

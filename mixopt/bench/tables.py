@@ -116,8 +116,9 @@ class BenchTable:
         part = self.take(np.flatnonzero(groups[best]))
         return part.take(np.flatnonzero(np.isfinite(part.Y).all(1)))
 
-    def overall(self) -> Array:
-        """``n`` weighted losses, the weights scaled to sum to 1 over the metrics present.
+    @property
+    def overall_weights(self) -> Array:
+        """``m`` weights of the overall loss, scaled to sum to 1 over the metrics present.
 
         Raises:
             BenchError: If the table defines no weights for its metrics.
@@ -128,8 +129,13 @@ class BenchTable:
                 f"the table {self.name!r} defines no weights of an overall loss",
                 "use one of the mixing-law tables",
             )
+        return np.asarray(w / w.sum())
+
+    def overall(self) -> Array:
+        """``n`` weighted losses; raises as ``overall_weights``."""
+        w = self.overall_weights
         # Metrics without weight may be unmeasured; 0 * NaN would spoil the sum.
-        return np.asarray(self.Y[:, w > 0] @ (w[w > 0] / w.sum()))
+        return np.asarray(self.Y[:, w > 0] @ w[w > 0])
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from math import log
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mixopt.cli.app import (
     HERE,
@@ -205,32 +204,13 @@ def space_check(space: str, /, *, json: Json = False) -> None:
     Args:
         space: YAML file, or the name of a shipped space.
     """
+    from mixopt.report.space_tables import space_lines, space_table
     from mixopt.space import SearchSpace, geometry_of
     from mixopt.space.library import find_search_space
 
-    checked = geometry_of(SearchSpace.from_yaml(find_search_space(space))).summary()
-    emit(checked, json, "\n".join(_checked(checked)))
-
-
-def _checked(found: dict[str, Any]) -> Iterator[str]:
-    """A summary as one line per key, then the tree of domains."""
-    tree = found.get("tree", [])
-    yield from (f"{key}: {_short(value)}" for key, value in found.items() if key != "tree")
-    if tree:
-        yield "tree, with the baseline's weights:"
-    for row in tree:
-        label = "  " * row["depth"] + row["node"].rpartition("/")[2]
-        tied = f"  tied: {_short(row['tied'])}" if row["tied"] else ""
-        yield f"  {label:<40} {100 * row['weight']:6.2f} %{tied}"
-
-
-def _short(value: Any) -> str:
-    """A value as a person reads it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_short, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    read = SearchSpace.from_yaml(find_search_space(space))
+    checked = geometry_of(read).summary()
+    emit(checked, json, "\n".join(space_lines(read, checked)), space_table(read, checked))
 
 
 @space_app.command(name="list")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from mixopt import __version__
-from mixopt.cli.app import Amount, Json, app, emit, pairs, say, space_app
+from mixopt.cli.app import Amount, Json, Names, app, emit, pairs, say, space_app
 from mixopt.errors import ExportError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def export(
     *,
     to: str | None = None,
     out: Path | None = None,
-    paths: list[str] | None = None,
+    paths: Names | None = None,
     tokens: Amount | None = None,
     sequence_length: Amount | None = None,
     batch: Amount | None = None,
@@ -48,7 +48,7 @@ def export(
         source: Folder or YAML file of a study, a schedule.json, or a schedule written by hand.
         to: Name of the trainer.
         out: Folder of the files; by default that of the run or of the schedule.
-        paths: YAML file of domain: path, or NAME=PATH; may be repeated.
+        paths: YAML file of domain: path, or NAME=PATH, one or more.
         tokens: Training tokens of the target run.
         sequence_length: Tokens per sequence of the target.
         batch: Sequences per step of the target.

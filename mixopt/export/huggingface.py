@@ -13,7 +13,7 @@ from typing import Any
 from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.exporter import Exporter, Written
 from mixopt.export.rate_plan import rate_stages
-from mixopt.export.texts import literal
+from mixopt.export.texts import phase_script
 
 _SCRIPT = '''"""A training mixture in phases for Hugging Face datasets, written by mixopt.
 
@@ -102,13 +102,8 @@ def write(plan: ExportPlan) -> Written:
     first = next((p.rate for p in plan.phases if p.rate), None)
     scale = first.scale if first else 1.0
     phases = [_phase(p, scale) for p in plan.phases]
-    script = _SCRIPT.format(
-        length=plan.sequence_length,
-        seed=plan.seed,
-        sources=literal({name: plan.paths[name] for name in plan.domains}),
-        phases=literal(phases),
-        peak=first.peak_text if first else "your own",
-    )
+    shown = first.peak_text if first else "your own"
+    script = phase_script(_SCRIPT, plan, phases, peak=shown)
     peak = {"learning_rate": first.peak_text} if first else {}
     rates = [peak | {"rate_factor": p["rate"]} if p["rate"] else {} for p in phases]
     return Written(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mixopt.export.export_plan import ExportPlan
 from mixopt.export.exporter import Exporter, Written
-from mixopt.export.texts import literal
+from mixopt.export.texts import phase_script
 
 _SCRIPT = '''"""A training mixture in phases for litdata, written by mixopt.
 
@@ -60,14 +60,8 @@ def build(**options):
 def write(plan: ExportPlan) -> Written:
     """A script."""
     phases = [{"name": p.name, "rows": p.sequences, "weights": p.weights()} for p in plan.phases]
-    script = _SCRIPT.format(
-        length=plan.sequence_length,
-        seed=plan.seed,
-        sources=literal({name: plan.paths[name] for name in plan.domains}),
-        phases=literal(phases),
-    )
     return Written(
-        {"litdata_mixture.py": script},
+        {"litdata_mixture.py": phase_script(_SCRIPT, plan, phases)},
         (),
         ("import build or build_phase from litdata_mixture.py; a phase ends after its rows",),
         ("a combined dataset replays its random draws to the item where it stopped",),

@@ -15,7 +15,7 @@ from typing import Any
 from mixopt.export.export_plan import ExportPlan
 from mixopt.export.exporter import Exporter, ImportedPhase, Written
 from mixopt.export.importing import read_yaml, weighted
-from mixopt.export.rate_plan import RatePlan
+from mixopt.export.rate_plan import RatePlan, one_warmup_notes
 from mixopt.export.texts import json_text, yaml_text
 
 _DECAY = {"linear": "linear", "cosine": "cosine"}
@@ -79,19 +79,13 @@ def _rate(rate: RatePlan, batch: int) -> dict[str, Any]:
 
 
 def _notes(plan: ExportPlan) -> tuple[str, ...]:
+    rates = [p.rate for p in plan.phases]
     notes = [
         "grain mixes records before they are tokenised and packed: make every record of all "
         "sources about as long, or weigh them by tokens per record",
+        *one_warmup_notes("MaxText", rates),
     ]
-    rules = [p.rate for p in plan.phases if p.rate]
-    if any(r.own and r.begin and r.rule.warmup for r in rules):
-        notes.append(
-            "MaxText warms up only from the run's first step: the re-warming of a later phase is "
-            "left out, and its rate begins at the peak"
-        )
-    if any(r.rule.start and r.rule.warmup for r in rules):
-        notes.append("MaxText warms up from 0; the rule's start is left out")
-    if any(r.decays and r.rule.shape not in _DECAY for r in rules):
+    if any(r and r.decays and r.rule.shape not in _DECAY for r in rates):
         notes.append("MaxText falls linearly or as a cosine; linear stands in")
     return tuple(notes)
 

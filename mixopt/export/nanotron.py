@@ -14,7 +14,7 @@ from typing import Any
 from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.exporter import Exporter, ImportedPhase, Written
 from mixopt.export.importing import lengths, read_yaml, weighted
-from mixopt.export.rate_plan import RatePlan
+from mixopt.export.rate_plan import RatePlan, one_warmup_notes
 from mixopt.export.texts import yaml_text
 
 _DECAY = {"linear": "linear", "cosine": "cosine", "sqrt": "1-sqrt"}
@@ -84,16 +84,9 @@ def _rate(rate: RatePlan, batch: int, start: int) -> dict[str, Any]:
 
 
 def _notes(plan: ExportPlan) -> tuple[str, ...]:
-    rules = [p.rate for p in plan.phases if p.rate]
-    notes = []
-    if any(r.own and r.begin and r.rule.warmup for r in rules):
-        notes.append(
-            "nanotron warms up only from the run's first step: the re-warming of a later phase is "
-            "left out, and its rate begins at the peak"
-        )
-    if any(r.rule.start and r.rule.warmup for r in rules):
-        notes.append("nanotron warms up from 0; the rule's start is left out")
-    if any(r.decays and r.rule.shape == "inverse_sqrt" for r in rules):
+    rates = [p.rate for p in plan.phases]
+    notes = one_warmup_notes("nanotron", rates)
+    if any(r and r.decays and r.rule.shape == "inverse_sqrt" for r in rates):
         notes.append("nanotron has no inverse square root decay; 1-sqrt stands in")
     return tuple(notes)
 

@@ -15,7 +15,7 @@ from mixopt.export.export_plan import ExportPlan, PhasePlan
 from mixopt.export.exporter import Exporter, ImportedPhase, Written
 from mixopt.export.importing import read_yaml, weighted
 from mixopt.export.rate_plan import RatePlan, rate_stages
-from mixopt.export.texts import literal, yaml_text
+from mixopt.export.texts import phase_script, yaml_text
 
 _SCRIPT = '''"""Phases of a training mixture for OLMo-core, written by mixopt.
 
@@ -108,12 +108,8 @@ def write(plan: ExportPlan) -> Written:
         )
         peak = {"lr": phase.rate.peak_text} if phase.rate else {}
         rates.append(peak | ({"ComposableScheduler.stages": stages} if stages else {}))
-    files["olmo-core_phases.py"] = _SCRIPT.format(
-        length=plan.sequence_length,
-        batch=(plan.batch or 1) * plan.sequence_length,
-        seed=plan.seed,
-        phases=literal(phases),
-    )
+    tokens = plan.step * plan.sequence_length
+    files["olmo-core_phases.py"] = phase_script(_SCRIPT, plan, phases, batch=tokens)
     commands = [
         f"phase {p.name}: mixture({p.index}) and scheduler({p.index}) of olmo-core_phases.py, "
         f"peak {rates[p.index].get('lr', 'as you choose')}"

@@ -119,6 +119,20 @@ def plan_rates(
     )
 
 
+def one_warmup_notes(trainer: str, rates: Iterable[RatePlan | None]) -> list[str]:
+    """What is lost in a trainer that warms up once, from 0."""
+    warmed = [r for r in rates if r and r.rule.warmup]
+    notes = []
+    if any(r.own and r.begin for r in warmed):
+        notes.append(
+            f"{trainer} warms up only from the run's first step: the re-warming of a later phase "
+            "is left out, and its rate begins at the peak"
+        )
+    if any(r.rule.start for r in warmed):
+        notes.append(f"{trainer} warms up from 0; the rule's start is left out")
+    return notes
+
+
 @dataclass(frozen=True)
 class RateStage:
     """A piece of a rule inside one phase.

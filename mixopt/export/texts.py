@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from mixopt.export.export_plan import ExportPlan
+
 
 def yaml_text(data: Any, *comments: str) -> str:
     """YAML in the order given, under comment lines."""
@@ -18,6 +20,17 @@ def yaml_text(data: Any, *comments: str) -> str:
 def json_text(data: Any) -> str:
     """Indented JSON."""
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def phase_script(template: str, plan: ExportPlan, phases: list[dict[str, Any]], **more: Any) -> str:
+    """A script with the plan's sequence length and seed, its sources and its phases filled in."""
+    return template.format(
+        length=plan.sequence_length,
+        seed=plan.seed,
+        sources=literal({name: plan.paths[name] for name in plan.domains}),
+        phases=literal(phases),
+        **more,
+    )
 
 
 def literal(value: Any) -> str:

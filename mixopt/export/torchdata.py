@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mixopt.export.export_plan import ExportPlan
 from mixopt.export.exporter import Exporter, Written
-from mixopt.export.texts import literal
+from mixopt.export.texts import phase_script
 
 _SCRIPT = '''"""A training mixture in phases for torchdata.nodes, written by mixopt.
 
@@ -71,14 +71,8 @@ def write(plan: ExportPlan) -> Written:
         {"name": p.name, "rows": p.sequences, "weights": p.weights(), "skip": p.offset}
         for p in plan.phases
     ]
-    script = _SCRIPT.format(
-        length=plan.sequence_length,
-        seed=plan.seed,
-        sources=literal({name: plan.paths[name] for name in plan.domains}),
-        phases=literal(phases),
-    )
     return Written(
-        {"torchdata_mixture.py": script},
+        {"torchdata_mixture.py": phase_script(_SCRIPT, plan, phases)},
         (),
         ("import build from torchdata_mixture.py and give it how to read the rows of a source",),
         ("a sampler's state loads into other weights without a word",),

@@ -77,13 +77,15 @@ def critical_table(found: Critical) -> Table:
         (f"{share:.3f}", fmt.signed(rise), fmt.signed(fitted))
         for share, rise, fitted in sorted(zip(found.shares, found.rises, found.fitted, strict=True))
     )
-    note = (
-        f"Old loss at the end minus the base's, nats/token. Critical share "
-        f"{found.critical_share:.3f}, {100 * found.level:.3g} % interval {found.low:.3f} to "
-        f"{found.high:.3f}; noise of one run {found.noise_sd:.4f}."
+    title = (
+        f"Critical share {100 * found.critical_share:.1f} %: as much old data keeps the old loss "
+        f"({100 * found.level:.3g} % interval {100 * found.low:.1f} to {100 * found.high:.1f} %)"
     )
-    columns = ("old-data share", "measured", "law")
-    return Table("Old ability against the share of old data", columns, rows, note=note)
+    note = (
+        "Measured and law: old loss at the end minus the base's, nats/token. Noise of one run "
+        f"{found.noise_sd:.4f}."
+    )
+    return Table(title, ("old-data share", "measured", "law"), rows, note=note)
 
 
 def phases_table(found: DynamicSchedules) -> Table:
@@ -92,7 +94,7 @@ def phases_table(found: DynamicSchedules) -> Table:
         (
             str(c.phases),
             fmt.value(c.predicted),
-            *((fmt.DASH, "") if c.phases == 1 else fmt.change(c.gain)),
+            *(("", "") if c.phases == 1 else fmt.change(c.gain)),
             "yes" if c.pays else "no",
             " ".join(f"{100 * p.fraction:.0f}" for p in c.schedule.phases),
         )

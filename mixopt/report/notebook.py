@@ -62,13 +62,15 @@ def _(value: StudyView) -> str:
     frame = value.trials()
     states = Counter(str(record.state) for record in value.records())
     counts = ", ".join(f"{n} {state}" for state, n in states.items()) or "no trials yet"
-    best = frame.nsmallest(LEADERS, "objective") if len(frame) else frame
+    ranked = frame["objective"] * value.objective.sign
+    best = frame.loc[ranked.nsmallest(LEADERS).index] if len(frame) else frame
     rows = tuple(
         (str(row["trial"]), str(row["state"]), fmt.value(row["objective"]))
         for row in best.to_dict("records")
     )
     objective = " + ".join(f"{w:.3g} {n}" for n, w in value.objective.weights.items() if w)
-    intro = f"Minimises {objective}. Trials: {counts}. {value.stop_reason or ''}"
+    verb = "Minimises" if value.objective.goal == "minimize" else "Maximises"
+    intro = f"{verb} {objective}. Trials: {counts}. {value.stop_reason or ''}"
     table = Table("", ("best trials", "state", "objective"), rows, text=frozenset({1}))
     return _section(f"Study {value.name}", intro, table if rows else None)
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mixopt.space import Fidelity
     from mixopt.space.effect import Effect
 
+#: What is not known.
 DASH = "–"
 
 
@@ -36,9 +37,11 @@ def change(x: Estimate | Effect) -> tuple[str, str]:
 
 
 def share(x: float | None) -> str:
-    """A weight or fraction in per cent; a dash for nothing at all."""
-    if x is None or not math.isfinite(x) or x == 0:
+    """A weight or fraction in per cent."""
+    if x is None or not math.isfinite(x):
         return DASH
+    if x == 0:
+        return "0"
     return "< 0.1 %" if x < 0.0005 else f"{100 * x:.1f} %"
 
 

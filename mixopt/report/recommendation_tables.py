@@ -50,13 +50,13 @@ def mixture_table(rec: Recommendation, space: SearchSpace) -> Table:
         if name in caps:
             cap = caps[name]
             row += [fmt.ratio(ratios.get(name, 1.0))] * two
-            row += [fmt.times(rec.epochs.get(name)), fmt.DASH if cap is None else f"{cap:g}"]
+            row += [fmt.times(rec.epochs.get(name)), "none" if cap is None else f"{cap:g}"]
         else:
             strong.add(len(rows))
             low, high = _summed(schedule.base, inside), _summed(schedule.ending, inside)
             row[0] += f" ({len(inside)} domain{'s' * (len(inside) > 1)})"
             row += [fmt.ratio(high / low if low > 0 else math.inf if high > 0 else 1.0)] * two
-            row += [fmt.DASH, fmt.DASH]
+            row += ["", ""]
         rows.append(tuple(row))
     many = len(baseline.phases) > 1
     note = "Shares of training tokens"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mixopt.analysis.responses import DomainEffect, Responses, Slice
 from mixopt.report.components import Figure, NotApplicable
@@ -21,6 +22,9 @@ from mixopt.report.figure_parts import (
     rows_axis,
 )
 from mixopt.report.report_data import ReportData
+
+if TYPE_CHECKING:
+    from mixopt.propose import Estimate
 
 #: Rows of the figures of effects.
 MOST_ROWS = 30
@@ -44,14 +48,16 @@ def metric_map(data: ReportData) -> Figure:
     """Change of every metric per percentage point of each domain."""
     shown = _leading(data)
     metrics = list(shown[0].metrics)
-    values = [[e.metrics[m].mean for m in metrics] for e in shown]
+    # Colours say better and worse, whichever way a metric is better.
+    signs = [data.objective.kind_of(m).sign for m in metrics]
+    values = [[s * e.metrics[m].mean for s, m in zip(signs, metrics, strict=True)] for e in shown]
     heat = {
         "type": "heatmap",
         "x": [label(m) for m in metrics],
         "y": [_row(data, e) for e in shown],
         "z": values,
-        "customdata": [[e.metrics[m].high - e.metrics[m].mean for m in metrics] for e in shown],
-        "hovertemplate": "%{y} on %{x}: %{z:+.5f} ± %{customdata:.5f}<extra></extra>",
+        "text": [[_change(e.metrics[m]) for m in metrics] for e in shown],
+        "hovertemplate": "%{y} on %{x}: %{text}<extra></extra>",
     }
     heat |= _scale("z", [v for row in values for v in row])
     wide = axis("metric", type="category", showgrid=False)
@@ -105,7 +111,7 @@ def ternary(data: ReportData) -> Figure:
     names = [label(n) for n in found.domains]
     means = [e.mean for e in found.objective]
     hover = "".join(f"{n} %{{{k}:.1f}} %, " for n, k in zip(names, "abc", strict=True))
-    colours = _scale("c", means)
+    colours = _scale("c", means) | {"reversescale": data.objective.goal == "maximize"}
     colours["colorbar"] |= {"orientation": "h", "y": -0.25, "len": 0.8}
     cloud = {
         "type": "scatterternary",
@@ -135,6 +141,10 @@ def ternary(data: ReportData) -> Figure:
     del frame["xaxis"], frame["yaxis"]
     frame["margin"] = {"l": 40, "r": 40, "t": 40, "b": 70}
     return {"data": [cloud, here], "layout": frame}
+
+
+def _change(found: Estimate) -> str:
+    return f"{found.mean:+.5f} ± {found.high - found.mean:.5f}"
 
 
 def _scale(axis_of: str, values: Sequence[float]) -> Trace:

@@ -78,7 +78,8 @@ def what_to_do(rec: Recommendation, space: SearchSpace) -> str:
 
 def _facts(data: ReportData) -> list[tuple[str, str]]:
     objective = " + ".join(f"{w:.3g} {n}" for n, w in data.objective.weights.items() if w)
-    facts = [("objective", objective)]
+    goal = "maximize " if data.objective.goal == "maximize" else ""
+    facts = [("objective", f"{goal}{objective}")]
     differ = data.recommendation.target if data.recommendation else None
     if data.fidelity is not None:
         facts.append(("trials, at most" if differ else "trials", fmt.fidelity(data.fidelity)))
@@ -137,9 +138,10 @@ def _choices(data: ReportData) -> Iterator[Section | None]:
 def _learned(data: ReportData) -> Iterator[Section | None]:
     moves = "One weight moves at the recommendation, and the others of its phase shrink or grow "
     moves += "alike, as far as bounds and caps allow."
-    intro = f"Predicted change per percentage point of each domain. {moves} Negative is better."
+    better = "Negative" if data.objective.goal == "minimize" else "Positive"
+    intro = f"Predicted change per percentage point of each domain. {moves} {better} is better."
     yield _drawn("effects", "Effect of each domain", intro, maps.effects, data)
-    intro = "The same change for every metric."
+    intro = "The same change for every metric; blue is better."
     yield _drawn("metric-map", "Domains and metrics", intro, maps.metric_map, data)
     intro = f"Predicted objective minus the baseline's, with its 95 % interval. {moves}"
     yield _drawn("slices", "Along each weight", intro, maps.slices, data)

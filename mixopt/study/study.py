@@ -210,7 +210,7 @@ class Study(StudyTrials):
             log_warnings(self.advice())
             outside = unreachable_baseline(self.space)
             if outside is not None:
-                logging.getLogger("mixopt.study").warning(outside)
+                logging.getLogger("mixopt.advice").warning(outside)
         self.store.add_trials(self.id, trials)
         return trials
 

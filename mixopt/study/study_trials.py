@@ -156,12 +156,12 @@ class StudyTrials(StudyView):
         self.store.fail(self.id, trial, reason, lease=lease or self._leases.get(trial))
         self._leases.pop(trial, None)
 
-    def crashed(self, trial: str, reason: str, *, lease: Lease | None = None) -> None:
+    def crashed(self, trial: str, reason: str) -> None:
         """Store that a trial's worker died: it waits again, or fails after its retries."""
         record = self.record_of(trial)
         if not record.open:
             return
-        held = lease or self._leases.pop(trial, None)
+        held = self._leases.pop(trial, None)
         if record.crashes >= self.settings.retries:
             tries = record.crashes + 1
             self.fail(trial, f"its worker died {tries} times; the last time: {reason}", lease=held)

@@ -25,6 +25,7 @@ from mixopt.study import (
 )
 from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.config import require_same
+from mixopt.study.storage.engine import storage_url
 from mixopt.tune.driver import Pack
 from mixopt.tune.study_file import (
     CallableChoice,
@@ -58,7 +59,7 @@ class Job:
         """Read a study file, or the resolved copy in the folder of an earlier run.
 
         Raises:
-            StudyError: If a folder is given that holds no study.
+            StudyError: If a folder is given that holds no study, or the storage is none.
             SpaceError: If the file is wrong; names the line.
         """
         path = Path(path)
@@ -68,7 +69,9 @@ class Job:
                 raise StudyError(f"{path.parent} holds no study.yaml", "give the folder of a run")
         file = StudyFile.from_yaml(path)
         out = (out or Path("runs") / file.name).resolve()
-        return cls(file, out, storage or f"sqlite:///{out / 'study.db'}")
+        storage = storage or f"sqlite:///{out / 'study.db'}"
+        storage_url(storage)
+        return cls(file, out, storage)
 
     @property
     def corpus_dir(self) -> Path:

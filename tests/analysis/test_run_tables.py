@@ -171,6 +171,22 @@ def test_candidates_are_found_by_name_and_other_columns_are_not_read():
         read_mixtures(pd.DataFrame({"web": [1.0], "books": [0.0]}), weights)
 
 
+def test_a_long_table_without_runs_and_phases_without_a_share_are_told():
+    with pytest.raises(StudyError, match="it must say whose row it is"):
+        read_runs(long().drop(columns="run"))
+    weights = read_runs(phased(), needed=["loss"]).weights
+    with pytest.raises(StudyError, match="it lacks fraction"):
+        read_mixtures(phased().drop(columns=["fraction"]), weights)
+
+
+def test_two_tables_may_be_long_and_in_phases():
+    mixtures = phased().drop(columns="loss")
+    metrics = phased()[["run", "loss"]].rename(columns={"loss": "value"}).assign(metric="loss")
+    table = read_runs(mixtures, metrics)
+    assert np.allclose(table.X, read_runs(phased(), needed=["loss"]).X)
+    assert table.metrics == ("loss",)
+
+
 def test_the_verb_and_the_function_say_the_same_and_write_it_down(tmp_path, capsys):
     from mixopt.cli import main
     from mixopt.export import read_source

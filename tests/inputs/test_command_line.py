@@ -31,6 +31,7 @@ CASES = [
     ("run {f}/empty", "holds no study.yaml"),
     ("run {f}/bad.yaml --dry-run", "must hold keys and values"),
     ("recommend {f}/study.yaml --storage mysql://u@h/d", "not a database URL"),
+    ("run {f}/study.yaml --dry-run --storage mysql://u@h/d", "not a database URL"),
     ("recommend {f}/study.yaml", "there is no study at|does not exist|holds no study"),
     ("recommend {f}/none", "cannot be read"),
     ("trials {f}/study.yaml --storage nope://x", "not a database URL"),

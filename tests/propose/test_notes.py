@@ -33,7 +33,7 @@ def test_notes_hold_the_advice_against_a_schedule_that_breaks_it():
     (said,) = [n for n in found if n.startswith("Warning: ")]
     assert "re-warms the learning rate on the distribution it was already trained on" in said
     assert ".1 to .4 nats" in said
-    assert said.endswith("(Gupta et al., arXiv 2308.04014).")
+    assert said.endswith("(Gupta et al., https://arxiv.org/abs/2308.04014).")
 
 
 def recommended(Y):

@@ -51,7 +51,7 @@ def test_the_schedule_is_a_row_per_domain(text):
         "4",
     ]
     assert line(text, "cpp")[-3:] == ["dropped", "0.22", "4"]
-    assert line(text, "data") == ["data", "0.9", "%", "–", "5.0", "%", "new", "0.43", "4"]
+    assert line(text, "data") == ["data", "0.9", "%", "0", "5.0", "%", "new", "0.43", "4"]
 
 
 def test_the_gain_comes_first_and_the_four_numbers_are_differences(text):
@@ -172,7 +172,7 @@ def test_a_plan():
         (numbers.count(1_210_000_000_000), "1.21T"),
         (numbers.count(999), "999"),
         (numbers.share(0.0001), "< 0.1 %"),
-        (numbers.share(0.0), "–"),
+        (numbers.share(0.0), "0"),
         (numbers.ratio(math.nan), "–"),
         (numbers.value(math.nan), "–"),
         (numbers.interval(None, 1.0), ""),

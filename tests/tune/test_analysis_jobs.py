@@ -154,7 +154,7 @@ def test_the_critical_share_from_a_study_and_from_a_file(job, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["critical_share"] == pytest.approx(0.3, abs=0.003)
     assert call("critical", "--runs", path, "--base-loss", "3") == 0
-    assert "Critical share 0.3" in capsys.readouterr().out
+    assert "Critical share 3" in capsys.readouterr().out
     assert call("critical", "--runs", path, "--table", "continual") == 1
     assert "reads one thing" in capsys.readouterr().err
 
