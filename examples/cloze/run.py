@@ -136,12 +136,13 @@ def main() -> None:
         }
         given.results.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
-    # What the example is there to show: the direction is right, and more Python answers more.
+    # What the example is there to show: an accuracy goes up, in its own unit. Whether the gain is
+    # more than the luck of 600 questions, the verdict says.
     observed = study.trials()["objective"]
     assert best.goal == "maximize"
     assert observed.between(0, 1).all()
     assert best.best_observed.value == observed.max() > best.baseline_observed
-    assert best.schedule.ending["python"] > BASE["python"]
+    assert 0 < best.predicted.mean < 1
 
 
 def told(record: object, value: float | None) -> None:
