@@ -1,15 +1,21 @@
 """The files to deploy the service with name verbs, options and variables that there are."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mixopt.cli import app
+from mixopt.study import Storage
+from mixopt.study.storage.access_tokens import Scope, create_token
 
-DEPLOY = Path(__file__).parents[2] / "examples" / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "examples" / "deploy"
 
 
 def verb_lines():
@@ -40,3 +46,41 @@ def test_the_image_installs_the_extras_that_the_service_needs():
     text = (DEPLOY / "Dockerfile").read_text()
     assert "'.[service,postgres]'" in text
     assert 'CMD ["serve"' in text
+
+
+@pytest.mark.faults
+def test_ray_serve_answers_those_who_have_a_token(tmp_path):
+    pytest.importorskip("ray.serve", reason="pip install 'ray[serve]'", exc_type=ImportError)
+    script = tmp_path / "deploy.py"
+    script.write_text(RAY_SERVE)
+    url = f"sqlite:///{tmp_path / 'served.db'}"
+    store = Storage(url)
+    token = create_token(store, "ann", Scope.admin)
+    store.close()
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    given = {**os.environ, "MIXOPT_STORAGE": url, "PYTHONPATH": path, "MIXOPT_TOKEN": token}
+    done = subprocess.run(
+        [sys.executable, script], env=given, capture_output=True, text=True, check=False
+    )
+    assert "answered: 401 []" in done.stdout, done.stderr
+
+
+# In a process of its own: Ray Serve leaves threads and warnings behind.
+RAY_SERVE = """
+import os, socket
+import httpx2, ray
+from ray import serve
+from examples.deploy.ray_serve import app
+import mixopt
+
+with socket.create_server(("127.0.0.1", 0)) as probe:
+    port = probe.getsockname()[1]
+ray.init(include_dashboard=False, num_cpus=2)
+serve.start(http_options={"host": "127.0.0.1", "port": port})
+serve.run(app)
+url = f"http://127.0.0.1:{port}"
+refused = httpx2.get(f"{url}/v1/studies", timeout=60).status_code
+print("answered:", refused, mixopt.connect(url).studies())
+serve.shutdown()
+ray.shutdown()
+"""
