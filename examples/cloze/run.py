@@ -6,8 +6,7 @@ A question shows 64 tokens of a held-out Python or stub file and four continuati
 and those of three other questions. The model's answer is the one it finds likeliest. The base
 mixture has little Python; an ending of 0 to 30 % may have more, as in domain upsampling (arXiv
 2406.03476), while the loss on prose must not rise by more than a slack. Every ending branches off
-the trunk of its seed. About a minute on two quiet cores; the same command again goes on where it
-stopped.
+the trunk of its seed. A few minutes; the same command again goes on where it stopped.
 """
 
 from __future__ import annotations
