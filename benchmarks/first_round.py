@@ -92,7 +92,7 @@ def compared(space: str, bumpy: bool, seed: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    """Print and keep means, and paired differences with their standard errors."""
+    """Print and keep means, and paired differences with their standard deviation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--json", type=Path)
@@ -106,7 +106,7 @@ def main() -> None:
             apart = both[:, 1] - both[:, 0]
             row[key] = dict(zip(DESIGNS, both.mean(0).round(4).tolist(), strict=True)) | {
                 "difference": round(float(apart.mean()), 4),
-                "error": round(float(apart.std(ddof=1) / len(apart) ** 0.5), 4),
+                "sd": round(float(apart.std()), 4),
             }
         name = f"{space}, {'bumpy' if bumpy else 'smooth'}"
         print(name, json.dumps(row), flush=True)

@@ -87,6 +87,7 @@ def file_pages() -> Iterator[tuple[str, str]]:
     told: set[str] = set()
     for file, title in FILES.items():
         schema = MODELS[file].model_json_schema()
+        schema = spelled_out(schema, schema.get("$defs", {}))
         parts = {schema["title"]: schema, **schema.get("$defs", {})}
         lines = [f"# {title}\n", FILE_NOTE.format(file=file)]
         for name, node in parts.items():
