@@ -71,10 +71,12 @@ def ask_trials(request: Request, response: Response, name: Name, wish: Ask, who:
         stopped = _next_round(known, held)
         if isinstance(stopped, str):
             return Asked(stop_reason=stopped)
+        # Looked at before: a round that is stored in between is nobody's yet.
+        others = known.store.any_open(held.study.id)
         taken = _take(held, wish, who.name)
-    if not taken:
-        response.status_code, response.headers["Retry-After"] = 202, RETRY["Retry-After"]
-        return Asked(waiting="others" if known.store.any_open(held.study.id) else "proposals")
+        if not taken:
+            response.status_code, response.headers["Retry-After"] = 202, RETRY["Retry-After"]
+            return Asked(waiting="others" if others else "proposals")
     return Asked(trials=taken)
 
 
