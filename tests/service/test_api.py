@@ -271,7 +271,7 @@ def test_any_result_is_taken_or_refused(http, body):
         path = f"/v1/studies/demo/trials/r00-t00:{verb}"
         documented(http.post(path, content=json.dumps(body)))
     state = http.get("/v1/studies/demo/trials/r00-t00")
-    assert state.status_code == 404 or state.json()["state"] in list(State)
+    assert state.status_code == 404 or state.json()["record"]["state"] in list(State)
 
 
 @pytest.mark.usefixtures("study")
