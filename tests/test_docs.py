@@ -50,9 +50,15 @@ def train(schedule, _fidelity, _seed):
     return {"web": 2 + code**2, "code": 2 - code}
 
 
+#: A study on a tree of domains takes longer than the others.
+EXAMPLES = ["own_trainer", "finished_runs", "five_exports"]
+EXAMPLES.append(pytest.param("domain_tree", marks=pytest.mark.faults))
+
+
 # The quickstart is run by tests/service/test_served_contract.py, here and through a service.
-@pytest.mark.parametrize("name", ["own_trainer", "finished_runs"])
-def test_an_example_runs(name, capsys):
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_runs(name, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", [name])
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     assert "mixture" in capsys.readouterr().out.lower()
 
@@ -111,6 +117,14 @@ def test_the_tutorial_runs(tmp_path, monkeypatch):
     shown = [path.read_text() for path in sorted(tmp_path.glob("*.txt"))]
     assert len(shown) == page.count("```sh")
     assert "against the baseline" in "".join(shown)
+
+
+def test_what_the_reference_links_to_is_in_it():
+    made = runpy.run_path(str(ROOT / "docs" / "build_tools" / "reference.py"))
+    text = "".join(page for _, page in made["file_pages"]()) + made["http_page"]()
+    linked = set(re.findall(r"\(#(key-\w+)\)", text))
+    assert "key-searchspace" in linked
+    assert linked <= set(re.findall(r"^\((key-\w+)\)=$", text, re.MULTILINE))
 
 
 def test_links_from_the_readme_lead_somewhere():

@@ -96,7 +96,7 @@ class Fitted:
         Returns:
             One row each: ``name``, the objective's ``value`` with its 95 % interval (``low``,
             ``high``), and its ``difference`` from the baseline's with ``difference_low`` and
-            ``difference_high``.
+            ``difference_high``; all of one new run each, run-to-run noise included.
 
         Raises:
             StudyError: If the table cannot be read, or has other domains than the runs.
@@ -107,6 +107,7 @@ class Fitted:
         problem = self.problem.narrowed()
         rows = X[:, problem.there]
         (value, sd), (change, apart) = problem.expected(rows), problem.minus_baseline(rows)
+        sd, apart = np.hypot(sd, problem.noise), np.hypot(apart, np.sqrt(2.0) * problem.noise)
         values = map(Estimate.of, problem.sign * value, sd)
         changes = map(Estimate.of, problem.sign * change, apart)
         return pd.DataFrame(

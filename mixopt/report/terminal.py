@@ -84,7 +84,8 @@ def candidates_table(predicted: DataFrame) -> Table:
         for row in predicted.to_dict("records")
     )
     columns = ("mixture", "predicted", "95 % interval", "against baseline", "95 % interval")
-    note = "An interval of a difference that holds 0 does not say which of the two is better."
+    note = "Of one new run each. An interval of a difference that holds 0 does not say which of "
+    note += "the two is better."
     return Table("Predicted objective of the candidates", columns, rows, note=note)
 
 

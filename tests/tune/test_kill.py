@@ -15,7 +15,7 @@ from cheap_job import Train, make_study
 from mixopt.study import CallableTrainer, State, Study
 
 JOB = Path(__file__).with_name("cheap_job.py")
-PATIENCE = 240
+PATIENCE = 600
 SLOTS = os.cpu_count() or 1
 
 pytestmark = pytest.mark.slow
