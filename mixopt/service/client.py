@@ -15,6 +15,7 @@ import httpx2
 
 from mixopt.errors import StorageError, StudyError
 from mixopt.service.codes import error_class
+from mixopt.service.messages import TrialDetail, TrialPage
 from mixopt.space import Fidelity, Objective, Observation, Schedule, SearchSpace, Trial
 from mixopt.study.storage import State, TrialRecord, this_worker
 
@@ -233,7 +234,7 @@ class ServedStudy:
         after: int | None = -1
         while after is not None:
             found = self._service.get(f"{self._path}/trials", after=after, limit=1000)
-            rows += [_record(row) for row in found["trials"]]
+            rows += TrialPage.model_validate(found).trials
             after = found["next"]
         return rows
 
@@ -243,7 +244,7 @@ class ServedStudy:
         Raises:
             NotFoundError: If the study has none of that id.
         """
-        return _record(self._service.get(self._of(trial)))
+        return TrialDetail.model_validate(self._service.get(self._of(trial))).record
 
     # Ask
 
@@ -381,12 +382,6 @@ class ServedStudy:
 
     def _lease(self, trial: str) -> dict[str, str | None]:
         return {"lease": self.lease_of(trial)}
-
-
-def _record(row: Mapping[str, Any]) -> TrialRecord:
-    known = {name: row[name] for name in TrialRecord.__dataclass_fields__}
-    trial, state = Trial.model_validate(row["trial"]), State(row["state"])
-    return TrialRecord(**{**known, "trial": trial, "state": state})
 
 
 def _rungs(trial: str, values: Sequence[Observation]) -> list[dict[str, Any]]:

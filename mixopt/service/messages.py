@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field
 
 from mixopt.space import Observation, Split, Trial
-from mixopt.study import Spent, State, Study, StudyConfig, StudySettings
+from mixopt.study import Spent, State, Study, StudyConfig, StudySettings, TrialRecord
 
 #: Longest time that a lease may be asked for.
 LONGEST_LEASE = 7 * 24 * 3600.0
@@ -135,36 +135,6 @@ class StudyChange(Message):
     settings: StudySettings | None = None
 
 
-class TrialInfo(BaseModel):
-    """A trial as stored.
-
-    Attributes:
-        trial: The run.
-        state: Where it stands.
-        reason: Why it failed; empty otherwise.
-        attempts: Number of times that it was started.
-        crashes: Number of times that its worker died.
-        started: Seconds since the epoch; null before its first start.
-        ended: Seconds since the epoch; null while it is open.
-        worker: Who runs it, or last ran it.
-        expires: End of its lease in seconds since the epoch; null unless it runs.
-        position: Its place in the order of proposal, from 0.
-    """
-
-    model_config = ConfigDict(from_attributes=True)
-
-    trial: Trial
-    state: State
-    reason: str
-    attempts: int
-    crashes: int
-    started: float | None
-    ended: float | None
-    worker: str | None
-    expires: float | None
-    position: int
-
-
 class TrialPage(BaseModel):
     """Some trials, in the order of proposal.
 
@@ -173,17 +143,19 @@ class TrialPage(BaseModel):
         next: ``after`` of the next page; null where this is the last.
     """
 
-    trials: list[TrialInfo]
+    trials: list[TrialRecord]
     next: int | None
 
 
-class TrialDetail(TrialInfo):
+class TrialDetail(BaseModel):
     """A trial with its rungs.
 
     Attributes:
+        record: The trial with its state.
         observations: Everything measured on it.
     """
 
+    record: TrialRecord
     observations: list[Observation]
 
 

@@ -23,7 +23,6 @@ from mixopt.service.messages import (
     Tell,
     Told,
     TrialDetail,
-    TrialInfo,
     TrialPage,
 )
 from mixopt.service.problems import PROBLEMS
@@ -55,8 +54,7 @@ def list_trials(
     study = catalogue(request).held(name).study
     found = study.store.trials(study.id, after=after, limit=limit, state=state)
     more = len(found) == limit
-    rows = [TrialInfo.model_validate(record) for record in found]
-    return TrialPage(trials=rows, next=found[-1].position if more else None)
+    return TrialPage(trials=found, next=found[-1].position if more else None)
 
 
 @router.post(
@@ -73,10 +71,12 @@ def ask_trials(request: Request, response: Response, name: Name, wish: Ask, who:
         stopped = _next_round(known, held)
         if isinstance(stopped, str):
             return Asked(stop_reason=stopped)
+        # Looked at before: a round that is stored in between is nobody's yet.
+        others = known.store.any_open(held.study.id)
         taken = _take(held, wish, who.name)
-    if not taken:
-        response.status_code, response.headers["Retry-After"] = 202, RETRY["Retry-After"]
-        return Asked(waiting="others" if known.store.any_open(held.study.id) else "proposals")
+        if not taken:
+            response.status_code, response.headers["Retry-After"] = 202, RETRY["Retry-After"]
+            return Asked(waiting="others" if others else "proposals")
     return Asked(trials=taken)
 
 
@@ -104,9 +104,8 @@ def _next_round(known: Catalogue, held: Held) -> str | None:
 def show_trial(request: Request, name: Name, trial: Id, _: Reader) -> TrialDetail:
     """A trial with everything measured on it."""
     study = catalogue(request).held(name).study
-    record = TrialInfo.model_validate(study.record_of(trial))
-    rungs = study.store.observations(study.id, trial)
-    return TrialDetail(**dict(record), observations=rungs)
+    record = study.record_of(trial)
+    return TrialDetail(record=record, observations=study.store.observations(study.id, trial))
 
 
 @router.post("/trials/{trial}:heartbeat")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from served import STUDY, wait_for
 
 from mixopt.errors import StorageError
+from mixopt.service import trials_api
 from mixopt.service.client import Service
 from mixopt.service.fits import Desk, answer_of
 from mixopt.study import State
@@ -270,4 +271,23 @@ def test_any_result_is_taken_or_refused(http, body):
         path = f"/v1/studies/demo/trials/r00-t00:{verb}"
         documented(http.post(path, content=json.dumps(body)))
     state = http.get("/v1/studies/demo/trials/r00-t00")
-    assert state.status_code == 404 or state.json()["state"] in list(State)
+    assert state.status_code == 404 or state.json()["record"]["state"] in list(State)
+
+
+@pytest.mark.usefixtures("study")
+def test_a_round_that_is_stored_while_one_asks_is_not_taken_for_others(http, monkeypatch):
+    take, looked = trials_api._take, []
+
+    def late(held, wish, who):
+        looked.append(len(looked))
+        if len(looked) == 2:
+            # The round comes between the second look and the answer.
+            found = take(held, wish, who) if held.study.store.any_open(held.study.id) else []
+            held.study.propose()
+            return found
+        return [] if len(looked) == 1 else take(held, wish, who)
+
+    monkeypatch.setattr(trials_api, "_take", late)
+    monkeypatch.setattr(trials_api.Catalogue, "go_on", lambda *_: None)
+    answer = http.post("/v1/studies/demo/trials:ask", json={}).json()
+    assert answer["trials"] or answer["waiting"] == "proposals"
