@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -57,6 +58,10 @@ class Storage:
         patience: float = PATIENCE,
     ) -> None:
         self._patience = patience
+        # SQLite has one writer at a time, and those that wait for its lock sleep: threads of one
+        # process take turns instead.
+        single = storage_url(storage).get_backend_name() == "sqlite"
+        self._turn: AbstractContextManager[object] = RLock() if single else nullcontext()
         self.address = storage_url(storage)
         self.url = masked(self.address)
         self._engine = open_database(self.address, create=create, read_only=read_only)
@@ -81,7 +86,10 @@ class Storage:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that may change rows; it is named in the audit log where one is kept."""
-        with transaction(self._engine, self.address, self._patience) as connection:
+        with (
+            self._turn,
+            transaction(self._engine, self.address, self._patience) as connection,
+        ):
             yield connection
             audit.keep(connection)
 
