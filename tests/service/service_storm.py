@@ -129,13 +129,14 @@ def check(url, names, lines, kills):
     store.close()
     whole = records[0].trial.fidelity.tokens
     assert rows == {(n, t): loss(n, t) for n in names for t in rungs_of(whole)}
-    # None handed out twice: each lease was given once, and one of each trial's was told under.
+    # None handed out twice: each lease was given once.
     taken = [(trial, lease) for what, trial, lease in lines if what == "take"]
     assert len(taken) == len(set(taken))
-    told = [trial for what, trial, _ in lines if what == "told"]
-    assert len(told) == len(set(told))
+    # A lease that ended on a slow machine is given again, and the same results are accepted again.
+    told = {(trial, lease) for what, trial, lease in lines if what == "told"}
+    assert told <= set(taken)
     # A worker that is killed between its tell and its line is the only one that says nothing.
-    assert len(names) - len(told) <= kills
+    assert len(names) - len({trial for trial, _ in told}) <= kills
     return {
         "trials": len(names),
         "taken": len(taken),

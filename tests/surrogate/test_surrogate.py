@@ -6,6 +6,7 @@ import torch
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
 from botorch.acquisition.objective import LinearMCObjective
 from botorch.sampling import SobolQMCNormalSampler
+from drawn import drawn_variance
 
 from mixopt.errors import SurrogateError
 from mixopt.space import Layout
@@ -75,7 +76,7 @@ def test_permuting_domains_permutes_the_answer():
 
 
 @pytest.mark.parametrize("phases", [1, 2])
-def test_paths_have_the_posteriors_mean_and_sd(phases):
+def test_paths_have_the_posteriors_mean_and_the_last_gps_sd(phases):
     X, Y = landscape(16, 3, phases=phases)
     s = fit_surrogate(Layout(3, phases), X, Y, ["d0", "d1"], names(3), settings=QUICK)
     Q, _ = landscape(10, 3, phases=phases, seed=5)
@@ -83,7 +84,9 @@ def test_paths_have_the_posteriors_mean_and_sd(phases):
     paths = s.sample_paths(2000, seed=0)(torch.as_tensor(Q)).numpy()
     assert np.abs((paths.mean(0) - p.mean) / p.sd).max() < 0.15
     # Random features of a Matern kernel leave out some of the variance, here and there a third.
-    ratio = paths.std(0) / p.sd
+    drawn = drawn_variance(s.model, torch.as_tensor(Q))
+    assert (drawn <= p.sd**2 * (1 + 1e-9)).all()
+    ratio = paths.std(0) / np.sqrt(drawn)
     assert ratio.mean() == pytest.approx(1, abs=0.12)
     assert ((ratio > 0.6) & (ratio < 1.25)).all()
 

@@ -65,7 +65,7 @@ def test_posterior_and_draws_have_the_correlation_that_the_surrogate_tells():
         sd = np.sqrt(np.diag(cov))
         np.testing.assert_allclose(sd, mean_only.sd[at], rtol=1e-3)
         # Exact at the first point; at the next only where the metrics' kernels are alike.
-        np.testing.assert_allclose(cov / np.outer(sd, sd), R, atol=0.05 if at else 1e-6)
+        np.testing.assert_allclose(cov / np.outer(sd, sd), R, atol=0.1 if at else 1e-6)
     draws = fitted.sample_paths(4000, 0)(x)[:, 0].numpy()
     assert np.corrcoef(draws.T) == pytest.approx(R, abs=0.1)
 

@@ -102,7 +102,9 @@ def test_draws_paths_and_predictions_agree():
     fitted = fit(X, Y, groups)
     p = fitted.predict(Q)
     paths = fitted.sample_paths(1500, 0)(torch.as_tensor(Q)).numpy()
-    np.testing.assert_allclose(paths.std(0), p.sd, rtol=0.3)
+    # Paths leave out the members' disagreement, and random features some of the rest.
+    ratio = paths.std(0) / p.sd
+    assert ((ratio > 0.5) & (ratio < 1.3)).all()
     found = fitted.posterior(torch.as_tensor(Q)).variance.sqrt().numpy()
     np.testing.assert_allclose(found, p.sd, rtol=1e-3)
 

@@ -63,8 +63,9 @@ class Inflation:
 class StackModel(Model):
     """BoTorch model over rows ``X`` (``batch_shape x q x D``): a Gaussian per metric.
 
-    Its mean is the stack of law members and GPs; its covariance that of the last GP, scaled so that
-    out-of-fold residuals have the size it claims. The errors of different metrics go together as
+    Its mean is the stack of law members and GPs. Its covariance is that of the last GP and, as in
+    Bayesian model averaging, of the members about their mean, both scaled so that out-of-fold
+    residuals have the size claimed. The errors of different metrics go together as
     those residuals do: cov_ij(x, x') = R_ij (L_i L_j^T)(x, x'), with L_i the Cholesky factor of
     metric i's covariance, a covariance for every correlation R that leaves each metric's own alone.
 
@@ -134,26 +135,32 @@ class StackModel(Model):
         rows = W[..., self.order], F, self.layout.rate_part(X)
         return rows, self.gp.kernel.embed(*rows)
 
-    def mean(self, rows: Rows, K: Tensor) -> Tensor:
-        """Stack mean ``... x q x m`` (nats/token), given the GP's cross covariance K."""
-        total: Tensor = self.weights[-1] * self.gp.mean(K)
+    def stacked(self, rows: Rows, K: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of the stack and its members about it, given the GP's cross covariance K.
+
+        Returns:
+            ``... x q x m`` (nats/token), and ``k x ... x q x m`` deviations of the members with a
+            weight, each times the root of it, so that their squares sum to a variance.
+        """
         W, F, R = rows
         flat = (
             W.reshape(-1, *W.shape[-2:]),
             F.reshape(-1, F.shape[-1]),
             R.reshape(len(F.reshape(-1, F.shape[-1])), R.shape[-1]),
         )
-        for w, member in zip(self.weights[:-1], self.means, strict=True):
-            if bool((w > 0).any()):
-                total = total + w * member(*flat).reshape(*W.shape[:-2], -1)
-        return total
+        used = [i for i in range(len(self.means)) if bool((self.weights[i] > 0).any())]
+        laws = [self.means[i](*flat).reshape(*W.shape[:-2], -1) for i in used]
+        each = torch.stack([*laws, self.gp.mean(K)])
+        w = self.weights[[*used, len(self.means)]].reshape(len(each), *(1,) * (W.ndim - 2), -1)
+        mean: Tensor = (w * each).sum(0)
+        return mean, w.sqrt() * (each - mean)
 
     def moments(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, latent variance and noise variance at ``n x D``: ``n x m`` each."""
         rows, x = self.embed(X)
         K = self.gp.cross(x)
-        mean = self.mean(rows, K)
-        latent = self.gp.variance(K) * self.inflation(mean) ** 2
+        mean, apart = self.stacked(rows, K)
+        latent = (self.gp.variance(K) + (apart**2).sum(0)) * self.inflation(mean) ** 2
         return mean, latent, self.observation_variance(rows, mean)
 
     def observation_variance(self, rows: Rows, mean: Tensor) -> Tensor:
@@ -179,9 +186,11 @@ class StackModel(Model):
         """
         rows, x = self.embed(X)
         K = self.gp.cross(x)
-        mean = self.mean(rows, K)
+        mean, apart = self.stacked(rows, K)
         inflate = self.inflation(mean).transpose(-1, -2)
-        cov = self.gp.covariance(x, K) * inflate[..., :, None] * inflate[..., None, :]
+        members = apart.movedim(0, -1).transpose(-2, -3)
+        cov = self.gp.covariance(x, K) + members @ members.transpose(-1, -2)
+        cov = cov * inflate[..., :, None] * inflate[..., None, :]
         eye = torch.eye(X.shape[-2], dtype=cov.dtype)
         # Rounding leaves variances below 0 where nothing is uncertain.
         lift = (-cov.diagonal(dim1=-2, dim2=-1)).clamp_min(0.0)
@@ -222,7 +231,8 @@ class SamplePaths:
 
     A prior draw in random Fourier features (Matern-5/2: Student-t frequencies with 5 degrees of
     freedom) is corrected by the data through Matheron's rule, mixed over the metrics, scaled and
-    put on the stack mean.
+    put on the stack mean. The disagreement of the members is left out: it is largest in corners far
+    from all data, where draws with it sent whole batches (``docs/negative-results.md``).
 
     Args:
         model: The surrogate's model.
@@ -259,7 +269,7 @@ class SamplePaths:
         gp = self.model.gp
         rows, x = self.model.embed(X)
         K = gp.cross(x)
-        mean = self.model.mean(rows, K)
+        mean, _ = self.model.stacked(rows, K)
         factor = self.model.inflation(mean) * gp.scale
         parts = [self._prior(i, x) - K[i] @ self.correction[i] for i in range(len(K))]
         return mean + factor * (torch.stack(parts).permute(2, 1, 0) @ self.root)

@@ -308,7 +308,7 @@ def _assemble(
     assert last.variance is not None
     if learned is not None:
         at = learned.at(predicted, data.W, data.F)
-        latent = last.variance if last.latent is None else last.latent
+        latent = stack.between + (last.variance if last.latent is None else last.latent)
         if cross_validated:
             size = factor * np.exp(trend * level)
             grown = calibrate_beside(data.Y - predicted, latent, at, size)
@@ -320,7 +320,7 @@ def _assemble(
         sd = np.sqrt(unseen_sd**2 + at)
     else:
         noise_sd = np.sqrt(noise) * factor
-        sd = np.sqrt(last.variance) * factor * np.exp(trend * level)
+        sd = np.sqrt(last.variance + stack.between) * factor * np.exp(trend * level)
         unseen_sd = np.sqrt(np.maximum(sd**2 - noise * size**2, 0.0))
     R = error_correlation((data.Y - predicted) / sd) if cross_validated else np.eye(len(factor))
     means = [k.mean for k in members[:-1]]
@@ -355,6 +355,7 @@ class _Stacked:
     Args:
         weights: ``k x m``.
         predicted: ``n x m`` out of fold.
+        between: ``n x m`` variances out of fold of the members about that.
         level: ``n x m`` standardised, cut.
         factor: ``m`` factors on the claimed sds.
         trend: ``m`` trends of that in the level.
@@ -363,6 +364,7 @@ class _Stacked:
 
     weights: Array
     predicted: Array
+    between: Array
     level: Array
     factor: Array
     trend: Array
@@ -375,13 +377,14 @@ def _stacked(data: Data, members: list[Member]) -> _Stacked:
     oof = np.stack([member.out_of_fold for member in members])
     weights = _weights(data, members, oof)
     predicted = np.einsum("km,knm->nm", weights, oof)
+    between = np.einsum("km,knm->nm", weights, (oof - predicted) ** 2)
     factor, trend = np.ones(len(data.metrics)), np.zeros(len(data.metrics))
     level = np.clip((predicted - data.offset) / data.scale, -2.0, 2.0)
     cross_validated = last.fold is not None and last.cross_validated
     if cross_validated:
-        factor, trend = calibrate(data.Y - predicted, last.variance, level)
+        factor, trend = calibrate(data.Y - predicted, last.variance + between, level)
         factor, trend = np.where(data.constant, 1.0, factor), np.where(data.constant, 0.0, trend)
-    return _Stacked(weights, predicted, level, factor, trend, cross_validated)
+    return _Stacked(weights, predicted, between, level, factor, trend, cross_validated)
 
 
 def _typical_noise(data: Data, members: list[Member]) -> Array:
