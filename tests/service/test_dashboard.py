@@ -16,6 +16,7 @@ from mixopt.study.storage.access_tokens import Scope, create_token
 selenium = pytest.importorskip("selenium.webdriver")
 By = pytest.importorskip("selenium.webdriver.common.by").By
 Wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+Stale = pytest.importorskip("selenium.common.exceptions").StaleElementReferenceException
 
 PATIENCE = 120
 # Screenshots are kept where this names a folder.
@@ -69,7 +70,8 @@ class Visitor:
 
     def __init__(self, browser, url):
         self.browser, self.url = browser, url
-        self.until = Wait(browser, PATIENCE).until
+        # What was found may belong to the page that is just being left.
+        self.until = Wait(browser, PATIENCE, ignored_exceptions=(Stale,)).until
 
     def opens(self, path):
         self.browser.get(self.url + path)
@@ -91,7 +93,7 @@ def signs_in(visitor, token):
     assert visitor.browser.current_url == f"{visitor.url}/login"
     visitor.types("wrong", "#token")
     visitor.one("button.main").click()
-    assert "The token is unknown" in visitor.one("[role=alert]").text
+    visitor.reads("The token is unknown", "[role=alert]")
     visitor.types(token, "#token")
     visitor.one("button.main").click()
     visitor.reads("Studies", "h1")

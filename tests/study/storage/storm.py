@@ -89,9 +89,10 @@ def main(url, seed):
             sys.stdout.buffer.write(text)
             wait -= text.count(b"\n")
             follow(text, holding)
-            # One that waits for a trial would lose nothing by its death.
-            if wait <= 0 and kills < KILLS and holding:
-                killed = draw.choice(sorted(holding))
+            # One that waits for a trial would lose nothing by its death. The last line of a worker
+            # may be read when it is gone already.
+            if wait <= 0 and kills < KILLS and holding & alive:
+                killed = draw.choice(sorted(holding & alive))
                 holding.remove(killed)
                 os.kill(killed, signal.SIGKILL)
                 kills, wait = kills + 1, draw.randrange(10)
