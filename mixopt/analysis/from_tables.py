@@ -176,28 +176,14 @@ def fit(
     asked = _known(asked, table)
     searched = _space(table, space, baseline)
     table = _at_most(_ordered(table, searched), searched, asked)
+    surrogate: Surrogate | MetricSurrogate | ScaleSurrogate
     if target is None:
-        _one_place(table)
-        surrogate: Surrogate | MetricSurrogate | ScaleSurrogate = fit_metrics(
-            geometry_of(searched).layout,
-            table.X,
-            table.Y,
-            table.metrics,
-            table.domains,
-            kinds=asked.kinds,
-            seed=seed,
-            settings=settings,
-        )
-        evidence = Evidence(X=table.X, Y=table.Y, metrics=table.metrics, ids=table.ids)
+        surrogate, evidence = _where_they_ran(table, searched, asked, seed, settings)
     else:
         goal = parse_target(target) if isinstance(target, str) else target
         rule = parse_rule(rate) if isinstance(rate, str) else rate
         asked.require_losses()
-        require_whole_counts(np.array([goal.parameters]), np.array([goal.tokens]), "the target")
-        surrogate = _at(table, searched, goal, rule, seed, settings)
-        ends = surrogate.ends
-        ids = tuple(table.ids[i] for i in ends)
-        evidence = Evidence(table.X[ends], surrogate.extrapolated, table.metrics, ids)
+        surrogate, evidence = _at(table, searched, goal, rule, seed, settings)
     asked = asked.scaled_by(_at_baseline(searched, surrogate))
     answer = recommend(searched, asked, surrogate, evidence, seed=seed)
     if isinstance(surrogate, ScaleSurrogate):
@@ -308,6 +294,28 @@ def _one_place(table: RunTable) -> None:
             )
 
 
+def _where_they_ran(
+    table: RunTable,
+    space: SearchSpace,
+    objective: Objective,
+    seed: int,
+    settings: SurrogateSettings | None,
+) -> tuple[Surrogate | MetricSurrogate, Evidence]:
+    """The surrogate at the one size and length of all runs."""
+    _one_place(table)
+    surrogate = fit_metrics(
+        geometry_of(space).layout,
+        table.X,
+        table.Y,
+        table.metrics,
+        table.domains,
+        kinds=objective.kinds,
+        seed=seed,
+        settings=settings,
+    )
+    return surrogate, Evidence(X=table.X, Y=table.Y, metrics=table.metrics, ids=table.ids)
+
+
 def _at(
     table: RunTable,
     space: SearchSpace,
@@ -315,7 +323,9 @@ def _at(
     rule: RunRule | None,
     seed: int,
     settings: SurrogateSettings | None,
-) -> ScaleSurrogate:
+) -> tuple[ScaleSurrogate, Evidence]:
+    """The surrogate at a target, and the ends of the runs as extrapolated to it."""
+    require_whole_counts(np.array([target.parameters]), np.array([target.tokens]), "the target")
     if table.parameters is None or table.tokens is None:
         missing = "parameters" if table.parameters is None else "tokens"
         raise StudyError(
@@ -323,7 +333,7 @@ def _at(
             f"{missing!r}",
             "add the columns parameters (non-embedding) and tokens to one of the files",
         )
-    return fit_scale_surrogate(
+    surrogate = fit_scale_surrogate(
         geometry_of(space).layout,
         table.X,
         table.parameters,
@@ -337,6 +347,9 @@ def _at(
         seed=seed,
         settings=settings,
     )
+    ends = surrogate.ends
+    ids = tuple(table.ids[i] for i in ends)
+    return surrogate, Evidence(table.X[ends], surrogate.extrapolated, table.metrics, ids)
 
 
 def _space(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -33,12 +34,11 @@ def is_dead(worker: str) -> bool:
     if host != this_host():
         return False
     try:
-        os.kill(int(pid), 0)
+        # One of another user may not be signalled; its start can be read all the same.
+        with suppress(PermissionError):
+            os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
-        # It belongs to another user; its start can be read all the same.
-        pass
     return (_born(int(pid)) or 0) != int(born)
 
 
