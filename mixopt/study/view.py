@@ -229,7 +229,9 @@ class StudyView(Configured):
             return None
         passed = self.store.rungs(self.id, tokens).get(tokens, {})
         curves = state.curves_at(record.trial, tokens, passed)
-        return curves and why_end(curves, values, state.best_finished, state.noise)
+        if curves is None:
+            return None
+        return why_end(curves, values, state.best_finished, state.noise)
 
     @property
     def stop_reason(self) -> str | None:

@@ -41,7 +41,7 @@ class EarlyStop(FIFOScheduler):
     """
 
     def __init__(self, study: Study, say: Say | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._study = require_stored(study)
         self._say = say or logging.getLogger("mixopt.tune").info
 
