@@ -51,16 +51,21 @@ def train(schedule, _fidelity, _seed):
 
 
 #: A study on a tree of domains takes longer than the others.
-EXAMPLES = ["own_trainer", "finished_runs", "five_exports"]
+EXAMPLES = ["ask_tell", "finished_runs", "five_exports", "own_text", "own_trainer", "service"]
 EXAMPLES.append(pytest.param("domain_tree", marks=pytest.mark.faults))
+
+
+#: What makes an example that trains shorter.
+REDUCED = {"own_text": ["4k"]}
 
 
 # The quickstart is run by tests/service/test_served_contract.py, here and through a service.
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_runs(name, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", [name])
+def test_an_example_runs(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", [name, str(tmp_path), *REDUCED.get(name, [])])
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     assert "mixture" in capsys.readouterr().out.lower()
+    assert any("plotly" in page.read_text() for page in tmp_path.glob("*.html"))
 
 
 @pytest.mark.parametrize("code", snippets("python"))

@@ -1,6 +1,7 @@
 """Good documents, and a way to say what is changed in them: ``{"phases/1/fraction": 2}``."""
 
 import copy
+import re
 
 SPACE = {
     "name": "s",
@@ -24,6 +25,11 @@ CORPUS = {
     "domains": {"a": {"sources": [{"glob": "a*.txt"}]}, "b": {"sources": [{"glob": "b*.txt"}]}},
 }
 GONE = object()
+# Words of validators, which no author of a file has written.
+FOREIGN = re.compile(
+    r"valid |constrained|discriminator|union|pydantic|Input |input should|instance of|<class|"
+    r"\btuple\b|\bdict\b|\bint\b|\bfloat\b|NoneType|schema in the doc|\\w|\[A-Z|Traceback"
+)
 
 
 def changed(document, place, value):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documents import CORPUS, GONE, SPACE, STUDY, changed
+from documents import CORPUS, FOREIGN, GONE, SPACE, STUDY, changed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,11 +15,6 @@ from mixopt.space import SearchSpace
 from mixopt.tune.study_file import StudyFile
 
 FILES = {"space": (SearchSpace, SPACE), "study": (StudyFile, STUDY), "corpus": (CorpusSpec, CORPUS)}
-# Words of validators, which no author of a file has written.
-FOREIGN = re.compile(
-    r"valid |constrained|discriminator|union|pydantic|Input |input should|instance of|<class|"
-    r"\btuple\b|\bdict\b|\bint\b|\bfloat\b|NoneType|schema in the doc|\\w|\[A-Z|Traceback"
-)
 MISTAKES = yaml.safe_load(Path(__file__).with_name("mistakes.yaml").read_text())
 # File, place, value, and what the error must say.
 CASES = [
