@@ -30,11 +30,13 @@ def train(schedule):
 
 
 study = opened()
+for trial in study.ask(2):
+    study.tell(trial.id, train(trial.schedule))
+# As if the process had been killed here: everything it knew is in the storage.
+study = opened()
 while study.stop_reason is None:
     for trial in study.ask(2):
         study.tell(trial.id, train(trial.schedule))
-    # As if the process had been killed here: everything it knew is in the storage.
-    study = opened()
 
 best = study.recommend()
 print("the recommended mixture:", best.schedule.base, study.stop_reason, sep="\n")

@@ -3,6 +3,8 @@
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,13 +52,13 @@ def train(schedule, _fidelity, _seed):
     return {"web": 2 + code**2, "code": 2 - code}
 
 
-#: A study on a tree of domains takes longer than the others.
-EXAMPLES = ["ask_tell", "finished_runs", "five_exports", "own_text", "own_trainer", "service"]
-EXAMPLES.append(pytest.param("domain_tree", marks=pytest.mark.faults))
+#: Three processes that load everything take longer than the others.
+EXAMPLES = ["ask_tell", "domain_tree", "finished_runs", "five_exports", "own_text", "own_trainer"]
+EXAMPLES.append(pytest.param("service", marks=pytest.mark.faults))
 
 
 #: What makes an example that trains shorter.
-REDUCED = {"own_text": ["4k"]}
+REDUCED = {"own_text": ["4k", "40"]}
 
 
 # The quickstart is run by tests/service/test_served_contract.py, here and through a service.
@@ -66,6 +68,20 @@ def test_an_example_runs(name, capsys, monkeypatch, tmp_path):
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     assert "mixture" in capsys.readouterr().out.lower()
     assert any("plotly" in page.read_text() for page in tmp_path.glob("*.html"))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["domain_upsampling", "continual_pretraining"])
+def test_an_example_that_trains_runs(name, tmp_path):
+    script = ROOT / "examples" / name / "run.py"
+    subprocess.run([sys.executable, script, "--out", tmp_path / name], check=True)
+    assert any("plotly" in page.read_text() for page in (tmp_path / name).glob("*.html"))
+
+
+def test_the_gallery_lists_what_there_is():
+    listed = set(re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "gallery.md").read_text()))
+    there = [*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*/run.py")]
+    assert listed == {str(path.relative_to(ROOT / "examples")) for path in there}
 
 
 @pytest.mark.parametrize("code", snippets("python"))

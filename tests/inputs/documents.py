@@ -3,6 +3,8 @@
 import copy
 import re
 
+from hypothesis import HealthCheck, settings
+
 SPACE = {
     "name": "s",
     "domains": {"web": {"tokens": 900}, "code": {"tokens": 300}},
@@ -25,6 +27,14 @@ CORPUS = {
     "domains": {"a": {"sources": [{"glob": "a*.txt"}]}, "b": {"sources": [{"glob": "b*.txt"}]}},
 }
 GONE = object()
+#: A few examples, always the same ones.
+ANYHOW = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 # Words of validators, which no author of a file has written.
 FOREIGN = re.compile(
     r"valid |constrained|discriminator|union|pydantic|Input |input should|instance of|<class|"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documents import CORPUS, FOREIGN, SPACE, STUDY
-from hypothesis import HealthCheck, given, settings
+from documents import ANYHOW, CORPUS, FOREIGN, SPACE, STUDY
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixopt import Objective, Schedule, SearchSpace, Study
@@ -30,13 +30,6 @@ from mixopt.study.transfer import parse_split
 from mixopt.tune.new_study import new_study
 from mixopt.tune.study_file import StudyFile
 
-ANYHOW = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
 TWO = SearchSpace(domains=["web", "code"], baseline="uniform")
 COLUMNS = WeightColumns(("web", "code"), ("base",), (("web", "code"),))
 
