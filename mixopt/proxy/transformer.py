@@ -37,7 +37,7 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
 
     As one product of complex numbers, which passes over memory once.
     """
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turns[:, None]).flatten(-2)
 
 
@@ -65,7 +65,8 @@ class _Unit(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         unit, factor = ctx.saved_tensors
         along = (grads[0] * unit).mean(-1, keepdim=True)
-        return torch.addcmul(grads[0], unit, along, value=-1) * factor
+        slope: Tensor = torch.addcmul(grads[0], unit, along, value=-1) * factor
+        return slope
 
 
 def unit_rms(x: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class Block(nn.Module):
         if not x.is_cuda:
             # On CPU only the products gain from bfloat16; attention's backward is 5 times slower.
             heads = heads.float()
-        turned, v = heads.split([2, 1], dim=2)
+        turned, v = torch.split(heads, [2, 1], dim=2)
         q, k = rotate(turned.flatten(2, 3).float(), turns).to(v.dtype).chunk(2, dim=2)
         with torch.autocast("cpu", enabled=False):
             mixed = F.scaled_dot_product_attention(

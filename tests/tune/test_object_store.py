@@ -44,7 +44,7 @@ def test_a_full_object_store_does_not_stop_a_study(corpus, make, tmp_path, monke
     monkeypatch.setattr(
         ray, "init", lambda **given: start(num_cpus=2, object_store_memory=STORE, **given)
     )
-    trainer = ProxyTrainer(tmp_path / "corpus", ProxySettings(context=16, batch=4))
+    trainer = ProxyTrainer(corpus, ProxySettings(context=16, batch=4))
     study = make(
         space=SearchSpace(domains=("up", "down"), baseline="uniform"),
         objective={"up": 0.5, "down": 0.5},
