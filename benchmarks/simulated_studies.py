@@ -370,18 +370,25 @@ def stopping(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             "true_error": round(_error(true), 4),
             "rank": round(float(spearmanr(said, true)[0]), 2),
         }
+    for rounds in (1, 2):
+        yield _ended(found, rounds)
+
+
+def _ended(found: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
+    """The studies as if they had ended after so many rounds in a row that say stop."""
     ends, early, late, saved = [], [], [], []
     for study in found:
-        last, worth = study["last"]["regret"], study["noise"] / 2
-        stop = next((d for d in study["decisions"] if d["stop"]), None)
+        last, worth, decisions = study["last"]["regret"], study["noise"] / 2, study["decisions"]
+        runs = [decisions[k - rounds + 1 : k + 1] for k in range(rounds - 1, len(decisions))]
+        stop = next((run[-1] for run in runs if all(d["stop"] for d in run)), None)
         ends.append(last if stop is None else stop["regret"])
         saved.append(0 if stop is None else BUDGET - stop["trials"])
         early.append(ends[-1] > last + worth)
-        free = [d for d in study["decisions"] if d["regret"] <= last + worth]
+        free = [d for d in decisions if d["regret"] <= last + worth]
         could = any(BUDGET - d["trials"] >= BATCH for d in free)
         late.append(could and saved[-1] < BATCH)
-    yield {
-        "rule": "the first round that says stop",
+    return {
+        "rounds in a row": rounds,
         "trials saved": float(np.mean(saved)),
         "regret": round(float(np.mean(ends)), 4),
         "regret at the end": round(float(np.mean([s["last"]["regret"] for s in found])), 4),
