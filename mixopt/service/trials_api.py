@@ -13,6 +13,8 @@ from mixopt.service.fits import answer_of
 from mixopt.service.messages import (
     Ask,
     Asked,
+    Attach,
+    Attached,
     Beat,
     Beaten,
     Fail,
@@ -31,6 +33,7 @@ from mixopt.service.studies_api import Name, catalogue
 from mixopt.service.turns import Turn, Turns
 from mixopt.space import Observation
 from mixopt.study import State
+from mixopt.study.results.recording import attachment
 from mixopt.study.storage import Lease
 from mixopt.study.storage.access_tokens import Token
 from mixopt.study.storage.audit import acting
@@ -58,8 +61,9 @@ def list_trials(
     """Trials in the order of their proposal."""
     study = catalogue(request).held(name).study
     found = study.store.trials(study.id, after=after, limit=limit, state=state)
-    more = len(found) == limit
-    return TrialPage(trials=found, next=found[-1].position if more else None)
+    more, now = len(found) == limit, study.state()
+    values = {r.trial.id: value for r in found if (value := now.value_of(r)) is not None}
+    return TrialPage(trials=found, objectives=values, next=found[-1].position if more else None)
 
 
 @router.post(
@@ -115,6 +119,21 @@ def _next_round(known: Catalogue, held: Held) -> str | None:
     """Why there are no more trials; None where there are, or may be soon."""
     going = known.go_on(held)
     return answer_of(going, "the next round") if going is not None and going.done() else None
+
+
+@router.post("/trials:attach")
+async def attach_runs(request: Request, name: Name, body: Attach, caller: Visitor) -> Attached:
+    """Add finished runs from elsewhere, which the study learns from, all or none."""
+
+    def do(held: Held, who: Token) -> Attached:
+        found = [
+            attachment(held.study.config, run.schedule, run.values, run.fidelity, run.id)
+            for run in body.runs
+        ]
+        with acting(act(who, "attach", name)):
+            return Attached(new=held.study.attach_all(found))
+
+    return await _turn(request, Turn(caller, name, do, ends=True))
 
 
 @router.get("/trials/{trial}")
