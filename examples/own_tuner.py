@@ -10,11 +10,10 @@ import tempfile
 from pathlib import Path
 
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import ConcurrencyLimiter
 
 from mixopt import Fidelity, Objective, SearchSpace, Study, TrialBudget
-from mixopt.tune import MixtureSearch, schedule_of
+from mixopt.tune import EarlyStop, MixtureSearch, schedule_of
 
 TOKENS = 1_000_000
 
@@ -45,14 +44,11 @@ def main(folder: Path) -> None:
     if tune.Tuner.can_restore(str(runs)):
         tuner = tune.Tuner.restore(str(runs), train, resume_errored=False)
     else:
-        asha = ASHAScheduler(
-            time_attr="tokens", metric="code", mode="min", grace_period=TOKENS // 2, max_t=TOKENS
-        )
         tuner = tune.Tuner(
             train,
             tune_config=tune.TuneConfig(
                 search_alg=ConcurrencyLimiter(MixtureSearch(study), max_concurrent=2),
-                scheduler=asha,
+                scheduler=EarlyStop(study),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,

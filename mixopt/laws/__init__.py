@@ -1,5 +1,6 @@
 """Parametric laws as pure functions with analytic derivatives, and one robust fitter."""
 
+from mixopt.laws.curve_ends import LEAST_CURVES, CurveEnds, curve_ends
 from mixopt.laws.fitter import LawFit, fit_law
 from mixopt.laws.mixing import LAWS, SHARED, known_laws
 from mixopt.laws.phases import effective_mixture, position_weights, rate_fractions
@@ -9,11 +10,14 @@ from mixopt.laws.units import Units
 
 __all__ = [
     "LAWS",
+    "LEAST_CURVES",
     "SHARED",
+    "CurveEnds",
     "LawFit",
     "SharedFit",
     "SharedShape",
     "Units",
+    "curve_ends",
     "effective_mixture",
     "effective_weights",
     "fit_law",

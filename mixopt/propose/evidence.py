@@ -1,4 +1,4 @@
-"""What finished trials have shown, as arrays."""
+"""What trials have shown, as arrays."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Finished trials, in trial order.
+    """Trials that finished, and those of which the end is predicted, in trial order.
 
     Args:
         X: ``n x D`` schedules as rows of the search space.
-        Y: ``n x m`` metrics at the last rung, each in its own unit.
+        Y: ``n x m`` metrics at the end, each in its own unit.
         metrics: Names of the m metrics.
         ids: Names of the n trials.
+        variance: ``n x m`` variances of ends that are predicted, 0 for those that were measured;
+            None where all were.
 
     Raises:
         StudyError: If the shapes and names disagree or a number is not finite.
@@ -32,11 +34,20 @@ class Evidence:
     Y: Array
     metrics: tuple[str, ...]
     ids: tuple[str, ...]
+    variance: Array | None = None
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """``n`` flags: whether a trial's end was measured, not predicted."""
+        if self.variance is None:
+            return np.ones(len(self), dtype=bool)
+        return np.asarray((self.variance == 0).all(1))
 
     def only(self, metrics: Sequence[str]) -> Evidence:
         """The evidence on some of the metrics."""
         which = [self.metrics.index(name) for name in metrics]
-        return Evidence(self.X, self.Y[:, which], tuple(metrics), self.ids)
+        variance = None if self.variance is None else self.variance[:, which]
+        return Evidence(self.X, self.Y[:, which], tuple(metrics), self.ids, variance)
 
     def __post_init__(self) -> None:
         want = (len(self.ids), len(self.metrics))
@@ -45,6 +56,11 @@ class Evidence:
                 f"evidence on {want[0]} trials and {want[1]} metrics needs X of {want[0]} rows and "
                 f"Y of {want[0]} x {want[1]}; got {self.X.shape} and {self.Y.shape}",
                 "give one row per finished trial",
+            )
+        if self.variance is not None and self.variance.shape != want:
+            raise StudyError(
+                f"variances of ends must be {want[0]} x {want[1]}; got {self.variance.shape}",
+                "give 0 for what was measured",
             )
         bad = ~np.isfinite(self.Y)
         if bad.any():

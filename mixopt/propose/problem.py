@@ -118,6 +118,21 @@ class Problem:
         """What is minimised, as observed: ``n``."""
         return self.evidence.values(self.objective)
 
+    @cached_property
+    def best(self) -> int:
+        """Number of the trial with the best measured objective; a predicted end is no measurement.
+
+        Raises:
+            StudyError: If no end was measured.
+        """
+        measured = self.evidence.measured
+        if not measured.any():
+            raise StudyError(
+                f"all {len(measured)} trials ended before their last token",
+                "run some to their end",
+            )
+        return int(np.argmin(np.where(measured, self.y, np.inf)))
+
     @property
     def sign(self) -> float:
         """Factor from what is minimised to the objective in its own direction."""

@@ -168,11 +168,12 @@ def _assembled(
     schedule, space = problem.decode(row), problem.original.space
     predicted, metrics = estimates_at(problem, row)
     baseline, baseline_metrics = estimates_at(problem, problem.baseline)
-    best = int(np.argmin(problem.y))
+    best = problem.best
     references = _references(problem)
     of_reference = {name: estimates_at(problem, x)[0] for name, x in references.items()}
     epochs = schedule.epochs(space.target.tokens, space.supply) if space.target else {}
     same = schedule_distance(problem.layout, problem.X, problem.baseline[None])[:, 0] < 1e-6
+    same &= problem.evidence.measured
     rails = _guardrails(problem, row)
     return Recommendation(
         schedule=schedule,

@@ -284,3 +284,28 @@ class Recommendation(Frozen):
         if not found.low <= 0 <= found.high:
             return f"The recommendation is worse than the baseline: {gap}. Keep the baseline."
         return f"The recommendation is not shown to be better than the baseline: {gap}."
+
+    @property
+    def order_verdict(self) -> str | None:
+        """One sentence: whether the order of the data pays.
+
+        None without two confirmation seeds of the schedule and of one phase with the same tokens.
+        """
+        runs = {c.label: c.values for c in self.confirmations}
+        one, other = runs.get("recommendation", {}), runs.get("static", {})
+        if len(one.keys() & other.keys()) < 2:
+            return None
+        found = Effect.paired(one, other)
+        unit = self.unit or self.word
+        gap = f"{found.mean:+.4f} {unit} ({found.low:+.4f} to {found.high:+.4f}) over "
+        gap += f"{found.seeds} fresh seeds"
+        if found.low <= 0 <= found.high:
+            what = "The order of the data is not shown to pay at this size: the schedule"
+            return f"{what} against one mixture with the same tokens of every domain: {gap}."
+        if (found.high < 0) == (self.goal == "minimize"):
+            what = "The order of the data pays: the schedule"
+            return f"{what} against one mixture with the same tokens of every domain: {gap}."
+        return (
+            "The order of the data costs: one mixture with the same tokens of every domain is "
+            f"better than the schedule, whose difference from it is {gap}. Train on that mixture."
+        )

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mixopt.proxy.adamw import AdamW
 from mixopt.proxy.shape import ProxyShape
-from mixopt.proxy.step import autocast, set_rate
+from mixopt.proxy.step import autocast
 from mixopt.proxy.transformer import Proxy
 
 _INNER = "model."
@@ -83,7 +84,7 @@ class ProxyPack:
 
 def pack_step(
     pack: ProxyPack,
-    optimizer: torch.optim.AdamW,
+    optimizer: AdamW,
     ids: Tensor,
     rate: float,
     clip: float,
@@ -93,13 +94,13 @@ def pack_step(
 
     A proxy whose loss is not finite leaves the others alone.
     """
-    set_rate(optimizer, rate)
+    optimizer.rate = rate
     with autocast(ids.device, dtype):
         losses = pack.losses(ids)
     torch.autograd.backward(losses.sum())
     _clip_each([p for _, p in pack.named_parameters()], clip)
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     return losses.detach()
 
 

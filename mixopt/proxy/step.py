@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mixopt.proxy.adamw import AdamW, Group
 from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape
 from mixopt.proxy.transformer import BASE_WIDTH, Proxy
@@ -28,17 +29,17 @@ class Trained(Protocol):
         """By the names in a proxy."""
 
 
-def adamw(model: Trained, settings: ProxySettings) -> torch.optim.AdamW:
+def adamw(model: Trained, settings: ProxySettings) -> AdamW:
     """AdamW with decay and size-scaled rates on the matrices of the blocks only."""
     parameters = dict(model.named_parameters())
     matrices = [p for name, p in parameters.items() if _MATRIX.match(name)]
     others = [p for name, p in parameters.items() if not _MATRIX.match(name)]
     scale = matrix_rate(model.shape)
-    groups = [
+    groups: list[Group] = [
         {"params": matrices, "weight_decay": settings.weight_decay, "multiplier": scale},
         {"params": others, "weight_decay": 0.0, "multiplier": 1.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+    return AdamW(groups, settings.learning_rate, settings.betas)
 
 
 def matrix_rate(shape: ProxyShape) -> float:
@@ -60,27 +61,21 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
 
 def train_step(
     model: Proxy,
-    optimizer: torch.optim.AdamW,
+    optimizer: AdamW,
     ids: Tensor,
     rate: float,
     clip: float,
     dtype: torch.dtype,
 ) -> Tensor:
     """Train on sequences ``B x (T + 1)`` at a rate; returns the loss."""
-    set_rate(optimizer, rate)
+    optimizer.rate = rate
     with autocast(ids.device, dtype):
         loss = model.loss(ids)
     torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     return loss.detach()
-
-
-def set_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
-    """Give each group of parameters its share of a step's rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["multiplier"]
 
 
 @contextlib.contextmanager

@@ -164,7 +164,7 @@ def predictions_of(
         space: What was searched.
         objective: What was minimised.
         surrogate: Fitted to the evidence.
-        evidence: ``n`` finished runs.
+        evidence: ``n`` runs; those of which the end is predicted are not shown.
         observed: ``n``, whether each was made at the fidelity that is spoken of.
     """
     from mixopt.propose.problem import Problem
@@ -187,4 +187,5 @@ def predictions_of(
             "high": [e.high for e in estimates],
         }
     )
-    return frame, how
+    # A predicted end is nothing to hold a prediction against.
+    return frame[evidence.measured].reset_index(drop=True), how

@@ -52,11 +52,12 @@ def report_page(data: ReportData) -> Page:
     if rec is None or answer is None:
         none = "No recommendation yet: too few trials have finished."
         return Page(data.name, none, facts=facts, sections=sections)
+    order = (rec.order_verdict,) if rec.order_verdict else ()
     tokens = lead.worth_sentences(data.worth)[:1] if data.worth else ()
     return Page(
         name=data.name,
         headline=rec.verdict,
-        leads=(what_to_do(rec, data.space), *tokens),
+        leads=(what_to_do(rec, data.space), *order, *tokens),
         tiles=lead.tiles(answer),
         scale=lead.scale_sentence(answer.goal, answer.unit),
         facts=facts,

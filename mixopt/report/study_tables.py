@@ -51,6 +51,9 @@ def _trial(row: dict[Any, Any], data: ReportData, best: str | None, sizes: bool)
         state += ", best observed"
     elif row.get("reason"):
         state += f": {row['reason']}"
+    if row.get("predicted_end_sd", 0.0) > 0:
+        wide = 1.96 * row["predicted_end_sd"]
+        state += f", predicted end {fmt.value(row['predicted_end'])} ± {fmt.value(wide)}"
     if sizes:
         state += f", {fmt.count(row['parameters'])} × {fmt.count(row['tokens'])} tokens"
     parts = [_mixture(row, phase.name) for phase in data.space.phases]

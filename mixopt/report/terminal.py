@@ -65,6 +65,7 @@ def recommendation_table(
     )
     return Group(
         Text(rec.verdict, style="bold"),
+        *([Text(rec.order_verdict)] if rec.order_verdict else []),
         *(Text(line) for line in (worth_sentences(worth) if worth else ())),
         *(render(table) for table in tables if table is not None),
         *(Text(f"note: {note}") for note in rec.notes),

@@ -86,3 +86,9 @@ class Metric(Frozen):
         if self.kind == MetricKind.perplexity and low <= 0:
             return f"a perplexity must be positive; got {low:g}"
         return ""
+
+    def nearest(self, value: float) -> float:
+        """The nearest value that one of its kind can have."""
+        if self.kind == MetricKind.accuracy:
+            return min(max(value, 0.0), 1.0)
+        return max(value, 1.0) if self.kind == MetricKind.perplexity else value

@@ -165,6 +165,20 @@ class Objective(Frozen):
             )
         return self.model_copy(update={"scale": found})
 
+    def kept(self, values: Mapping[str, float], baseline: Mapping[str, float] | None) -> bool:
+        """Whether measured values keep the guardrails; none is kept that lacks its baseline."""
+        return all(self._keeps(rail, values, baseline) for rail in self.guardrails)
+
+    def _keeps(
+        self, rail: Guardrail, values: Mapping[str, float], baseline: Mapping[str, float] | None
+    ) -> bool:
+        worse = self.kind_of(rail.metric).sign
+        if rail.bound is not None:
+            return worse * (values[rail.metric] - rail.bound) <= 0
+        if baseline is None:
+            return False
+        return worse * (values[rail.metric] - baseline[rail.metric]) <= rail.slack
+
     def _coefficient(self, metric: str) -> float:
         unit = self.scale.get(metric, 1.0) if isinstance(self.scale, dict) else 1.0
         return self.sign * self.kind_of(metric).sign * self.weights[metric] / unit

@@ -109,6 +109,8 @@ class SearchSettings(Frozen):
         most_failures: Failed trials in a row after which the search ends with what it has.
         seed_blocks: Seeds that the trials are spread over; those of one seed share initial weights
             and order of data.
+        early_stop: Whether trials are ended at a rung where their end is known, or cannot become
+            the best; see ``mixopt.study.early_ends``.
     """
 
     batch: Annotated[int, Field(gt=0)] | Literal["rolling"] = ROUND
@@ -118,6 +120,7 @@ class SearchSettings(Frozen):
     retries: Annotated[int, Field(ge=0)] = 1
     most_failures: Annotated[int, Field(gt=0)] = 8
     seed_blocks: Annotated[int, Field(gt=0)] = 3
+    early_stop: bool = False
 
 
 class StudySettings(SearchSettings):
@@ -156,6 +159,7 @@ class SettingsGiven(TypedDict, total=False):
     retries: int
     most_failures: int
     seed_blocks: int
+    early_stop: bool
     flops_per_token: Mapping[int, float]
     devices_per_trial: float
 

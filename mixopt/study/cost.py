@@ -87,6 +87,13 @@ def run_cost(trial: Trial, trainer: Trainer) -> dict[str, Any] | None:
     return {"trial": trial.id, "trained": last.tokens_trained, "reused": last.tokens_reused}
 
 
+def stopped_cost(trial: Trial, trainer: Trainer | None, tokens: int) -> dict[str, Any] | None:
+    """The same of a run that was stopped at a rung: at most so many tokens, trunks not counted."""
+    if not isinstance(trainer, Counting):
+        return None
+    return {"trial": trial.id, "trained": tokens, "reused": 0}
+
+
 def trained_tokens(state: StudyState, since: float = 0.0) -> TrainedTokens:
     """Sum what runs cost that ended after a time (seconds since the epoch)."""
     fidelity = {r.trial.id: r.trial.fidelity for r in state.records}

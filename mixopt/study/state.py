@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from mixopt.space import Kind, Observation, Schedule, Split, Trial
 from mixopt.study.budget import Spent
 from mixopt.study.config import Configured, StudyConfig, StudySettings, derived_seed
 from mixopt.study.device_time import DeviceTime
+from mixopt.study.early_ends import Curves, EarlyEnd, Rungs, aligned, curves_at
 from mixopt.study.storage import State, TrialRecord
 from mixopt.study.storage.rows import unknown_trial
 
@@ -32,6 +33,7 @@ class StudyState(Configured):
         records: Every trial, in the order in which they were proposed.
         last: Per trial and split, each metric after the most tokens.
         events: The study's log, oldest first.
+        rungs: Metrics at the rungs at which trials ended early, per tokens and trial.
     """
 
     name: str
@@ -40,6 +42,7 @@ class StudyState(Configured):
     records: tuple[TrialRecord, ...]
     last: Mapping[tuple[str, Split], Values]
     events: tuple[Mapping[str, Any], ...]
+    rungs: Rungs = field(default_factory=dict)
 
     @cached_property
     def by_id(self) -> dict[str, TrialRecord]:
@@ -71,7 +74,22 @@ class StudyState(Configured):
         """What the search has spent; trials in flight and failed ones count."""
         time = self.device_time
         hours = time.hours(sum(map(time.seconds_of, self.search)))
-        return Spent.of([r.trial for r in self.search], time.cost, hours)
+        return Spent.of(list(map(self._as_trained, self.search)), time.cost, hours)
+
+    def _as_trained(self, record: TrialRecord) -> Trial:
+        """The trial, with the tokens that it was trained on where it ended early."""
+        last = self._last_rung(record)
+        if last is None:
+            return record.trial
+        size = record.trial.fidelity.model_copy(update={"tokens": max(last, 1)})
+        return record.trial.model_copy(update={"fidelity": size})
+
+    def _last_rung(self, record: TrialRecord) -> int | None:
+        """Tokens at which a trial ended early; None where it did not."""
+        if record.state != State.ended_early:
+            return None
+        passed = [tokens for tokens, values in self.rungs.items() if record.trial.id in values]
+        return max(passed, default=None)
 
     @cached_property
     def device_time(self) -> DeviceTime:
@@ -104,14 +122,19 @@ class StudyState(Configured):
         }
 
     def value_of(self, record: TrialRecord) -> float | None:
-        """The objective of a trial at its last rung; None while it has none."""
+        """The objective of a trial at its last rung; None while it has none.
+
+        Of a trial that ended early it is the predicted end, where there is one.
+        """
+        if record.trial.id in self.early_ends:
+            return self.early_ends[record.trial.id].objective
         values = self.last.get((record.trial.id, record.trial.split), {})
         if any(name not in values for name in self.objective.weights):
             return None
         return self.objective.value(values)
 
     @cached_property
-    def learned_from(self) -> tuple[Trial, ...]:
+    def finished(self) -> tuple[Trial, ...]:
         """The finished trials of the search and those attached, in order.
 
         In a study of one fidelity a run of another fidelity is not one of them: its losses are
@@ -124,16 +147,71 @@ class StudyState(Configured):
         )
 
     @cached_property
+    def early_ends(self) -> Mapping[str, EarlyEnd]:
+        """The predicted ends of trials of the search that ended early, where there are any."""
+        found = {}
+        for record in self.search:
+            tokens = self._last_rung(record)
+            curves = None if tokens is None else self.curves_at(record.trial, tokens)
+            if tokens is not None and curves is not None:
+                values = self.rungs[tokens][record.trial.id]
+                found[record.trial.id] = curves.end_of(values)
+        return found
+
+    def curves_at(
+        self, trial: Trial, tokens: int, rungs: Mapping[str, Values] | None = None
+    ) -> Curves | None:
+        """Finished curves that say where a trial ends; None where they say nothing.
+
+        Args:
+            trial: Whose end is wanted.
+            tokens: At its rung.
+            rungs: Metrics there, per trial; None where a trial ended early there.
+        """
+        if not aligned(self.space, self.config.fidelities):
+            return None
+        passed = self.rungs.get(tokens, {}) if rungs is None else rungs
+        return curves_at(self.objective, trial, tokens, self.finished, self.finals, passed)
+
+    @property
+    def best_finished(self) -> float | None:
+        """Objective of the best finished trial that keeps the guardrails; None without one."""
+        base = next((t for t in self.finished if t.schedule == self.space.baseline_schedule), None)
+        at_base = None if base is None else self.finals[base.id]
+        kept = [v for t in self.finished if self.objective.kept(v := self.finals[t.id], at_base)]
+        values = map(self.objective.value, kept)
+        return min(values, key=lambda v: self.objective.sign * v, default=None)
+
+    @property
+    def noise(self) -> float:
+        """Noise of one run's objective, as the last decision found it; 0 before the first."""
+        return float(self.decisions[-1]["noise"]) if self.decisions else 0.0
+
+    @cached_property
+    def learned_from(self) -> tuple[Trial, ...]:
+        """The finished trials, and those that ended early with a predicted end, in order."""
+        finished = {t.id for t in self.finished}
+        known = finished | self.early_ends.keys()
+        return tuple(r.trial for r in self.records if r.trial.id in known)
+
+    @cached_property
     def left_out(self) -> tuple[str, ...]:
-        """Sentences on the trials that the surrogate does not learn from."""
+        """Sentences on the trials that the surrogate does not learn from as they are."""
         mine = [r for r in self.records if r.trial.kind not in CHECKS]
-        early = sum(r.state == State.ended_early for r in mine)
+        early = [r for r in mine if r.state == State.ended_early]
+        unknown = sum(r.trial.id not in self.early_ends for r in early)
         other = sum(r.state == State.finished and not self._comparable(r) for r in mine)
         said = []
-        if early:
+        if self.early_ends:
             said.append(
-                f"{early} of {len(mine)} trials ended before their last token and are left out: a "
-                "loss below a trial's tokens is not its final loss."
+                f"{len(self.early_ends)} of {len(mine)} trials ended before their last token: they "
+                "are learned from by their predicted ends, as far as finished trials that passed "
+                "the same rung tell these, and none of them is taken for observed."
+            )
+        if unknown:
+            said.append(
+                f"{unknown} of {len(mine)} trials ended before their last token and are left out: "
+                "a loss below a trial's tokens is not its final loss."
             )
         if other:
             said.append(

@@ -80,6 +80,13 @@ def require_finite(observations: Sequence[Observation]) -> None:
             )
 
 
+class EndEarly(BaseException):
+    """What ``report`` raises where the trial is to end at the rung it reported; no error.
+
+    It is no ``Exception``, so that a trainer that survives errors of its own lets it pass.
+    """
+
+
 @dataclass(frozen=True)
 class CallableTrainer:
     """A trainer from a plain function.
@@ -314,7 +321,8 @@ def run_trainer(trainer: Trainer, trial: Trial, report: Report, logs: Path | Non
     Args:
         trainer: Runs it.
         trial: What is run.
-        report: Takes the observations of each rung; what it raises is a failure too.
+        report: Takes the observations of each rung; what it raises is a failure too, but for
+            ``EndEarly``.
         logs: Folder for the tracebacks of a trainer that raised; None to drop them.
 
     Returns:
@@ -322,6 +330,8 @@ def run_trainer(trainer: Trainer, trial: Trial, report: Report, logs: Path | Non
     """
     try:
         trainer.run(trial, report)
+    except EndEarly:
+        return ""
     except TrialError as error:
         reason = error.message
     except MixoptError as error:

@@ -51,7 +51,7 @@ def plan_inheritance(
     """
     found: list[Attachment] = []
     left_out: dict[str, str] = {}
-    for trial in old.learned_from:
+    for trial in old.finished:
         moved = remap_schedule(trial.schedule, old.space.names, config.space, split=split)
         if moved is None:
             known, exposure = {*config.space.names, *(split or {})}, trial.schedule.exposure()

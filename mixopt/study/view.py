@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,8 +14,10 @@ from mixopt.study.baseline import unreachable_baseline
 from mixopt.study.budget import Spent, TrialBudget
 from mixopt.study.comparisons import confirmation_runs, confirmed
 from mixopt.study.config import Configured, StudyConfig, StudySettings, derived_seed
+from mixopt.study.early_ends import why_end
 from mixopt.study.results.at_target import at_target
 from mixopt.study.results.final_values import build_evidence, fit_evidence
+from mixopt.study.results.recording import WHOLE
 from mixopt.study.search_end import decide, why_stop
 from mixopt.study.state import StudyState, Values
 from mixopt.study.storage import Lease, State, Storage, TrialRecord
@@ -121,6 +123,7 @@ class StudyView(Configured):
             records=records,
             last=last,
             events=events,
+            rungs=self.store.rungs(self.id) if _any_early(records) else {},
         )
 
     def records(self) -> list[TrialRecord]:
@@ -207,6 +210,29 @@ class StudyView(Configured):
         self._decision = found
         return found
 
+    def why_end(self, trial: str, tokens: int, values: Mapping[str, float]) -> str | None:
+        """Why a running trial may end at a rung, before its last token; None where it goes on.
+
+        It says nothing of trials that are not the search's, and nothing while fewer than five
+        trials have finished, trials differ in fidelity or learning rate, or a mixture of the trial
+        is still to come.
+
+        Args:
+            trial: Its id.
+            tokens: Training tokens seen at the rung.
+            values: Metrics there.
+        """
+        state = self.state()
+        record = state.record_of(trial)
+        missing = [name for name in self.objective.metrics if name not in values]
+        if missing or not record.search or tokens >= WHOLE * record.trial.fidelity.tokens:
+            return None
+        passed = self.store.rungs(self.id, tokens).get(tokens, {})
+        curves = state.curves_at(record.trial, tokens, passed)
+        if curves is None:
+            return None
+        return why_end(curves, values, state.best_finished, state.noise)
+
     @property
     def stop_reason(self) -> str | None:
         """Why the search is over or last stopped; None if it never did."""
@@ -237,7 +263,7 @@ class StudyView(Configured):
                     schedule=t.schedule,
                     fidelity=t.fidelity,
                 )
-                for t in state.learned_from
+                for t in state.finished
             ]
             base = self.space.baseline_schedule
             found = at_target(found, surrogate, self.objective, runs, base)
@@ -264,3 +290,7 @@ class StudyView(Configured):
         from mixopt.study.results.frames import confirmations_frame
 
         return confirmations_frame(self.with_confirmations(recommendation).confirmations)
+
+
+def _any_early(records: Sequence[TrialRecord]) -> bool:
+    return any(r.state == State.ended_early for r in records)

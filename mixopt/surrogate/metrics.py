@@ -263,6 +263,7 @@ def fit_metrics(
     *,
     kinds: Mapping[str, Metric],
     seed: int = 0,
+    uncertainty: Array | None = None,
     groups: Ints | None = None,
     settings: SurrogateSettings | None = None,
 ) -> Surrogate | MetricSurrogate:
@@ -276,7 +277,8 @@ def fit_metrics(
         domains: d names.
         kinds: What the metrics are; losses in nats per token where nothing is said.
         seed: Of random starts and folds.
-        groups: As for :func:`mixopt.surrogate.fit_surrogate`.
+        uncertainty: As for :func:`mixopt.surrogate.fit_surrogate`, in the metrics' own units.
+        groups: As for that.
         settings: Effort and priors.
 
     Raises:
@@ -288,11 +290,14 @@ def fit_metrics(
             raise SurrogateError(f"{name}: {complaint}", "mend the values, or name another kind")
     options: dict[str, Any] = {"seed": seed, "groups": groups}
     if all(m.kind in (MetricKind.loss, MetricKind.bits_per_byte) for m in known):
-        return fit_surrogate(layout, X, Y, metrics, domains, settings=settings, **options)
+        options |= {"uncertainty": uncertainty, "settings": settings}
+        return fit_surrogate(layout, X, Y, metrics, domains, **options)
     links = tuple(map(Link, known))
     Z = np.stack([link.forward(y) for link, y in zip(links, Y.T, strict=True)], axis=1)
     noise = np.stack([link.variance(y) for link, y in zip(links, Y.T, strict=True)], axis=1)
     settings = settings or SurrogateSettings()
+    slope = [link.slope(torch.as_tensor(z)).numpy() for link, z in zip(links, Z.T, strict=True)]
+    beside = None if uncertainty is None else uncertainty / np.stack(slope, axis=1) ** 2
     parts = []
     for lawful in (True, False):
         which = [i for i, m in enumerate(known) if (m.kind in LOSSES) == lawful]
@@ -302,5 +307,6 @@ def fit_metrics(
             own = settings if lawful else replace(settings, laws=())
             names = [metrics[i] for i in which]
             part = (layout, X, Z[:, which], names, domains)
+            options["uncertainty"] = None if beside is None else beside[:, which]
             parts.append(fit_surrogate(*part, Yvar=given, settings=own, **options))
     return MetricSurrogate(tuple(metrics), tuple(parts), links, np.asarray(Y, dtype=float))

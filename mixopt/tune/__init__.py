@@ -9,9 +9,11 @@ from mixopt.tune.run_summary import RunSummary
 from mixopt.tune.runner import run_rounds, run_trials
 
 if TYPE_CHECKING:
+    from mixopt.tune.early_stop import EarlyStop
     from mixopt.tune.mixture_search import MixtureSearch, schedule_of
 
 __all__ = [
+    "EarlyStop",
     "MixtureSearch",
     "Progress",
     "RunSummary",
@@ -22,7 +24,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # A subclass of Ray's searcher cannot be made without importing Ray.
+    # Subclasses of Ray's classes cannot be made without importing Ray.
+    if name == "EarlyStop":
+        from mixopt.tune.early_stop import EarlyStop
+
+        return EarlyStop
     if name in ("MixtureSearch", "schedule_of"):
         from mixopt.tune import mixture_search
 

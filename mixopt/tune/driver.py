@@ -14,7 +14,7 @@ from typing import Any
 from mixopt.errors import MixoptError, StorageError, StudyError
 from mixopt.space import Mixture, Observation, Trainer, Trial
 from mixopt.study import CommandTrainer, Study
-from mixopt.study.cost import Counting
+from mixopt.study.cost import Counting, stopped_cost
 from mixopt.study.heartbeat import repeated
 from mixopt.study.search_end import require_progress
 from mixopt.study.state import StudyState
@@ -238,6 +238,12 @@ class Driver:
         if trial in self._running and rows:
             self._keep(trial, lambda: self.study.record(trial, rows))
             self.tracking.reached(trial, rows)
+
+    def stopped(self, trial: str, tokens: int) -> None:
+        """A trial was ended at a rung."""
+        if trial in self._running:
+            known, _ = self._running[trial]
+            self.ended(trial, "", stopped_cost(known, self.trainer, tokens))
 
     def ended(self, trial: str, reason: str, cost: Mapping[str, Any] | None) -> None:
         """A trial has ended; the reason is empty unless it failed."""

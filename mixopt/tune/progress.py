@@ -90,7 +90,7 @@ class Progress:
             self._others += 1
             return
         self._searched += 1
-        if objective is not None:
+        if objective is not None and record.state != State.ended_early:
             best = objective if self._best is None else self._best
             self._best = self._sign * min(self._sign * best, self._sign * objective)
 

@@ -107,7 +107,8 @@ def _run(driver: Driver, batches: Batches, address: str | None) -> None:
 
             driver.slots = count_slots(driver.resources)
             assert driver.trainer is not None, "open_driver gives it one"
-            work = Work.of(driver.trainer, driver.logs)
+            waits = driver.study.settings.early_stop
+            work = Work.of(driver.trainer, driver.logs, waits=waits)
             with driver.clock.part("proposals"):
                 batch = first.result()
             with driver.leasing():

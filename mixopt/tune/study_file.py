@@ -186,7 +186,7 @@ class StudyFile(SearchSettings):
     """Everything ``mixopt run`` needs.
 
     With the settings of the search: ``batch``, ``confirm_seeds``, ``patience``, ``replicates``,
-    ``retries``, ``most_failures`` and ``seed_blocks``; see ``SearchSettings``.
+    ``retries``, ``most_failures``, ``seed_blocks`` and ``early_stop``; see ``SearchSettings``.
 
     Attributes:
         name: Of the study.

@@ -16,7 +16,7 @@ from ray import cloudpickle, tune
 from mixopt.errors import StudyError
 from mixopt.space import Observation, Report, Trainer, Trial
 from mixopt.study.cost import run_cost
-from mixopt.study.trainers import require_finite, run_trainer
+from mixopt.study.trainers import EndEarly, require_finite, run_trainer
 from mixopt.tune.mixture_search import trials_of
 from mixopt.tune.stored_tokens import ReadingTokens, StoredTokens, store_tokens
 
@@ -34,15 +34,17 @@ class Work:
         trainer: Runs the trials; pickled, to be loaded once the path is known.
         logs: Folder of the trials' output, on the node that runs them.
         tokens: In place of the trainer's corpus; None where it reads none, or one too large.
+        waits: Whether a trial waits at each rung to hear whether it goes on.
     """
 
     path: tuple[str, ...]
     trainer: bytes
     logs: Path
     tokens: StoredTokens | None
+    waits: bool = False
 
     @classmethod
-    def of(cls, trainer: Trainer, logs: Path) -> Work:
+    def of(cls, trainer: Trainer, logs: Path, *, waits: bool = False) -> Work:
         """Work with a trainer; its corpus goes into the object store where that has room.
 
         Raises:
@@ -55,7 +57,7 @@ class Work:
                 f"the trainer cannot be sent to Ray's workers: {error}",
                 "open files, locks and connections in its run method, not when it is made",
             ) from error
-        return cls(tuple(sys.path), packed, logs, store_tokens(trainer))
+        return cls(tuple(sys.path), packed, logs, store_tokens(trainer), waits)
 
     def load(self) -> Trainer:
         """The trainer, in a worker."""
@@ -73,34 +75,57 @@ class TrialWorker(tune.Trainable):
         """Load the trainer; ``work`` is all that is given."""
         self._work = given["work"]
         self._trainer = self._work.load()
+        self._attempt: _Attempt | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial without a new process."""
+        self.cleanup()
         self._trials = trials_of(new_config)
-        self._attempt: _Attempt | None = None
         return True
+
+    def cleanup(self) -> None:
+        """End a trial that waits at a rung: it does not go on."""
+        if self._attempt is not None:
+            self._attempt.end()
+        self._attempt = None
 
     def step(self) -> dict[str, Any]:
         """Wait for the next rung, or for the end of the trials."""
         if self._attempt is None:
-            self._attempt = _Attempt(self._trainer, self._trials, self._work.logs)
+            self._attempt = _Attempt(self._trainer, self._trials, self._work.logs, self._work.waits)
         return self._attempt.next_result()
 
 
 class _Attempt:
     """Trials that run in a thread, so that their rungs can be sent as they are reached."""
 
-    def __init__(self, trainer: Trainer, trials: Sequence[Trial], logs: Path) -> None:
+    def __init__(
+        self, trainer: Trainer, trials: Sequence[Trial], logs: Path, waits: bool = False
+    ) -> None:
         self._said: SimpleQueue[list[Observation] | str] = SimpleQueue()
+        # True goes on, False ends.
+        self._heard: SimpleQueue[bool] = SimpleQueue()
         self._trainer = trainer if len(trials) == 1 else _Pack(trainer, trials)
         self._trials, self._logs = trials, logs
-        Thread(target=self._run, daemon=True).start()
+        # Trials of a pack are trained in one loop: none of them can end alone.
+        self._waits, self._waiting = waits and len(trials) == 1, False
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Let a trial that waits at a rung end there."""
+        if self._waiting:
+            self._waiting = False
+            self._heard.put(False)
+            self._thread.join()
 
     def _run(self) -> None:
         def report(observations: Sequence[Observation]) -> None:
             require_finite(observations)
             self._said.put(list(observations))
+            if self._waits and not self._heard.get():
+                raise EndEarly
 
         try:
             reason = run_trainer(self._trainer, self._trials[0], report, self._logs)
@@ -111,7 +136,10 @@ class _Attempt:
     def next_result(self) -> dict[str, Any]:
         """What was said since the last call, at least one thing."""
         rows: list[Any] = []
+        if self._waiting:
+            self._heard.put(True)
         said = self._said.get()
+        self._waiting = self._waits and not isinstance(said, str)
         while not isinstance(said, str):
             rows += [o.model_dump(mode="json") for o in said]
             if self._said.empty():

@@ -15,6 +15,7 @@ from ray.tune import Callback, Stopper
 
 from mixopt.space import Observation
 from mixopt.tune.driver import Driver
+from mixopt.tune.early_stop import EarlyStop
 from mixopt.tune.mixture_search import TRIAL, MixtureSearch, trials_of
 from mixopt.tune.trainable import ENDS, ROWS, TrialWorker, Work
 
@@ -34,6 +35,7 @@ def tune_trials(driver: Driver, work: Work) -> None:
         tune.with_resources(trainable, dict(driver.resources)),
         tune_config=tune.TuneConfig(
             search_alg=MixtureSearch.over(driver),
+            scheduler=EarlyStop(driver.study, driver.progress.say) if work.waits else None,
             num_samples=-1,
             max_concurrent_trials=driver.slots,
             reuse_actors=True,
@@ -72,6 +74,8 @@ class _Recorder(Callback):
         rows = [Observation(**row) for row in json.loads(result[ROWS])]
         for each in trials_of(trial.config):
             self._driver.reached(each.id, [row for row in rows if row.trial == each.id])
+        if result.get("done") and ENDS not in result:
+            self._driver.stopped(str(trial.config[TRIAL]), max(row.tokens for row in rows))
         for name, (reason, cost) in json.loads(result.get(ENDS, "{}")).items():
             self._driver.ended(name, reason, cost)
 

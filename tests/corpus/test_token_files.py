@@ -237,104 +237,167 @@ def test_a_changed_token_file_is_noticed(tmp_path, monkeypatch):
     assert len(marks) == 5
 
 
-def damaged(folder, kind):
-    """A file with a mistake in it, and what reads it."""
-    index = write.megatron(folder / "web", DOCS)
-    data, head = index.with_suffix(".bin").read_bytes(), index.read_bytes()
-    mds = write.mds(folder / "mds", DOCS)
-    if kind == "data cut short":
-        index.with_suffix(".bin").write_bytes(data[:-3])
-    elif kind == "no data":
-        index.with_suffix(".bin").unlink()
-    elif kind == "index cut short":
-        index.write_bytes(head[:-200])
-    elif kind == "another file":
-        index.write_bytes(b"TNTIDX" + head[6:])
-    elif kind == "another version":
-        write.megatron(folder / "web", DOCS, version=2)
-    elif kind == "floats":
-        write.megatron(folder / "web", DOCS, code=7)
-    elif kind == "unknown type":
-        write.megatron(folder / "web", DOCS, code=99)
-    elif kind == "sequences elsewhere":
-        index.write_bytes(head[:40] + b"\x01" + head[41:])
-    elif kind == "beyond the vocabulary":
-        write.megatron(folder / "web", [*DOCS, [5, 1000, END]])
-    elif kind == "below nothing":
-        write.megatron(folder / "web", [[5, -100, END]], "<i4", 4)
-    elif kind == "nothing but ends":
-        write.megatron(folder / "web", [[END], [END]])
-    elif kind == "shard cut short":
-        shard = mds / "shard.00000.mds"
-        shard.write_bytes(shard.read_bytes()[:-9])
-    elif kind == "packed shard cut short":
-        write.mds(mds, DOCS, pack=("zstd", lambda data: zstandard.compress(data)[:-9]))
-        (mds / "shard.00000.mds").unlink()
-    elif kind == "unknown packing":
-        write.mds(mds, DOCS, pack=("br", lambda data: data))
-        (mds / "shard.00000.mds").unlink()
-    elif kind == "other shards":
-        text = (mds / "index.json").read_text()
-        (mds / "index.json").write_text(text.replace('"format": "mds"', '"format": "jsonl"'))
-    elif kind == "no index of shards":
-        (mds / "index.json").write_text("[]")
-    elif kind == "other samples":
-        plain = json.loads((mds / "index.json").read_text())
-        plain["shards"][0]["samples"] = 20
-        (mds / "index.json").write_text(json.dumps(plain))
-    elif kind == "float column":
-        write.mds(mds, DOCS, "ndarray:float32")
-    elif kind == "no stream":
-        np.save(folder / "a.npy", write.flat([ids[:-1] for ids in DOCS]))
-    elif kind == "float array":
-        np.save(folder / "a.npy", np.ones(5))
-    elif kind == "array cut short":
-        np.save(folder / "a.npy", write.flat(DOCS))
-        (folder / "a.npy").write_bytes((folder / "a.npy").read_bytes()[:-50])
-    elif kind == "text column":
-        pq.write_table(pa.table({"input_ids": ["a", "b"]}), folder / "a.parquet")
-    elif kind == "no column":
-        pq.write_table(pa.table({"ids": [[1], [2]], "n": [1, 2]}), folder / "a.parquet")
-    elif kind == "missing ids":
-        pq.write_table(pa.table({"tokens": [[1, None]]}), folder / "a.parquet")
-    elif kind == "no table":
-        (folder / "a.parquet").write_bytes(b"PAR1 not at all")
-        (folder / "a.arrow").write_bytes(b"ARROW1 not at all")
+class Files:
+    """Whole files of three kinds, to be damaged."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.index = write.megatron(folder / "web", DOCS)
+        self.data = self.index.with_suffix(".bin")
+        self.mds = write.mds(folder / "mds", DOCS)
+        self.shard, self.shards = self.mds / "shard.00000.mds", self.mds / "index.json"
+
+    def web(self, docs=DOCS, *args, **kwargs):
+        """Megatron's files written again."""
+        write.megatron(self.folder / "web", docs, *args, **kwargs)
+
+    def packed(self, name, compress):
+        """Only packed shards."""
+        write.mds(self.mds, DOCS, pack=(name, compress))
+        self.shard.unlink()
+
+    def array(self, ids):
+        """A NumPy array on disk."""
+        np.save(self.folder / "a.npy", ids)
+        return self.folder / "a.npy"
+
+    def table(self, **columns):
+        """A Parquet file."""
+        pq.write_table(pa.table(columns), self.folder / "a.parquet")
+
+
+def cut(path, size):
+    """A file without its last bytes."""
+    path.write_bytes(path.read_bytes()[:-size])
+
+
+def patch(path, old, new):
+    """A file with some bytes replaced once."""
+    whole = path.read_bytes()
+    assert old in whole
+    path.write_bytes(whole.replace(old, new, 1))
+
+
+def second_sequence_elsewhere(files):
+    """An index whose second sequence does not begin where the first one ends."""
+    head = files.index.read_bytes()
+    files.index.write_bytes(head[:40] + b"\x01" + head[41:])
+
+
+def more_samples_than_there_are(files):
+    """An index that counts twenty samples in its first shard."""
+    plain = json.loads(files.shards.read_text())
+    plain["shards"][0]["samples"] = 20
+    files.shards.write_text(json.dumps(plain))
+
+
+def no_tables(files):
+    """Files that only begin as tables do."""
+    (files.folder / "a.parquet").write_bytes(b"PAR1 not at all")
+    (files.folder / "a.arrow").write_bytes(b"ARROW1 not at all")
 
 
 FAULTS = [
-    ("data cut short", "web", r"web\.bin must hold [\d,]+ bytes as its index says, got [\d,]+"),
-    ("no data", "web", r"web\.bin cannot be read: No such file"),
-    ("index cut short", "web", r"web\.idx must hold [\d,]+ bytes for its 40 sequences, got"),
-    ("another file", "web", r"web\.idx is not an index of Megatron's"),
-    ("another version", "web", "has version 2 of Megatron's index; this mixopt reads 1"),
-    ("floats", "web", "must be of integers, got float32"),
-    ("unknown type", "web", "must be of integers, got the unknown code 99"),
-    ("sequences elsewhere", "web", "must have its sequences one after another"),
-    ("beyond the vocabulary", "web", "ids from 0 to 999, its vocabulary, got 1000 in document 40"),
-    ("below nothing", "web", "ids from 0 to 999, its vocabulary, got -100 in document 0"),
-    ("nothing but ends", "web", "'web' is empty"),
-    ("shard cut short", "mds", r"shard\.00000\.mds must hold [\d,]+ bytes as its index says, got"),
-    ("packed shard cut short", "mds", r"must hold [\d,]+ bytes as its index says|cannot be read"),
-    ("unknown packing", "mds", "is compressed with br; this mixopt reads gz, zstd"),
-    ("other shards", "mds", "has shards of jsonl 2; this mixopt reads mds 2"),
-    ("no index of shards", "mds", "is not an index of MDS shards"),
-    ("other samples", "mds", "does not hold the 20 samples that its index says"),
-    ("float column", "mds", r"must have a column of ids .* got 'ndarray:float32'"),
-    ("no stream", "a.npy", r"holds no end-of-document id 0 among its [\d,]+ tokens"),
-    ("float array", "a.npy", "must be of integers in one or two dimensions, got float64 in 1"),
-    ("array cut short", "a.npy", "is not a whole array of numbers"),
-    ("text column", "a.parquet", "must have lists of integers under 'input_ids', got string"),
-    ("no column", "a.parquet", "no column 'input_ids' or 'tokens'; its columns are ids, n"),
-    ("missing ids", "a.parquet", "must have no missing ids under 'tokens'"),
-    ("no table", "a.parquet", "is not a Parquet file"),
-    ("no table", "a.arrow", "is not an Arrow file"),
+    (
+        lambda f: cut(f.data, 3),
+        "web",
+        r"web\.bin must hold [\d,]+ bytes as its index says, got [\d,]+",
+    ),
+    (lambda f: f.data.unlink(), "web", r"web\.bin cannot be read: No such file"),
+    (
+        lambda f: cut(f.index, 200),
+        "web",
+        r"web\.idx must hold [\d,]+ bytes for its 40 sequences, got",
+    ),
+    (
+        lambda f: patch(f.index, b"MMIDID", b"TNTIDX"),
+        "web",
+        r"web\.idx is not an index of Megatron's",
+    ),
+    (
+        lambda f: f.web(version=2),
+        "web",
+        "has version 2 of Megatron's index; this mixopt reads 1",
+    ),
+    (lambda f: f.web(code=7), "web", "must be of integers, got float32"),
+    (lambda f: f.web(code=99), "web", "must be of integers, got the unknown code 99"),
+    (second_sequence_elsewhere, "web", "must have its sequences one after another"),
+    (
+        lambda f: f.web([*DOCS, [5, 1000, END]]),
+        "web",
+        "ids from 0 to 999, its vocabulary, got 1000 in document 40",
+    ),
+    (
+        lambda f: f.web([[5, -100, END]], "<i4", 4),
+        "web",
+        "ids from 0 to 999, its vocabulary, got -100 in document 0",
+    ),
+    (lambda f: f.web([[END], [END]]), "web", "'web' is empty"),
+    (
+        lambda f: cut(f.shard, 9),
+        "mds",
+        r"shard\.00000\.mds must hold [\d,]+ bytes as its index says, got",
+    ),
+    (
+        lambda f: f.packed("zstd", lambda data: zstandard.compress(data)[:-9]),
+        "mds",
+        r"must hold [\d,]+ bytes as its index says|cannot be read",
+    ),
+    (
+        lambda f: f.packed("br", lambda data: data),
+        "mds",
+        "is compressed with br; this mixopt reads gz, zstd",
+    ),
+    (
+        lambda f: patch(f.shards, b'"format": "mds"', b'"format": "jsonl"'),
+        "mds",
+        "has shards of jsonl 2; this mixopt reads mds 2",
+    ),
+    (lambda f: f.shards.write_text("[]"), "mds", "is not an index of MDS shards"),
+    (more_samples_than_there_are, "mds", "does not hold the 20 samples that its index says"),
+    (
+        lambda f: write.mds(f.mds, DOCS, "ndarray:float32"),
+        "mds",
+        r"must have a column of ids .* got 'ndarray:float32'",
+    ),
+    (
+        lambda f: f.array(write.flat([ids[:-1] for ids in DOCS])),
+        "a.npy",
+        r"holds no end-of-document id 0 among its [\d,]+ tokens",
+    ),
+    (
+        lambda f: f.array(np.ones(5)),
+        "a.npy",
+        "must be of integers in one or two dimensions, got float64 in 1",
+    ),
+    (
+        lambda f: cut(f.array(write.flat(DOCS)), 50),
+        "a.npy",
+        "is not a whole array of numbers",
+    ),
+    (
+        lambda f: f.table(input_ids=["a", "b"]),
+        "a.parquet",
+        "must have lists of integers under 'input_ids', got string",
+    ),
+    (
+        lambda f: f.table(ids=[[1], [2]], n=[1, 2]),
+        "a.parquet",
+        "no column 'input_ids' or 'tokens'; its columns are ids, n",
+    ),
+    (
+        lambda f: f.table(tokens=[[1, None]]),
+        "a.parquet",
+        "must have no missing ids under 'tokens'",
+    ),
+    (no_tables, "a.parquet", "is not a Parquet file"),
+    (no_tables, "a.arrow", "is not an Arrow file"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "pattern", "says"), FAULTS)
-def test_a_damaged_file_is_named_in_one_sentence(tmp_path, kind, pattern, says):
-    damaged(tmp_path, kind)
+@pytest.mark.parametrize(("damage", "pattern", "says"), FAULTS)
+def test_a_damaged_file_is_named_in_one_sentence(tmp_path, damage, pattern, says):
+    damage(Files(tmp_path))
     with pytest.raises(CorpusError, match=says) as caught:
         read(tmp_path, tokens=pattern)
     assert caught.value.message.startswith("Domain 'web'")

@@ -45,8 +45,8 @@ def test_a_step_of_a_pack_is_a_step_of_each_proxy(settings, parameters):
     pack = ProxyPack(alone)
     optimizers = [adamw(model, settings) for model in alone]
     together = adamw(pack, settings)
-    assert [g["multiplier"] for g in together.param_groups] == [
-        g["multiplier"] for g in optimizers[0].param_groups
+    assert [g["multiplier"] for g in together.groups] == [
+        g["multiplier"] for g in optimizers[0].groups
     ]
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):

@@ -133,3 +133,24 @@ def test_errors_that_go_together_widen_the_interval_of_an_observation(correlatio
     # A value extrapolated to the target shares the level with its prediction.
     without = np.sqrt(expected**2 - level)
     assert found[1].half_width == pytest.approx(1.96 * without, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("static", "goal", "says"),
+    [
+        ((3.27, 3.29, 3.26), "minimize", "The order of the data pays"),
+        ((3.27, 3.29, 3.26), "maximize", "The order of the data costs"),
+        ((3.07, 3.09, 3.06), "minimize", "The order of the data costs"),
+        ((3.16, 3.20, 3.17), "minimize", "The order of the data is not shown to pay"),
+        ((3.16,), "minimize", None),
+    ],
+)
+def test_whether_order_pays_is_told_from_paired_seeds(static, goal, says):
+    schedule = make_recommendation(make_space()).schedule
+    runs = {"recommendation": (3.17, 3.18, 3.16), "static": static}
+    made = tuple(
+        Confirmation.of(label, schedule, dict(enumerate(values)), {}, {})
+        for label, values in runs.items()
+    )
+    found = make_recommendation(make_space(), confirmations=made, goal=goal).order_verdict
+    assert found is None if says is None else found.startswith(says)

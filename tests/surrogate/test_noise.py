@@ -1,8 +1,11 @@
 """The noise of one observation, learned from replicates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from mixopt.errors import SurrogateError
 from mixopt.space import Layout
 from mixopt.surrogate import SurrogateSettings, fit_surrogate
 from mixopt.surrogate.ensemble.data import Data
@@ -165,3 +168,39 @@ def test_rows_with_more_noise_weigh_less():
     off, was = (np.abs(k.mean(*rows).numpy() - data.Y[3]).sum() for k in (told, member))
     assert off > was
     assert (told.variance[3] > member.variance[3]).all()
+
+
+def test_losses_that_are_predictions_count_by_what_they_may_be_off():
+    """Half the rows are off by ten times the noise, and the fit is told so."""
+    alone, names = replace(QUICK, laws=()), [f"m{i}" for i in range(4)]
+    errors = []
+    for seed in (1, 2, 3):
+        rng = np.random.default_rng(seed)
+        X, _, Y = simulated(seed, groups=0, singles=40, trend=0.0)
+        off = np.zeros_like(Y)
+        off[::2] = 0.1**2
+        given = (Layout(4), X, Y + np.sqrt(off) * rng.standard_normal(Y.shape), names, DOMAINS)
+        told = fit_surrogate(*given, uncertainty=off, settings=alone)
+        wrong = fit_surrogate(*given, settings=alone)
+        test = rng.dirichlet(np.full(4, 0.7), 100)
+        errors.append([((f.predict(test).mean - truth(test)) ** 2).mean() for f in (told, wrong)])
+    told_error, wrong_error = np.sqrt(np.mean(errors, axis=0))
+    assert told_error < 0.7 * wrong_error
+    # It is no noise of new runs, and part of the rows' own errors out of fold.
+    assert told.noise_sd.mean() < 0.5 * wrong.noise_sd.mean()
+    sd = told.out_of_fold.observation_sd
+    assert sd[::2].min() > 2 * np.median(sd[1::2])
+    with pytest.raises(SurrogateError, match="one non-negative variance per loss"):
+        fit_surrogate(*given, uncertainty=off[:3], settings=alone)
+
+
+def test_replicates_that_are_predictions_say_nothing_of_the_noise():
+    X, _, Y = simulated(0)
+    data = as_data(X, Y)
+    off = np.zeros_like(Y)
+    off[2:24:3] = 1.0
+    far = as_data(X, Y + 5.0 * np.sqrt(off))
+    found = replicates(replace(far, uncertain=off))
+    kept = as_data(X[off[:, 0] == 0], Y[off[:, 0] == 0])
+    assert found.variance == pytest.approx(replicates(kept).variance)
+    assert len(replicates(data).freedom) == len(found.freedom)

@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 from mixopt.errors import MixoptError
 from mixopt.space import SearchSpace
 from mixopt.study import Study, TrialBudget
-from mixopt.tune import MixtureSearch, schedule_of
+from mixopt.tune import EarlyStop, MixtureSearch, schedule_of
 from mixopt.tune.session import ray_session
 
 SPACE = SearchSpace(domains=("web", "code"), baseline="uniform")
@@ -69,6 +69,38 @@ def test_a_trial_that_is_stopped_below_its_tokens_has_ended_early(study):
     assert states[2][0] == "failed"
     assert "several results without `tokens`" in states[2][1]
     assert len(study.observations()) == 4
+
+
+class Tuned:
+    """A trial of Tune, as a scheduler sees it."""
+
+    def __init__(self, config):
+        self.config = config
+
+
+def test_the_scheduler_stops_what_cannot_become_the_best(make):
+    study = make(space=SPACE, budget=TrialBudget(trials=7), initial=7)
+    searcher, said = MixtureSearch(study), []
+    early, size = EarlyStop(study, said.append), study.fidelity.tokens
+    for better, name in enumerate("abcdef"):
+        trial = Tuned(suggested(searcher, name))
+        for share in (2, 1):
+            result = {"loss": 3 - 0.1 * better + share / 5, "tokens": size // share}
+            assert early.on_trial_result(None, trial, result) == "CONTINUE"
+            searcher.on_trial_result(name, result)
+        searcher.on_trial_complete(name, result=result)
+    bad = Tuned(suggested(searcher, "g"))
+    for tokens in ({}, {"tokens": size // 4}, {"tokens": size}):
+        assert early.on_trial_result(None, bad, {"loss": 9.0, **tokens}) == "CONTINUE"
+    assert early.on_trial_result(None, bad, {"other": 9.0, "tokens": size // 2}) == "CONTINUE"
+    last = {"loss": 9.0, "tokens": size // 2}
+    assert early.on_trial_result(None, bad, last) == "STOP"
+    assert said[0].startswith("r00-t06 ends early: it would end at ")
+    searcher.on_trial_complete("g", result=last)
+    assert study.state().early_ends.keys() == {"r00-t06"}
+    assert isinstance(pickle.loads(pickle.dumps(early)), EarlyStop)
+    with pytest.raises(MixoptError, match="the trials that MixtureSearch proposes"):
+        early.on_trial_result(None, Tuned({}), last)
 
 
 def test_a_param_space_beside_the_study_is_refused(study):

@@ -1,5 +1,6 @@
 """One Ray session: failures, dying workers, and what the summary says of them."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -12,7 +13,7 @@ from mixopt.errors import StudyError, TrialError
 from mixopt.space import Fidelity, Kind, Mixture, Schedule, SearchSpace, Trial
 from mixopt.study import CallableTrainer, State, Study, TrialBudget
 from mixopt.tune import Progress, run_rounds
-from mixopt.tune.driver import runnable, trunk_of, trunks_first
+from mixopt.tune.driver import open_driver, runnable, trunk_of, trunks_first
 from mixopt.tune.run_summary import covered
 from mixopt.tune.session import ray_session
 
@@ -53,7 +54,27 @@ class Heard(Progress):
 @pytest.fixture
 def study(make):
     # A seed tells which trial meets which fate.
-    return make(budget=TrialBudget(trials=6), confirm_seeds=1, seed_blocks=6)
+    return make(budget=TrialBudget(trials=6), confirm_seeds=1, seed_blocks=6, early_stop=True)
+
+
+def test_a_trial_that_the_scheduler_ends_is_kept_with_its_rung(study, tmp_path):
+    from mixopt.tune.mixture_search import config_of
+    from mixopt.tune.tuning import ROWS, _Recorder
+
+    class Tuned:
+        config = config_of(study.ask()[0])
+
+    trial = study.records()[0].trial
+    study.release(trial.id)
+    driver = open_driver(study, CallableTrainer(lambda *_: {}), tmp_path, None, None)
+    assert driver.take(trial)
+    half = trial.fidelity.tokens // 2
+    rung = {"trial": trial.id, "tokens": half, "metric": "loss", "value": 2.5}
+    result = {ROWS: json.dumps([rung]), "done": True}
+    _Recorder(driver).on_trial_result(0, [], Tuned, result)
+    assert study.record_of(trial.id).state == State.ended_early
+    assert study.observations().tokens.tolist() == [half]
+    assert not driver.has(trial.id)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import numpy as np
 
 from mixopt.proxy import ProxySettings, ProxyTrainer
 from mixopt.space import Fidelity, Mixture, Schedule, Trial
+from mixopt.study import CallableTrainer
 from mixopt.tune.mixture_search import PACK, config_of, trials_of
 from mixopt.tune.trainable import ENDS, ROWS, _Attempt
 
@@ -50,3 +51,27 @@ def test_a_pack_that_cannot_be_trained_fails_as_a_whole(tmp_path):
     reasons = {name: reason for name, (reason, _) in json.loads(result[ENDS]).items()}
     assert set(reasons) == {"a", "b"}
     assert all("at least one sequence" in reason for reason in reasons.values())
+
+
+def test_a_trial_that_waits_at_its_rungs_goes_on_or_ends_there(tmp_path):
+    steps = []
+
+    def train(_schedule, fidelity, _seed):
+        for step in range(1, 5):
+            steps.append(step)
+            yield {"tokens": step * fidelity.tokens // 4, "up": 2.0, "down": 1.0}
+
+    def attempt():
+        return _Attempt(CallableTrainer(train), [trial("a", 1, 0.3)], tmp_path, waits=True)
+
+    ended = attempt()
+    rungs = [json.loads(ended.next_result()[ROWS]) for _ in range(2)]
+    assert [{row["tokens"] for row in rows} for rows in rungs] == [{400}, {800}]
+    ended.end()
+    # Nothing was trained after the rung at which it was told to end.
+    assert steps == [1, 2]
+    whole = attempt()
+    results = [whole.next_result() for _ in range(5)]
+    assert [bool(r.get("done")) for r in results] == [False] * 4 + [True]
+    assert json.loads(results[-1][ENDS])["a"] == ["", None]
+    assert steps == [1, 2, 1, 2, 3, 4]

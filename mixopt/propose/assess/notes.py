@@ -109,7 +109,7 @@ def _constant_notes(problem: Problem) -> Iterator[str]:
 
 def _observed_notes(problem: Problem, row: Array) -> Iterator[str]:
     """A prediction above what was already measured."""
-    best = int(np.argmin(problem.y))
+    best = problem.best
     mean = float(problem.expected(row[None])[0][0])
     if mean > problem.y[best] and np.ptp(problem.y) > 0:
         yield (
@@ -138,7 +138,8 @@ class _Compared:
 
 
 def _comparison_notes(problem: Problem, row: Array) -> Iterator[str]:
-    best = problem.X[int(np.argmin(problem.expected(problem.X)[0]))]
+    seen = problem.X[problem.evidence.measured]
+    best = seen[int(np.argmin(problem.expected(seen)[0]))]
     compared = (
         _Compared("the best observed schedule", best, safer=True),
         _Compared("the baseline", problem.baseline, safer=False),
@@ -182,7 +183,7 @@ def _trust_notes(problem: Problem, row: Array) -> Iterator[str]:
             "only; run more trials before trusting its figures."
         )
     mean = float(problem.expected(row[None])[0][0])
-    spread, best = float(np.ptp(problem.y)), float(problem.y.min())
+    spread, best = float(np.ptp(problem.y)), float(problem.y[problem.best])
     if len(problem.y) > 1 and best - mean > 0.5 * spread:
         yield (
             f"The predicted gain over the best trial ({best - mean:.4f}) is more than half of what "

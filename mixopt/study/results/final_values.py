@@ -1,4 +1,6 @@
-"""From a snapshot to what is learned: the last rung of finished trials, and their surrogate.
+"""From a snapshot to what is learned: the ends of trials, and their surrogate.
+
+A trial that ended early enters with its predicted end, and the variance of that beside the noise.
 
 Trials of every fidelity go into one surrogate of the losses at the target: the space's, or else the
 highest fidelity of the study.
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def build_evidence(state: StudyState, extra: bool = False) -> Evidence:
-    """Finished trials as arrays, in the order in which they were proposed.
+    """Trials as arrays, in the order in which they were proposed.
 
     Args:
         state: Of the study.
@@ -33,7 +35,8 @@ def build_evidence(state: StudyState, extra: bool = False) -> Evidence:
     """
     from mixopt.propose import Evidence
 
-    used, finals = state.learned_from, state.finals
+    used, early = state.learned_from, state.early_ends
+    values = {**state.finals, **{name: end.values for name, end in early.items()}}
     if len(used) < 2:
         raise StudyError(
             f"learning from trials needs at least two finished ones; the study has {len(used)}",
@@ -42,13 +45,15 @@ def build_evidence(state: StudyState, extra: bool = False) -> Evidence:
     # A stored objective forgets its order, and the last digits of a fit depend on it.
     metrics = sorted(state.objective.metrics)
     if extra:
-        shared = set.intersection(*(set(finals[t.id]) for t in used))
+        shared = set.intersection(*(set(values[t.id]) for t in used))
         metrics += sorted(shared - set(metrics))
+    sd = [[early[t.id].sd[m] if t.id in early else 0.0 for m in metrics] for t in used]
     return Evidence(
         X=np.stack([geometry_of(state.space).encode(t.schedule) for t in used]),
-        Y=np.array([[finals[t.id][m] for m in metrics] for t in used]),
+        Y=np.array([[values[t.id][m] for m in metrics] for t in used]),
         metrics=tuple(metrics),
         ids=tuple(t.id for t in used),
+        variance=np.square(sd) if early else None,
     )
 
 
@@ -81,8 +86,8 @@ def fit_evidence(state: StudyState, evidence: Evidence) -> tuple[Evidence, Surro
         "settings": None if laws is None else SurrogateSettings(laws=laws),
     }
     if not state.config.fidelities:
-        kinds = state.objective.kinds
-        return evidence, fit_metrics(*rows, evidence.Y, *names, kinds=kinds, **shared)
+        shared |= {"kinds": state.objective.kinds, "uncertainty": evidence.variance}
+        return evidence, fit_metrics(*rows, evidence.Y, *names, **shared)
     where = [state.by_id[name].trial.fidelity for name in evidence.ids]
     fit = fit_scale_surrogate(
         *rows,

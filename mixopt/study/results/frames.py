@@ -30,11 +30,16 @@ TRIAL_COLUMNS = (
     "seconds",
     "attempts",
     "upsample_fraction",
+    "predicted_end",
+    "predicted_end_sd",
 )
 
 
 def trials_frame(state: StudyState) -> pd.DataFrame:
-    """One row per trial; metrics as ``metric/NAME``, weights as ``PHASE/DOMAIN``."""
+    """One row per trial; metrics as ``metric/NAME``, weights as ``PHASE/DOMAIN``.
+
+    A trial that ended early has no objective, but ``predicted_end`` where that can be told.
+    """
     rows = [_trial_row(state, r, state.finals.get(r.trial.id)) for r in state.records]
     columns = [*TRIAL_COLUMNS, *dict.fromkeys(c for row in rows for c in row)]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
@@ -43,7 +48,7 @@ def trials_frame(state: StudyState) -> pd.DataFrame:
 def _trial_row(
     state: StudyState, record: TrialRecord, values: Mapping[str, float] | None
 ) -> dict[str, Any]:
-    trial = record.trial
+    trial, early = record.trial, state.early_ends.get(record.trial.id)
     row: dict[str, Any] = {
         "trial": trial.id,
         "round": trial.round,
@@ -60,6 +65,8 @@ def _trial_row(
         "seconds": record.seconds if record.state != State.running else None,
         "attempts": record.attempts,
         "upsample_fraction": trial.schedule.upsample_fraction,
+        "predicted_end": early.objective if early else float("nan"),
+        "predicted_end_sd": early.objective_sd if early else float("nan"),
     }
     row |= {f"metric/{name}": value for name, value in (values or {}).items()}
     for phase in trial.schedule.phases:

@@ -23,6 +23,9 @@ from mixopt.study.storage.schema import trial_table as trials
 
 #: From a trial and what is stored of it: what to add, and how it ends; None for one that goes on.
 Telling = Callable[[Trial, Sequence[Observation]], tuple[Sequence[Observation], State | None]]
+#: The text on which trials of a search are measured, at rungs as at their ends.
+_RUNGS = Split.validation.value
+
 
 _OBSERVED = select(*(observations.c[name] for name in Observation.model_fields))
 _OF_TRIAL = _OBSERVED.where(ITS_OBSERVATIONS).order_by(observations.c.tokens, observations.c.metric)
@@ -136,3 +139,31 @@ def _last_rungs(study: int) -> Select[Any]:
         .where(r.rank == 1)
         .order_by(trials.c.position, r.split, r.metric)
     )
+
+
+def rungs(
+    c: Connection, study: int, tokens: int | None = None
+) -> dict[int, dict[str, dict[str, float]]]:
+    """Metrics on the validation text per tokens and trial.
+
+    Args:
+        c: Reads.
+        study: Its number.
+        tokens: Of the one rung wanted; None for every rung at which a trial ended early.
+    """
+    o, t = observations.c, trials.c
+    early = (
+        select(func.max(o.tokens))
+        .join(trials)
+        .where(o.study_id == study, o.split == _RUNGS, t.state == State.ended_early.value)
+        .group_by(o.trial)
+    )
+    query = select(o.tokens, o.trial, o.metric, o.value).where(
+        o.study_id == study,
+        o.split == _RUNGS,
+        o.tokens.in_(early) if tokens is None else o.tokens == tokens,
+    )
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for row in c.execute(query):
+        found.setdefault(row.tokens, {}).setdefault(row.trial, {})[row.metric] = row.value
+    return found

@@ -395,6 +395,18 @@ class Storage:
         with self.read() as c:
             return measurements.all_observations(c, study, trial)
 
+    def rungs(
+        self, study: int, tokens: int | None = None
+    ) -> dict[int, dict[str, dict[str, float]]]:
+        """Metrics on the validation text per tokens and trial.
+
+        Args:
+            study: Its number.
+            tokens: Of the one rung wanted; None for every rung at which a trial ended early.
+        """
+        with self.read() as c:
+            return measurements.rungs(c, study, tokens)
+
     def snapshot(self, study: int) -> Snapshot:
         """Every trial, its metrics after the most tokens per split, and the log, of one moment."""
         query = select(trials).where(trials.c.study_id == study).order_by(trials.c.position)

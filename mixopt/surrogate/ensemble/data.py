@@ -9,6 +9,7 @@ import numpy as np
 
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
+from mixopt.laws.fitter import NOISE_SHARE
 from mixopt.surrogate.ensemble.gp import features
 from mixopt.surrogate.ensemble.row_checks import row_groups
 
@@ -50,6 +51,8 @@ class Data:
         domains: d names, in canonical order.
         seed: Of folds and starts.
         trunks: Effects of the trunks, already taken off ``Y``; None where no trunk is shared.
+        uncertain: ``n x m`` variances of losses that are predictions themselves (squared
+            nats/token), beside the noise; None where all were measured.
     """
 
     W: Array
@@ -60,6 +63,7 @@ class Data:
     domains: tuple[str, ...]
     seed: int
     trunks: Trunks | None = None
+    uncertain: Array | None = None
 
     @property
     def rows(self) -> tuple[Array, Array, Array]:
@@ -121,6 +125,17 @@ class Data:
         if self.trunks is None:
             return np.zeros_like(self.Y)
         return self.trunks.alone[:, None] * (self.trunks.sd / self.scale) ** 2
+
+    @cached_property
+    def beside(self) -> Array:
+        """``n x m`` variances of the losses beside the noise; 0 where they were measured."""
+        return np.zeros_like(self.Y) if self.uncertain is None else self.uncertain
+
+    @cached_property
+    def trust(self) -> Array:
+        """``n`` weights of the rows in fits of laws: below 1 for losses that are predictions."""
+        unit = (NOISE_SHARE * self.scale) ** 2
+        return np.asarray((unit / (unit + self.beside)).mean(1))
 
     @cached_property
     def own(self) -> tuple[int, ...]:

@@ -70,7 +70,7 @@ class Fitted(Protocol):
 
 def fit_simple(data: Data, name: str, masks: Array) -> Sequence[LawFit]:
     """Fits of one single-metric law: to all rows, then to those of each fold."""
-    every = np.vstack([np.ones((1, len(data.Y))), masks])
+    every = np.vstack([np.ones((1, len(data.Y))), masks]) * data.trust
     rows = data.W, data.F, data.Y, data.own
     return fit_law(
         LAWS[name], *rows, restarts=2, iterations=_LAW_ITERATIONS, masks=every, seed=data.seed
@@ -83,12 +83,12 @@ def fit_shared_law(
     """Fits of the shared law: to all rows, then to those of each fold from fewer starts."""
     shape = SharedShape(data.own, len(data.domains), classes, data.W.shape[1])
     rows = data.W, data.F, data.Y
-    fits = fit_shared(shape, *rows, restarts=restarts, iterations=iterations, seed=data.seed)
+    effort: dict[str, Any] = {"iterations": iterations, "seed": data.seed}
+    trust = data.trust[None]
+    fits = fit_shared(shape, *rows, restarts=restarts, masks=trust, **effort)
     few = max(_KERNEL_FITS, restarts // 2)
     if len(masks):
-        fits += fit_shared(
-            shape, *rows, restarts=few, iterations=iterations, masks=masks, seed=data.seed
-        )
+        fits += fit_shared(shape, *rows, restarts=few, masks=masks * trust, **effort)
     return fits
 
 
@@ -220,7 +220,8 @@ def with_noise(data: Data, member: Member, relative: Array) -> Member:
     """
     if not member.kernels or member.fold is None:
         return member
-    fixed = [kernel.noise.numpy() * (relative - 1.0) for kernel in member.kernels]
+    beside = data.beside / data.scale**2
+    fixed = [kernel.noise.numpy() * (relative - 1.0) + beside for kernel in member.kernels]
     return _conditioned(member.name, data, member.kernels, member.fold, fixed)
 
 

@@ -100,8 +100,9 @@ def replicates(data: Data) -> Replicates | None:
     Rows that agree in every metric are one run told twice, and say nothing of the noise.
     """
     first, mean, variance, freedom, residual = [], [], [], [], []
+    measured = (data.beside == 0).all(1)
     for group in np.unique(data.groups):
-        rows = np.flatnonzero(data.groups == group)
+        rows = np.flatnonzero((data.groups == group) & measured)
         Y = np.unique(data.Y[rows], axis=0)
         if len(Y) < 2:
             continue

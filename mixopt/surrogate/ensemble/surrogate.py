@@ -198,6 +198,7 @@ def fit_surrogate(
     *,
     seed: int = 0,
     Yvar: Array | None = None,
+    uncertainty: Array | None = None,
     groups: Ints | None = None,
     settings: SurrogateSettings | None = None,
 ) -> Surrogate:
@@ -217,6 +218,8 @@ def fit_surrogate(
         domains: d names.
         seed: Of random starts and folds.
         Yvar: ``n x m`` known observation variances (squared nats/token), if any.
+        uncertainty: ``n x m`` variances of losses that are predictions themselves, as those of
+            runs that ended early, beside the noise; 0 for measured ones, None where all are.
         groups: ``n`` numbers, equal for rows that end one trunk (the same run up to where they
             part) and so share its run-to-run noise; None where every row is a run of its own.
         settings: Effort and priors.
@@ -233,21 +236,23 @@ def fit_surrogate(
     if layout.repetition is not None:
         W = effective_weights(layout.repetition, W, F, layout.repetition.trials)
     F = rate_fractions(layout.clock, F)
-    data = Data(W[..., order], F, layout.rate_part(X), Y, tuple(metrics), named, seed)
+    beside = None if uncertainty is None else _checked_variances(uncertainty, Y)
+    rows = W[..., order], F, layout.rate_part(X), Y
+    data = Data(*rows, tuple(metrics), named, seed, uncertain=beside)
     trunks = learn_trunks(data, check_groups(groups, len(Y)), settings.prior)
     if trunks is not None:
         data = replace(data, Y=Y - trunks.effect, trunks=trunks)
-    members = _fit_members(data, _known_noise(Yvar, Y), settings)
+    members = _fit_members(data, _checked_variances(Yvar, Y), settings)
     return _assemble(layout, order, data, members, tuple(domains), Yvar)
 
 
-def _known_noise(Yvar: Array | None, Y: Array) -> Array:
+def _checked_variances(Yvar: Array | None, Y: Array) -> Array:
     if Yvar is None:
         return np.zeros_like(Y)
     Yvar = np.asarray(Yvar, dtype=float)
     if Yvar.shape != Y.shape or not np.isfinite(Yvar).all() or (Yvar < 0).any():
         raise SurrogateError(
-            f"Yvar must hold one non-negative variance per loss ({Y.shape}); got {Yvar.shape}",
+            f"variances must hold one non-negative variance per loss ({Y.shape}); got {Yvar.shape}",
             "pass squared standard errors, or None to have the noise estimated",
         )
     return Yvar
@@ -255,7 +260,7 @@ def _known_noise(Yvar: Array | None, Y: Array) -> Array:
 
 def _fit_members(data: Data, known: Array, settings: SurrogateSettings) -> list[Member]:
     """All members, the one that gives the covariance last."""
-    fixed = known / data.scale**2
+    fixed = (known + data.beside) / data.scale**2
     if data.distinct < settings.least_rows:
         return [prior_member(data, fixed, settings.prior)]
     masks, fold = fold_masks(data.groups, settings.folds, data.seed)
@@ -308,6 +313,7 @@ def _assemble(
     assert last.variance is not None
     if learned is not None:
         at = learned.at(predicted, data.W, data.F)
+        at = at + data.beside
         latent = stack.between + (last.variance if last.latent is None else last.latent)
         if cross_validated:
             size = factor * np.exp(trend * level)
@@ -321,7 +327,7 @@ def _assemble(
     else:
         noise_sd = np.sqrt(noise) * factor
         sd = np.sqrt(last.variance + stack.between) * factor * np.exp(trend * level)
-        unseen_sd = np.sqrt(np.maximum(sd**2 - noise * size**2, 0.0))
+        unseen_sd = np.sqrt(np.maximum(sd**2 - (noise + data.beside) * size**2, 0.0))
     R = error_correlation((data.Y - predicted) / sd) if cross_validated else np.eye(len(factor))
     means = [k.mean for k in members[:-1]]
     model = StackModel(layout, order, means, weights, last.gp, inflation, noise, R, learned)
@@ -391,7 +397,8 @@ def _typical_noise(data: Data, members: list[Member]) -> Array:
     """``m`` noise variances that the last member's hyperparameters say."""
     gp = members[-1].gp
     assert gp is not None
-    return np.asarray(gp.noise.mean(1).numpy() * data.scale**2)
+    noise = gp.noise.numpy().T * data.scale**2 - data.beside
+    return np.asarray(np.maximum(noise.mean(0), 0.0))
 
 
 def _default_weights(data: Data, members: list[Member]) -> Array:

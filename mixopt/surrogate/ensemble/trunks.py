@@ -73,9 +73,8 @@ def _effects(data: Data, Z: Array, T: Array, prior: Prior) -> tuple[Array, Array
     Y = ((data.Y - data.offset) / unit).T
     plain, live = data.R.shape[1], np.logical_not(data.constant)
     shared = T @ T.T if Z.shape[1] > 1 else None
-    theta = fit_hyperparameters(
-        data.U, Y, np.zeros_like(Y), prior, _STEPS, plain=plain, shared=shared
-    )
+    beside = (data.beside / unit**2).T
+    theta = fit_hyperparameters(data.U, Y, beside, prior, _STEPS, plain=plain, shared=shared)
     kernel = Kernel(torch.as_tensor(theta), data.U.shape[-1], plain=plain)
     if shared is None:
         noise = kernel.noise.sqrt().numpy() * unit

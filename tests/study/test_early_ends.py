@@ -1,0 +1,143 @@
+"""Trials that end early: when they may, and what is learned from them."""
+
+import numpy as np
+import pytest
+
+from mixopt.space import Guardrail, Objective, SearchSpace
+from mixopt.study import State, Study, TrialBudget
+
+SHARES = (0.2, 0.5, 1.0)
+
+
+@pytest.fixture
+def curves(train):
+    """Trains ``train`` by rungs: before the end a loss is higher by what is left."""
+
+    def run(schedule, fidelity, seed):
+        end = train(schedule, fidelity, seed)
+        for share in SHARES:
+            high = 1 + 0.2 * (1 - share)
+            rung = {name: high * value for name, value in end.items()}
+            yield {"tokens": int(share * fidelity.tokens), **rung}
+
+    return run
+
+
+def test_trials_that_cannot_become_the_best_end_early_and_are_learned_from(make, curves, train):
+    study = make(early_stop=True, budget=TrialBudget(trials=14), batch=8, initial=6)
+    found = study.optimize(curves)
+    early = [r for r in study.records() if r.state == State.ended_early]
+    assert early
+    assert all(r.trial.kind != "initial" or r.trial.id > "r00-t04" for r in early)
+    state = study.state()
+    assert state.early_ends.keys() == {r.trial.id for r in early}
+    evidence, _ = study.learned()
+    assert set(evidence.ids) == {r.trial.id for r in study.records()}
+    assert (~evidence.measured).sum() == len(early)
+    for record in early:
+        end, trial = state.early_ends[record.trial.id], record.trial
+        true = train(trial.schedule, trial.fidelity, trial.seed)
+        assert end.objective == pytest.approx(true["loss"], abs=1e-3)
+        assert end.values["loss"] == pytest.approx(end.objective)
+    # None of them is taken for observed, and what they did not train is not spent.
+    finals = study.final_values()
+    assert found.best_observed.trial in finals
+    assert found.best_observed.value == min(v["loss"] for v in finals.values())
+    assert "by their predicted ends" in found.notes[0]
+    left_out = sum(1 - SHARES[0] for _ in early)
+    spent, whole = study.spent(), study.fidelity.tokens
+    assert spent.tokens <= (spent.trials - 0.5 * left_out) * whole
+    frame = study.trials().set_index("trial").loc[[r.trial.id for r in early]]
+    assert frame.objective.isna().all()
+    assert np.isfinite(frame.predicted_end).all()
+
+
+def told(study, shares, fewest=6):
+    """Tells rungs of the first round's trials, each later one with a better loss."""
+    trials = study.ask()
+    for n, trial in enumerate(trials[:fewest]):
+        for share in shares:
+            value = {"loss": 3.0 - 0.1 * n + (1 - share), "other": 1.0 + 0.1 * n}
+            tokens = int(share * trial.fidelity.tokens)
+            rows = [observed(trial, tokens, m, v) for m, v in value.items()]
+            study.record(trial.id, rows)
+        study.finish(trial.id)
+    return trials[fewest:]
+
+
+def observed(trial, tokens, metric, value):
+    from mixopt.space import Observation
+
+    return Observation(trial=trial.id, tokens=tokens, metric=metric, value=value)
+
+
+def test_what_may_end_and_why(make):
+    study = make(initial=8)
+    bad, *_ = told(study, (0.5, 1.0))
+    half = study.fidelity.tokens // 2
+    assert "a chance of 0.000" in study.why_end(bad.id, half, {"loss": 3.9})
+    # It may be the best, no other was seen at this rung, it is at its end, or lacks the metric.
+    assert study.why_end(bad.id, half, {"loss": 2.9}) is None
+    assert study.why_end(bad.id, half + 1, {"loss": 3.9}) is None
+    assert study.why_end(bad.id, study.fidelity.tokens, {"loss": 3.9}) is None
+    assert study.why_end(bad.id, half, {"other": 3.9}) is None
+
+
+def test_an_end_is_known_once_it_is_within_the_noise(make):
+    study = make(initial=8)
+    near, *_ = told(study, (0.5, 1.0))
+    half, values = study.fidelity.tokens // 2, {"loss": 3.05}
+    study.add_event("decision", {"trials": 0, "stop": False, "reason": "", "noise": 1.0})
+    assert "is known to be 2.5500" in study.why_end(near.id, half, values)
+    assert study.why_end(near.id, half, {"loss": 2.9}) is None
+
+
+def test_the_best_is_one_that_keeps_the_guardrails(make):
+    rail = Guardrail(metric="other", bound=1.25)
+    study = make(initial=8, objective=Objective(weights={"loss": 1.0}, guardrails=(rail,)))
+    told(study, (0.5, 1.0))
+    assert study.state().best_finished == pytest.approx(2.8)
+    slack = Guardrail(metric="other", slack=0.15)
+    other = make(
+        initial=8,
+        objective=Objective(weights={"loss": 1.0}, guardrails=(slack,)),
+        storage=study.store.address.set(database=study.store.address.database + "2"),
+    )
+    told(other, (0.5, 1.0))
+    base = other.space.baseline_schedule
+    at_base = [t for t in other.state().finished if t.schedule == base]
+    kept = other.state().best_finished
+    assert (kept is not None) == bool(at_base)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"learning_rate": {"peak": [0.01, 0.02]}},
+        {"phases": [{"name": "base"}, {"name": "ending", "fraction": 0.3}]},
+    ],
+)
+def test_curves_that_are_not_aligned_say_nothing(changed, tmp_path):
+    space = SearchSpace(domains=("web", "code"), baseline="uniform", **changed)
+    study = Study("two", space, {"loss": 1.0}, storage=tmp_path / "two.db", initial=8)
+    bad, *_ = told(study, (0.5, 0.8, 1.0))
+    half = study.fidelity.tokens // 2
+    assert study.why_end(bad.id, half, {"loss": 3.9}) is None
+    late = study.why_end(bad.id, int(0.8 * study.fidelity.tokens), {"loss": 3.9})
+    assert (late is None) == ("learning_rate" in changed)
+
+
+def test_trials_stopped_by_others_are_learned_from_too(make):
+    study = make(initial=8)
+    last, other = told(study, (0.5, 1.0))
+    study.tell(last.id, {"loss": 3.2, "other": 1.0}, tokens=study.fidelity.tokens // 2)
+    study.tell(other.id, {"loss": 3.2}, tokens=study.fidelity.tokens // 4)
+    state = study.state()
+    assert state.early_ends.keys() == {last.id}
+    assert state.early_ends[last.id].objective == pytest.approx(2.7, abs=1e-3)
+    assert last.id in study.learned()[0].ids
+    assert other.id not in study.learned()[0].ids
+    assert [line.split(":")[0] for line in state.left_out] == [
+        "1 of 8 trials ended before their last token",
+        "1 of 8 trials ended before their last token and are left out",
+    ]
