@@ -98,7 +98,7 @@ class StudyTrials(StudyView):
             rows = told_rows(known, values, tokens)
             return rows, end_of(self.objective, known, [*stored, *rows])
 
-        end = State(self.store.tell(self.id, trial, telling, lease=self._lease_of(trial, lease)))
+        end = self.store.tell(self.id, trial, telling, lease=self._lease_of(trial, lease))
         self._leases.pop(trial, None)
         return end
 

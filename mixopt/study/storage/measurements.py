@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, func, insert, select
 
@@ -21,8 +21,10 @@ from mixopt.study.storage.rows import (
 from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import trial_table as trials
 
-#: From a trial and what is stored of it: what to add, and how it ends; None for one that goes on.
-Telling = Callable[[Trial, Sequence[Observation]], tuple[Sequence[Observation], State | None]]
+#: How a trial ends; None for one that goes on.
+End = TypeVar("End", bound=State | None)
+#: From a trial and what is stored of it: what to add, and how it ends.
+Telling = Callable[[Trial, Sequence[Observation]], tuple[Sequence[Observation], End]]
 #: The text on which trials of a search are measured, at rungs as at their ends.
 _RUNGS = Split.validation.value
 
@@ -32,7 +34,7 @@ _OF_TRIAL = _OBSERVED.where(ITS_OBSERVATIONS).order_by(observations.c.tokens, ob
 _ADDED = insert(observations)
 
 
-def tell(c: Connection, row: Row[Any], telling: Telling, lease: Lease | str | None) -> State | None:
+def tell(c: Connection, row: Row[Any], telling: Telling[End], lease: Lease | str | None) -> End:
     """Store rungs of a trial, and its end; see ``Storage.tell``. Its row must be locked."""
     stored = all_observations(c, row.study_id, row.id)
     values, end = telling(trial_of(row.spec), stored)

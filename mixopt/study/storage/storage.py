@@ -18,7 +18,7 @@ from mixopt.space import Observation, Split, Trial
 from mixopt.study.storage import audit, changes, clock, leases, log, measurements, rows
 from mixopt.study.storage.engine import PATIENCE, in_memory, masked, storage_url, transaction
 from mixopt.study.storage.leases import Lease
-from mixopt.study.storage.measurements import Telling
+from mixopt.study.storage.measurements import End, Telling
 from mixopt.study.storage.rows import State, TrialRecord, lock_trial, record_of, trial_row
 from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
@@ -334,8 +334,8 @@ class Storage:
         self.tell(study, trial, lambda *_: (values, end), lease=lease)
 
     def tell(
-        self, study: int, trial: str, telling: Telling, *, lease: Lease | str | None
-    ) -> State | None:
+        self, study: int, trial: str, telling: Telling[End], *, lease: Lease | str | None
+    ) -> End:
         """Store observations of one trial, and its end, in one transaction.
 
         Args:
