@@ -21,6 +21,7 @@ from mixopt.errors import SurrogateError
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Fidelity, Layout
+from mixopt.steps import step
 from mixopt.surrogate.ensemble.gp import features
 from mixopt.surrogate.ensemble.row_checks import check_rows
 from mixopt.surrogate.ensemble.surrogate import Surrogate, SurrogateSettings, fit_surrogate
@@ -277,6 +278,7 @@ def fit_scale_surrogate(
     return ScaleSurrogate(base, target, ends, pooled, extrapolated, variance, level, agreement, gp)
 
 
+@step("fitting sizes and lengths")
 def _fit_gp(
     rows: FidelityRows, Y: Array, goal: FidelityRows, rule: RunRule | None, prior: ScalePrior | None
 ) -> tuple[ScaleGP, Ints]:
