@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from mixopt.cli import main
+from mixopt.cli import main, waiting
+from mixopt.steps import LOG, step
 
 STUDY = """name: tiny
 space:
@@ -171,7 +173,7 @@ def test_a_reader_that_stops_early_sees_no_traceback():
     command = f"{sys.executable} -m mixopt space check pile-17 | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("name: pile-17")
-    assert done.stderr == ""
+    assert "Traceback" not in done.stderr
 
 
 def test_a_corpus_is_built_from_a_spec(tmp_path, capsys):
@@ -245,3 +247,34 @@ def test_another_objective_is_answered_without_training(study, tmp_path, capsys)
     assert best["code"] < best["web"] - 0.2
     assert call("reweigh", tmp_path / "run", "--weights", "web=much") == 1
     assert "the weight of 'web' must be a number; got 'much'" in capsys.readouterr().err
+
+
+def test_what_lasts_is_named_on_standard_error(monkeypatch):
+    said, heard = [], threading.Event()
+
+    def say(text):
+        said.append(text)
+        heard.set()
+
+    monkeypatch.setattr(waiting, "FIRST", 0.0)
+    monkeypatch.setattr(waiting, "say", say)
+    with waiting.told(), step("fitting"), step("fitting one metric"):
+        assert heard.wait()
+    assert said[0].startswith(("fitting one metric (", "fitting (", "loading ("))
+
+
+def test_the_innermost_step_is_the_one_that_is_named():
+    shown = waiting.Waiting()
+    assert shown.lasting() == "loading"
+    assert shown.lasting() is None
+    LOG.addHandler(shown)
+    LOG.setLevel("DEBUG")
+    try:
+        with step("fitting"):
+            with step("one metric"):
+                assert shown.lasting() == "one metric"
+            assert shown.lasting() == "fitting"
+        assert shown.lasting() is None
+    finally:
+        LOG.removeHandler(shown)
+        LOG.setLevel("NOTSET")

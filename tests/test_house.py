@@ -13,6 +13,7 @@ import mixopt
 PACKAGE = Path(mixopt.__file__).parent
 ROOMS = [
     "errors",
+    "steps",
     "space",
     "laws",
     "advice",

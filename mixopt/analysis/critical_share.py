@@ -19,6 +19,7 @@ from mixopt.analysis.csv_table import CsvTable
 from mixopt.errors import StudyError
 from mixopt.laws.share_law import critical_share, share_noise
 from mixopt.space import Frozen, LearningRate, Mixture, Observation, Schedule
+from mixopt.steps import step
 from mixopt.study.state import by_trial
 from mixopt.study.storage import State, TrialRecord
 
@@ -225,6 +226,7 @@ def _rung(rows: Sequence[Observation], record: TrialRecord, wanted: int, where: 
     return near
 
 
+@step("fitting the share of old data")
 def critical_of(
     shares: Array,
     rises: Array,

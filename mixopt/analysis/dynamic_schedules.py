@@ -36,6 +36,7 @@ from mixopt.space import (
     SearchSpace,
     geometry_of,
 )
+from mixopt.steps import step
 
 Array = NDArray[np.float64]
 
@@ -87,6 +88,7 @@ class DynamicSchedules(Frozen):
 
 
 @one_thread
+@step("splitting phases")
 def dynamic_schedules(
     space: SearchSpace,
     losses: Sequence[Loss],

@@ -35,6 +35,7 @@ from mixopt.space import (
     SearchSpace,
     geometry_of,
 )
+from mixopt.steps import LOG, step
 from mixopt.study.results.at_target import at_target
 from mixopt.surrogate import (
     MetricSurrogate,
@@ -171,7 +172,8 @@ def fit(
         raise StudyError(f"a seed must be at least 0; got {seed}", "leave it out, or give 0")
     asked = _asked(objective, kinds, guardrails, scale)
     settings = None if laws is None else SurrogateSettings(laws=tuple(laws))
-    table = read_runs(runs, metrics, domains=domains, needed=asked.metrics)
+    with step("reading the tables"):
+        table = read_runs(runs, metrics, domains=domains, needed=asked.metrics)
     _check_enough(table)
     asked = _known(asked, table)
     searched = _space(table, space, baseline)
@@ -242,13 +244,15 @@ def _at_most(table: RunTable, space: SearchSpace, objective: Objective) -> RunTa
     value = np.full(len(first), np.inf)
     np.minimum.at(value, of.ravel(), table.Y @ factors)
     best = np.argsort(value, kind="stable")[:_LEADING]
-    features = design_features(geometry_of(space).layout, table.X[first])
-    wide = farthest(features, features[best], MOST_MIXTURES - _LEADING)
-    kept = table.take(np.flatnonzero(np.isin(of.ravel(), [*best, *wide])))
     said = (
         f"Of {len(first)} mixtures {MOST_MIXTURES} are learned from: the {_LEADING} best, and "
         "those that lie farthest from these and from each other."
     )
+    # The fit takes longer than the choice: who waits for it is told at once.
+    LOG.warning(said)
+    features = design_features(geometry_of(space).layout, table.X[first])
+    wide = farthest(features, features[best], MOST_MIXTURES - _LEADING)
+    kept = table.take(np.flatnonzero(np.isin(of.ravel(), [*best, *wide])))
     return replace(kept, left_out=(*kept.left_out, said))
 
 

@@ -23,6 +23,7 @@ from mixopt.laws import (
 )
 from mixopt.propose.evidence import Evidence
 from mixopt.space import Layout, Objective, SearchSpace, geometry_of
+from mixopt.steps import step
 
 Array = NDArray[np.float64]
 
@@ -30,6 +31,7 @@ Array = NDArray[np.float64]
 Loss = Callable[[Any, Any], Any]
 
 
+@step("fitting laws of phases")
 def fitted_losses(
     space: SearchSpace,
     objective: Objective,

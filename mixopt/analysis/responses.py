@@ -21,6 +21,7 @@ from mixopt.propose.recommendation import Estimate
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Geometry, Schedule
 from mixopt.space.geometry.polytope import Polytope
+from mixopt.steps import step
 
 Array = NDArray[np.float64]
 
@@ -110,6 +111,7 @@ class Responses:
 
 
 @one_thread
+@step("asking what each weight does")
 def responses(
     problem: Problem, schedule: Schedule, domains: Sequence[str] | None = None
 ) -> Responses:

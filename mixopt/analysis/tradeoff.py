@@ -23,6 +23,7 @@ from mixopt.propose.problem import Problem
 from mixopt.propose.recommendation import Estimate
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Frozen, Geometry, Objective, Schedule, SearchSpace
+from mixopt.steps import step
 from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
@@ -89,6 +90,7 @@ class _Drawn:
 
 
 @one_thread
+@step("weighing target against general ability")
 def trade_off(
     space: SearchSpace,
     surrogate: SurrogateModel,

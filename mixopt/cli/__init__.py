@@ -22,6 +22,7 @@ from mixopt.cli import (
     study_verbs,
 )
 from mixopt.cli.app import app
+from mixopt.cli.waiting import told
 from mixopt.errors import MixoptError
 
 __all__ = [
@@ -42,10 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The verbs print advice themselves.
     logging.getLogger("mixopt.advice").disabled = True
     try:
-        try:
-            app(argv)
-        finally:
-            sys.stdout.flush()
+        with told():
+            try:
+                app(argv)
+            finally:
+                sys.stdout.flush()
     except BrokenPipeError:
         # Who read the output has seen enough; what is left of it goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -37,6 +37,7 @@ from mixopt.corpus.tokenizing import (
     vocabulary_of,
 )
 from mixopt.errors import CorpusError
+from mixopt.steps import step
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,8 +73,11 @@ def build_corpus(spec: CorpusSpec, out: Path, *, progress: Progress | None = Non
     """
     say = progress or (lambda _line: None)
     out = Path(out)
-    files = {name: domain_files(name, domain, spec.root) for name, domain in spec.domains.items()}
-    manifest = manifest_digest(files)
+    with step("looking for the files"):
+        files = {
+            name: domain_files(name, domain, spec.root) for name, domain in spec.domains.items()
+        }
+        manifest = manifest_digest(files)
     if out.exists() and (out.is_file() or any(out.iterdir())):
         return _existing(spec, manifest, out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +135,8 @@ def _build_into(
         _need_documents(name, parts)
     say("preparing the tokenizer")
     if spec.tokenizer.train:
-        tokenizer = trained_tokenizer(spec.tokenizer, _training_texts(split))
+        with step("training the tokenizer"):
+            tokenizer = trained_tokenizer(spec.tokenizer, _training_texts(split))
     vocabulary = vocabulary_of(spec.tokenizer, tokenizer)
     sha256 = None
     if tokenizer is not None:
@@ -140,7 +145,8 @@ def _build_into(
     dtype: Literal["<u2", "<u4"] = "<u2" if vocabulary.size <= 2**16 else "<u4"
     shards: dict[str, dict[Split, Shard]] = {}
     for name, parts in split.items():
-        shards[name] = _write_domain(work, spec, name, parts, tokenizer, vocabulary.end, dtype)
+        with step(f"tokenising {name}"):
+            shards[name] = _write_domain(work, spec, name, parts, tokenizer, vocabulary.end, dtype)
         say(f"{name}: " + ", ".join(_told(p, parts[p], s) for p, s in shards[name].items()))
         _warn_of_few(name, parts["validation"][: shards[name]["validation"].documents])
     index = Index(
@@ -202,7 +208,8 @@ def _read_all(
     names, documents = [], []
     for name, domain in spec.domains.items():
         most = spec.max_document_bytes
-        found = read_domain(name, domain, files[name], spec.seed, most, vocabulary)
+        with step(f"reading {name}"):
+            found = read_domain(name, domain, files[name], spec.seed, most, vocabulary)
         whole = len({document.key for document in found})
         say(f"{name}: read {len(found):,} documents under {whole:,} keys")
         names += [name] * len(found)
@@ -211,7 +218,8 @@ def _read_all(
     near = np.zeros(len(documents), dtype=bool)
     if spec.near_duplicates is not None:
         left = np.flatnonzero(~exact)
-        near[left] = near_duplicates([documents[i].content for i in left], spec.near_duplicates)
+        with step("looking for near duplicates"):
+            near[left] = near_duplicates([documents[i].content for i in left], spec.near_duplicates)
     say(f"dropped {exact.sum():,} exact and {near.sum():,} near duplicates")
     kept: dict[str, list[Document]] = {name: [] for name in spec.domains}
     counts = _Counts(*(dict.fromkeys(spec.domains, 0) for _ in range(3)))

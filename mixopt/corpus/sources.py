@@ -32,6 +32,7 @@ from mixopt.corpus.token_files import (
     standing_for,
 )
 from mixopt.errors import CorpusError
+from mixopt.steps import step
 
 _CHUNK = 1 << 16
 #: Of a small vocabulary; only what one domain has beside another depends on it.
@@ -51,6 +52,7 @@ def domain_files(domain: str, spec: DomainSpec, root: Path) -> list[SourceFile]:
     return sorted(found.values(), key=lambda file: (file.key, str(file.path)))
 
 
+@step("counting tokens")
 def expected_tokens(spec: CorpusSpec) -> dict[str, int]:
     """Training tokens per domain that its files let expect, before a corpus is built.
 
@@ -71,6 +73,7 @@ def expected_tokens(spec: CorpusSpec) -> dict[str, int]:
     return found
 
 
+@step("counting tokens")
 def metadata_tokens(spec: CorpusSpec) -> dict[str, int]:
     """Tokens in the files of each domain by their metadata.
 

@@ -18,12 +18,14 @@ from mixopt.propose.evidence import Evidence
 from mixopt.propose.problem import Problem
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Objective, Schedule, SearchSpace
+from mixopt.steps import step
 from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 
 
 @one_thread
+@step("proposing trials")
 def propose_batch(
     space: SearchSpace,
     objective: Objective,

@@ -22,12 +22,14 @@ from mixopt.propose.recommendation import (
 )
 from mixopt.propose.torch_threads import one_thread
 from mixopt.space import Mixture, Objective, Schedule, SearchSpace
+from mixopt.steps import step
 from mixopt.surrogate.protocol import SurrogateModel
 
 Array = NDArray[np.float64]
 
 
 @one_thread
+@step("choosing the schedule")
 def recommend(
     space: SearchSpace,
     objective: Objective,

@@ -14,6 +14,7 @@ from mixopt.proxy.settings import ProxySettings
 from mixopt.proxy.shape import ProxyShape
 from mixopt.proxy.step import adamw, cpu_threads, train_step
 from mixopt.proxy.transformer import Proxy
+from mixopt.steps import step
 
 Products = Literal["float32", "bfloat16"]
 _TORCH: dict[Products, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -57,6 +58,7 @@ class _Timed:
         self.losses.append(loss)
 
 
+@step("timing the proxy")
 def tokens_per_second(
     shape: ProxyShape, settings: ProxySettings, vocab_size: int, *, steps: int = 10
 ) -> float:

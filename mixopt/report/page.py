@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mixopt.errors import StudyError
 from mixopt.report import numbers as fmt
 from mixopt.report.components import Figure, Page
+from mixopt.steps import step
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -42,6 +43,7 @@ def figures_of(page: Page) -> dict[str, Figure]:
     return {s.key: fmt.plain(s.figure) for s in page.sections if s.figure}
 
 
+@step("writing the page")
 def write_page(page: Page, out: str | Path, name: str) -> Path:
     """Write a page so that it is never half there.
 

@@ -13,6 +13,7 @@ from io import StringIO
 from typing import Any, TextIO, cast
 
 from mixopt.errors import StudyError
+from mixopt.steps import step
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -93,6 +94,7 @@ def _joined() -> str:
     return f"Ray at {ray.get_runtime_context().gcs_address}: {found}"
 
 
+@step("starting Ray")
 def _start(address: str) -> None:
     """Start or join Ray; a start of one's own is tried again.
 

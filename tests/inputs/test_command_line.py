@@ -75,7 +75,7 @@ def test_a_mistake_on_the_command_line(words, says, folder, monkeypatch, tmp_pat
         main([w.format(f=folder) for w in words.split()])
     told = capsys.readouterr().err
     assert end.value.code == 1
-    assert told.startswith("error: ")
+    assert "\nerror: " in f"\n{told}"
     assert any(s in told for s in says.split("|")), told
     assert "\nhint: " in told
     assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from mixopt.errors import StudyError
 from mixopt.propose.candidates.distance import NEAR, Known, design_features, farthest
 from mixopt.propose.candidates.pool import draws, endings, sorted_geometry
 from mixopt.space import Geometry, Schedule, SearchSpace, geometry_of
+from mixopt.steps import step
 
 Array = NDArray[np.float64]
 
@@ -18,6 +19,7 @@ Array = NDArray[np.float64]
 GROUP = 3
 
 
+@step("choosing the first trials")
 def initial_design(
     space: SearchSpace,
     n: int,

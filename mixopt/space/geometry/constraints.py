@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mixopt.space.domain_tree import leaves
 from mixopt.space.geometry.polytope import Constraint, ConstraintKind, Polytope
 from mixopt.space.search_space import SearchSpace
 from mixopt.space.ties import tie_rows
@@ -50,7 +51,7 @@ def phase_ties(space: SearchSpace, phase: int) -> list[tuple[Array, str]]:
 
 
 def _spread(space: SearchSpace, phase: int, values: Array) -> Array:
-    d = len(space.names)
+    d = len(space.domains)
     row = np.zeros(len(space.phases) * d)
     row[phase * d : (phase + 1) * d] = values
     return row
@@ -58,14 +59,21 @@ def _spread(space: SearchSpace, phase: int, values: Array) -> Array:
 
 def _one(space: SearchSpace, phase: int, names: Sequence[str]) -> Array:
     """The summed weight of domains, and of all domains under inner nodes."""
-    names = [leaf for name in names for leaf in space.leaves(name)]
-    return _spread(space, phase, np.array([float(n in names) for n in space.names]))
+    every = space.names
+    inside = {leaf for name in names for leaf in leaves(every, name)}
+    return _spread(space, phase, np.array([float(n in inside) for n in every]))
+
+
+def _each(space: SearchSpace, phase: int) -> Iterator[tuple[str, Array]]:
+    """Every domain's name and weight."""
+    units = (_spread(space, phase, unit) for unit in np.eye(len(space.domains)))
+    return zip(space.names, units, strict=True)
 
 
 def _not_negative(space: SearchSpace, phase: int) -> Iterator[Constraint]:
-    for name in space.names:
+    for name, weight in _each(space, phase):
         label = f"weight of {name} in phase {space.phases[phase].name!r} at least 0"
-        yield Constraint(-_one(space, phase, [name]), 0.0, label, ConstraintKind.sign)
+        yield Constraint(-weight, 0.0, label, ConstraintKind.sign)
 
 
 def _limits(space: SearchSpace, index: int) -> Iterator[Constraint]:
@@ -86,32 +94,32 @@ def _limits(space: SearchSpace, index: int) -> Iterator[Constraint]:
 def _pins(space: SearchSpace, index: int) -> Iterator[Constraint]:
     phase = space.phases[index]
     if phase.fixed is not None:
-        for name in space.names[:-1]:
+        for name, weight in list(_each(space, index))[:-1]:
             label = f"phase {phase.name!r} fixed"
-            yield Constraint(_one(space, index, [name]), phase.fixed.get(name, 0.0), label)
+            yield Constraint(weight, phase.fixed.get(name, 0.0), label)
     elif phase.tied is not None:
         tied = [p.name for p in space.phases].index(phase.tied)
         yield from _same_as(space, index, tied)
     elif phase.domains is not None:
         allowed = [leaf for name in phase.domains for leaf in space.leaves(name)]
-        for name in space.names:
+        for name, weight in _each(space, index):
             if name not in allowed:
-                label = f"{name} is not in phase {phase.name!r}"
-                yield Constraint(_one(space, index, [name]), 0.0, label)
+                yield Constraint(weight, 0.0, f"{name} is not in phase {phase.name!r}")
 
 
 def _same_as(space: SearchSpace, index: int, other: int) -> Iterator[Constraint]:
-    for name in space.names[:-1]:
-        difference = _one(space, index, [name]) - _one(space, other, [name])
-        label = f"phase {space.phases[index].name!r} as {space.phases[other].name!r}"
-        yield Constraint(difference, 0.0, label)
+    label = f"phase {space.phases[index].name!r} as {space.phases[other].name!r}"
+    pairs = list(zip(_each(space, index), _each(space, other), strict=True))
+    for (_, own), (_, same) in pairs[:-1]:
+        yield Constraint(own - same, 0.0, label)
 
 
 def _epoch_caps(space: SearchSpace, fractions: Sequence[float]) -> Iterator[Constraint]:
-    for name, limit in space.epoch_limits().items():
+    limits, d = space.epoch_limits(), len(space.domains)
+    for j, name in enumerate(space.names):
         # A share of all tokens never exceeds 1, and an idle row would only slow the sampler.
-        if limit >= 1:
+        if limits.get(name, 1.0) >= 1:
             continue
-        parts = [f * _one(space, p, [name]) for p, f in enumerate(fractions)]
-        label = f"epoch cap {name} <= {limit:.4g} of the target's tokens"
-        yield Constraint(np.sum(parts, axis=0), limit, label)
+        row = np.kron(np.asarray(fractions), np.eye(d)[j])
+        label = f"epoch cap {name} <= {limits[name]:.4g} of the target's tokens"
+        yield Constraint(row, limits[name], label)

@@ -18,6 +18,7 @@ from scipy.linalg import null_space
 from scipy.optimize import linprog
 
 from mixopt.errors import InfeasibleError
+from mixopt.space.geometry.splitting import Splitting
 
 Array = NDArray[np.float64]
 
@@ -247,28 +248,17 @@ class Polytope:
     def project(self, y: Array, iterations: int = 300) -> Array:
         """The nearest point of the polytope to each of ``n x D``.
 
-        Operator splitting as in OSQP (Stellato et al. 2020) on all points at once, then
-        ``pull_inside`` for the last rounding error.
+        By operator splitting, then ``pull_inside`` for the last rounding error.
         """
-        C = np.vstack([self.E, self.A])
-        upper = np.concatenate([self.e, self.b])
-        lower = np.concatenate([self.e, np.full(len(self.b), -np.inf)])
-        # Step and over-relaxation of the fewest iterations on 336 weights under caps.
-        rho, relaxed = 10.0, 1.6
-        solve = np.linalg.inv(np.eye(self.dim) + rho * C.T @ C)
-        z = np.clip(y @ C.T, lower, upper)
-        dual = np.zeros_like(z)
-        start, back = y @ solve, rho * C @ solve
-        for step in range(iterations):
-            x = start + (z - dual) @ back
-            at = relaxed * (x @ C.T) + (1 - relaxed) * z
-            dual += at
-            z = np.minimum(np.maximum(dual, lower), upper)
-            dual -= z
-            # The test costs as much as a step.
-            if step % 8 == 7 and np.abs(at - z).max(initial=0.0) < 1e-9:
-                break
-        return self.pull_inside(x)
+        return self.pull_inside(self._splitting.nearest(y, iterations))
+
+    @cached_property
+    def _splitting(self) -> Splitting:
+        return Splitting(
+            np.vstack([self.E, self.A]),
+            np.concatenate([self.e, np.full(len(self.b), -np.inf)]),
+            np.concatenate([self.e, self.b]),
+        )
 
 
 def _chord(speed: Array, room: Array) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from mixopt.laws import SHARED, LawFit, effective_weights, known_laws, rate_frac
 from mixopt.laws._arrays import Array
 from mixopt.laws._lbfgs import Ints
 from mixopt.space import Layout
+from mixopt.steps import step
 from mixopt.surrogate.ensemble.data import Data, Trunks
 from mixopt.surrogate.ensemble.kernel import Prior
 from mixopt.surrogate.ensemble.members import (
@@ -242,8 +243,9 @@ def fit_surrogate(
     trunks = learn_trunks(data, check_groups(groups, len(Y)), settings.prior)
     if trunks is not None:
         data = replace(data, Y=Y - trunks.effect, trunks=trunks)
-    members = _fit_members(data, _checked_variances(Yvar, Y), settings)
-    return _assemble(layout, order, data, members, tuple(domains), Yvar)
+    with step(f"fitting {len(Y)} runs of {len(metrics)} metrics over {len(domains)} domains"):
+        members = _fit_members(data, _checked_variances(Yvar, Y), settings)
+        return _assemble(layout, order, data, members, tuple(domains), Yvar)
 
 
 def _checked_variances(Yvar: Array | None, Y: Array) -> Array:
