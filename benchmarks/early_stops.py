@@ -2,12 +2,17 @@
 
 Studies on tables of real training curves. Each draws its rounds by the product's own proposals from
 the mixtures of the table; the trials of a round run side by side, so that a trial is judged by the
-finished trials of earlier rounds alone. After every round the surrogate recommends one mixture of
-the table (least predicted objective plus one standard deviation); regret is what that mixture's
-finished run is above the best one. Each study has its own objective (random weights of six random
-metrics) and its own pool (four fifths of the mixtures).
+finished trials of earlier rounds and by what its own round has shown at the rung. After every round
+the surrogate recommends one mixture of the table (least predicted objective plus one standard
+deviation); regret is what that mixture's finished run is above the best one, and error is the root
+mean square of what the predicted objectives of all mixtures of the pool miss their finished runs
+by. Each study has its own objective (random weights of six random metrics) and its own pool (four
+fifths of the mixtures).
 
-Run it with ``python benchmarks/early_stops.py --tables pile5-70M --json FILE``.
+With ``--random`` rounds are drawn at random and the best finished trial is chosen, so that only the
+rules differ: of one seed, all methods see the same trials in the same order.
+
+    python benchmarks/early_stops.py --random --repeats 100 --json FILE --summary FILE
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from scipy.stats import t as student
 
 from mixopt.bench.designs import design_rows
 from mixopt.bench.tables import PARAMETERS, load_table
+from mixopt.laws.curve_ends import FREEDOM
 from mixopt.propose import Evidence, propose_batch
 from mixopt.propose.problem import Problem
 from mixopt.space import Mixture, Objective, SearchSpace, geometry_of
@@ -37,6 +43,8 @@ Array = NDArray[np.float64]
 #: Metrics of a study's objective, and the share of a table's mixtures in its pool.
 METRICS, POOL = 6, 0.8
 LAST = 30_000
+#: Noise of a run without a surrogate to say it, in standard deviations of the pool's ends.
+NOISE = 0.05
 LEVEL = 0.95
 
 
@@ -124,11 +132,14 @@ class Study:
         """Mixtures that were trained to their end."""
         return [r for r, rung in zip(self.tried, self.reached, strict=True) if rung == self.last]
 
-    def curves(self, rung: int) -> Curves:
-        """What the finished trials of the rounds so far say at a rung."""
-        done = self.finished()
-        ends = [self.values(r, -1) for r in done]
-        return Curves(self.objective, [self.values(r, rung) for r in done], ends)
+    def curves(self, rung: int, beside: Sequence[int] = (), row: int = -1) -> Curves:
+        """What other trials than ``row`` say at a rung, those that run ``beside`` it among them."""
+        reached = dict(zip(self.tried, self.reached, strict=True)) | dict.fromkeys(beside, rung)
+        done = [r for r, at in reached.items() if at == self.last and r != row]
+        others = [r for r, at in reached.items() if rung <= at < self.last and r != row]
+        ends, seen = [self.values(r, -1) for r in done], [self.values(r, rung) for r in done]
+        passed = [self.values(r, rung) for r in others]
+        return Curves(self.objective, float(self.table.shares[rung]), seen, ends, passed)
 
     @property
     def cost(self) -> float:
@@ -170,36 +181,41 @@ def asha(factor: int) -> Rule:
 
 def ours(study: Study, rows: Sequence[int], _: dict[str, Any]) -> list[int]:
     """Trials end where their end is known, or cannot become the best."""
-    done = [study.end(r) for r in study.finished()]
-    best = min(done, default=None)
-    ends = []
-    for row in rows:
-        stop = study.last
-        for rung in range(study.last):
-            curves, values = study.curves(rung), study.values(row, rung)
-            reason = curves.enough and why_end(curves, values, best, study.noise)
-            if reason:
-                stop = rung
-                study.stops.append(_judged(study, row, rung, curves, best, str(reason)))
-                break
-        ends.append(stop)
-    return ends
+    best = min(map(study.end, study.finished()), default=None)
+    ends, alive = dict.fromkeys(rows, study.last), list(rows)
+    # A study's first trial is the baseline, which is always trained to its end.
+    spared = study.tried[0] if study.tried else rows[0]
+    for rung in range(study.last):
+        for row in [r for r in alive if r != spared]:
+            curves, values = study.curves(rung, alive, row), study.values(row, rung)
+            reason = why_end(curves, values, best, study.noise)
+            if reason is not None:
+                ends[row] = rung
+                alive.remove(row)
+                study.stops.append(_judged(study, row, rung, curves, best, reason))
+    return [ends[row] for row in rows]
 
 
 def _judged(
     study: Study, row: int, rung: int, curves: Curves, best: float | None, reason: str
 ) -> dict[str, Any]:
     """A stop held against how the run really ended."""
-    end, true = curves.end_of(study.values(row, rung)), study.end(row)
-    freedom = len(curves.ends) - 2
-    scale = end.objective_sd * np.sqrt((freedom - 2) / freedom)
-    assert best is not None
-    return {
-        "known": reason.startswith("its end"),
-        "better": true < best,
-        "below": best - true,
-        "covered": bool(abs(true - end.objective) <= student.ppf((1 + LEVEL) / 2, freedom) * scale),
+    true, pool = study.end(row), [study.end(int(r)) for r in study.rows]
+    facts = {
+        "known": reason.startswith("its end is"),
+        "share": float(study.table.shares[rung]),
+        "best": true <= min(pool),
+        "better": best is not None and true < best,
+        "below": None if best is None else best - true,
+        "covered": None,
     }
+    if curves.enough:
+        end = curves.end_of(study.values(row, rung))
+        freedom = FREEDOM + len(curves.ends) - 1
+        scale = end.objective_sd * np.sqrt((freedom - 2) / freedom)
+        wide = student.ppf((1 + LEVEL) / 2, freedom) * scale
+        facts["covered"] = bool(abs(true - end.objective) <= wide)
+    return facts
 
 
 #: Per method its rule, and whether predicted ends are learned from.
@@ -218,7 +234,7 @@ def evidence_of(study: Study, predicted: bool) -> Evidence:
     for row, rung in zip(study.tried, study.reached, strict=True):
         if rung == study.last:
             values, spread = study.values(row, -1), dict.fromkeys(study.names, 0.0)
-        elif predicted and (curves := study.curves(rung)).enough:
+        elif predicted and (curves := study.curves(rung, row=row)).enough:
             end = curves.end_of(study.values(row, rung))
             values, spread = dict(end.values), dict(end.sd)
         else:
@@ -262,7 +278,10 @@ def replay(study: Study, method: str, budget: int, batch: int) -> list[dict[str,
         study.noise = problem.noise
         mean, sd = problem.expected(table.X[study.rows][:, problem.there])
         chosen = int(study.rows[int(np.argmin(mean + sd))])
-        found.append({"runs": study.cost, "regret": study.end(chosen) - best})
+        true = np.array([study.end(int(r)) for r in study.rows])
+        error = float(np.sqrt(((mean - true) ** 2).mean()))
+        facts = {"trials": len(study.tried), "runs": study.cost, "error": error}
+        found.append({**facts, "regret": study.end(chosen) - best})
         if size < 1:
             break
         pool = table.X[left]
@@ -271,6 +290,24 @@ def replay(study: Study, method: str, budget: int, batch: int) -> list[dict[str,
         )
         near = [int(np.abs(pool - geometry.encode(s)).sum(1).argmin()) for s in proposed]
         batch_rows = [int(left[i]) for i in dict.fromkeys(near)]
+    return found
+
+
+def drawn(study: Study, method: str, budget: int, batch: int) -> list[dict[str, float]]:
+    """The same with rounds at random and no surrogate: the best finished trial is chosen."""
+    rule, _ = METHODS[method]
+    memory, found = dict[str, Any](), []
+    order = np.random.default_rng(study.seed).permutation(study.rows)[:budget]
+    best = min(study.end(int(r)) for r in study.rows)
+    study.noise = NOISE * float(np.std([study.end(int(r)) for r in study.rows]))
+    for start in range(0, len(order), batch):
+        batch_rows = order[start : start + batch].tolist()
+        ends = rule(study, batch_rows, memory)
+        study.tried += batch_rows
+        study.reached += ends
+        done = [study.end(r) for r in study.finished()]
+        regret = min(done) - best if done else float("nan")
+        found.append({"trials": len(study.tried), "runs": study.cost, "regret": regret})
     return found
 
 
@@ -288,15 +325,64 @@ def study_of(table: Table, seed: int) -> Study:
     return Study(table, rng.choice(len(table.X), size, replace=False), objective, seed)
 
 
+def mean_regret(rows: Sequence[dict[str, Any]], cost: float) -> float:
+    """Regret after so many whole runs' FLOPs, over studies; infinite where one has none yet."""
+    past = [[x["regret"] for x in r["rounds"] if x["runs"] <= cost + 1e-9] for r in rows]
+    return float(np.mean([p[-1] for p in past])) if all(past) else float("inf")
+
+
+def flops_to_equal(rows: Sequence[dict[str, Any]], regret: float) -> float | None:
+    """Whole runs' FLOPs after which the mean regret is this; None where it is never reached."""
+    most = max(r["rounds"][-1]["runs"] for r in rows)
+    costs = (c for c in np.arange(1.0, most + 0.2, 0.1) if mean_regret(rows, c) <= regret + 1e-12)
+    first = next(costs, None)
+    return None if first is None else round(float(first), 1)
+
+
+def summary(kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row per table and method."""
+    found = []
+    for table in dict.fromkeys(r["table"] for r in kept):
+        by = {m: [r for r in kept if (r["table"], r["method"]) == (table, m)] for m in METHODS}
+        costs = [x["runs"] for x in by["whole"][0]["rounds"]][1:]
+        for method, rows in ((m, rows) for m, rows in by.items() if rows):
+            last = [r["rounds"][-1] for r in rows]
+            stops = [x for r in rows for x in r["stops"]]
+            told = [x["covered"] for x in stops if x["covered"] is not None]
+            regrets = [x["regret"] for x in last]
+            reached = {c: flops_to_equal(rows, mean_regret(by["whole"], c)) for c in costs}
+            found.append(
+                {
+                    "table": table,
+                    "method": method,
+                    "studies": len(rows),
+                    "trials": float(np.mean([x["trials"] for x in last])),
+                    "whole_runs": round(float(np.mean([x["runs"] for x in last])), 2),
+                    "regret": round(float(np.mean(regrets)), 5),
+                    "regret_se": round(float(np.std(regrets) / len(rows) ** 0.5), 5),
+                    "error": round(float(np.mean([x.get("error", 0.0) for x in last])), 5) or None,
+                    "runs_to_regret_of_whole_runs": reached,
+                    "stops": len(stops),
+                    "better_than_best_finished": sum(x["better"] for x in stops),
+                    "best_of_pool": sum(x["best"] for x in stops),
+                    "held": round(float(np.mean(told)), 3) if told else None,
+                }
+            )
+    return found
+
+
 def main() -> None:
     """Replay all methods on all tables."""
     parse = argparse.ArgumentParser(description=__doc__)
-    parse.add_argument("--tables", nargs="+", default=["pile5-70M", "redpajama-70M"])
-    parse.add_argument("--methods", nargs="+", default=list(METHODS))
+    tables = ["pile5-70M", "pile5-160M", "redpajama-70M"]
+    parse.add_argument("--tables", nargs="+", default=tables)
+    parse.add_argument("--methods", nargs="+", default=["whole", "asha-2", "asha-4", "curves"])
+    parse.add_argument("--random", action="store_true", help="no surrogate")
     parse.add_argument("--repeats", type=int, default=12)
     parse.add_argument("--budget", type=int, default=20)
     parse.add_argument("--batch", type=int, default=4)
-    parse.add_argument("--json", type=Path, required=True)
+    parse.add_argument("--json", type=Path, required=True, help="studies; goes on with a file")
+    parse.add_argument("--summary", type=Path, help="what is printed at the end")
     given = parse.parse_args()
     kept = json.loads(given.json.read_text()) if given.json.is_file() else []
     for name in given.tables:
@@ -308,11 +394,16 @@ def main() -> None:
                 if any(all(row[k] == v for k, v in key.items()) for row in kept):
                     continue
                 study = study_of(table, seed)
-                rounds = replay(study, method, given.budget, given.batch)
+                play = drawn if given.random else replay
+                rounds = play(study, method, given.budget, given.batch)
                 facts = {"trials": len(study.tried), "rounds": rounds, "stops": study.stops}
                 kept.append({**key, **facts})
                 given.json.write_text(json.dumps(kept, indent=1))
                 print(key, f"{study.cost:.2f} runs, regret {rounds[-1]['regret']:.4f}", flush=True)
+    for row in summary(kept):
+        print(row)
+    if given.summary:
+        given.summary.write_text(json.dumps(summary(kept), indent=1) + "\n")
 
 
 if __name__ == "__main__":

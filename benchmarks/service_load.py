@@ -3,7 +3,10 @@
 Requests are sent at the moments of a fixed rate whatever became of those before, and times are
 counted from those moments, so that a server that falls behind is not spared; one that is not
 answered within ten seconds counts as that late. Where the wanted rate is not held, half of it is
-tried, and so on. The load average before each run says how busy the machine was without it.
+tried, and so on. The load average before each run says how busy the machine was without it, and
+``server_cpu_s`` and ``client_cpu_s`` are the processor times of the server and of this process: the
+requests are written to sockets here, because a client library takes more of the same two cores than
+the server does.
 
 Run: python benchmarks/service_load.py --json benchmarks/results/service_load.json
 """
@@ -15,6 +18,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -65,65 +69,104 @@ def prepare(url: str, asks: int, tells: int) -> list[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def serving(url: str) -> Iterator[str]:
-    """The address of a server of its own process."""
+def serving(url: str) -> Iterator[tuple[int, int]]:
+    """The port and the number of the process of a server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mixopt", "serve", "--storage", url, "--port", str(port)]
     process = subprocess.Popen([*command, "--rate", "1000000"], stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
     try:
         while True:
             with contextlib.suppress(httpx2.TransportError):
-                if httpx2.get(f"{address}/readyz").is_success:
+                if httpx2.get(f"http://127.0.0.1:{port}/readyz").is_success:
                     break
             time.sleep(0.2)
-        yield address
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait()
 
 
+class Wire:
+    """Kept connections to the server; as many as there are requests in flight.
+
+    Args:
+        port: Of the server.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def post(self, path: str, body: dict[str, object]) -> None:
+        """Send a request and read its answer, which must be 200."""
+        data = json.dumps(body).encode()
+        head = f"POST /v1/studies/load/trials{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        ends = self._free.pop() if self._free else None
+        reader, writer = ends or await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(head.encode() + data)
+            found = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", found.lower())
+            if length is None or not found.startswith(b"HTTP/1.1 200 "):
+                raise RuntimeError(found.decode())
+            await reader.readexactly(int(length[1]))
+        except BaseException:
+            writer.close()
+            raise
+        self._free.append((reader, writer))
+
+    def close(self) -> None:
+        """End every connection."""
+        for _, writer in self._free:
+            writer.close()
+
+
 async def load(
-    address: str, leases: list[tuple[str, str]], scale: float, seconds: float
+    port: int, leases: list[tuple[str, str]], scale: float, seconds: float
 ) -> dict[str, list[float]]:
     """Times of every ask and tell at a share of the wanted rates."""
-    limits = httpx2.Limits(max_connections=400)
     took: dict[str, list[float]] = {"ask": [], "tell": []}
-    async with httpx2.AsyncClient(base_url=address, limits=limits, timeout=PATIENCE) as http:
-        start = time.perf_counter() + 0.5
+    wire, start = Wire(port), time.perf_counter() + 0.5
 
-        async def one(kind: str, at: float, path: str, body: dict[str, object]) -> None:
-            await asyncio.sleep(max(0.0, start + at - time.perf_counter()))
-            try:
-                answer = await http.post(f"/v1/studies/load/trials{path}", json=body)
-            except httpx2.TimeoutException:
-                took[kind].append(PATIENCE)
-                return
-            if answer.status_code != 200:
-                raise RuntimeError(answer.text)
-            took[kind].append(min(PATIENCE, time.perf_counter() - start - at))
+    async def one(kind: str, at: float, path: str, body: dict[str, object]) -> None:
+        await asyncio.sleep(max(0.0, start + at - time.perf_counter()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await wire.post(path, body)
+        took[kind].append(min(PATIENCE, time.perf_counter() - start - at))
 
-        asks, tells = round(ASKS * scale * seconds), round(TELLS * scale * seconds)
-        wanted = [one("ask", k / (ASKS * scale), ":ask", {"n": 1}) for k in range(asks)]
-        for k, (trial, lease) in enumerate(leases[:tells]):
-            body = {"lease": lease, "values": {"loss": 2.0}}
-            wanted.append(one("tell", k / (TELLS * scale), f"/{trial}:tell", body))
+    asks, tells = round(ASKS * scale * seconds), round(TELLS * scale * seconds)
+    wanted = [one("ask", k / (ASKS * scale), ":ask", {"n": 1}) for k in range(asks)]
+    for k, (trial, lease) in enumerate(leases[:tells]):
+        body = {"lease": lease, "values": {"loss": 2.0}}
+        wanted.append(one("tell", k / (TELLS * scale), f"/{trial}:tell", body))
+    try:
         await asyncio.gather(*wanted)
+    finally:
+        wire.close()
     return took
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(url: str, scale: float, seconds: float) -> dict[str, object]:
     """Figures of one run at a share of the wanted rates."""
     asks, tells = (round(rate * scale * seconds) for rate in (ASKS, TELLS))
     leases = prepare(url, asks, tells)
-    with serving(url) as address:
-        before, busy = os.times(), os.getloadavg()[0]
-        took = asyncio.run(load(address, leases, scale, seconds))
-        client = os.times().user + os.times().system - before.user - before.system
-    row: dict[str, object] = {"scale": scale, "seconds": seconds, "client_cpu_s": round(client, 2)}
-    row["load_average_before"] = busy
+    with serving(url) as (port, server):
+        busy, before = os.getloadavg()[0], [cpu_seconds(pid) for pid in (server, os.getpid())]
+        took = asyncio.run(load(port, leases, scale, seconds))
+        after = [cpu_seconds(pid) for pid in (server, os.getpid())]
+    row: dict[str, object] = {"scale": scale, "seconds": seconds, "load_average_before": busy}
+    for name, start, end in zip(("server", "client"), before, after, strict=True):
+        row[f"{name}_cpu_s"] = round(end - start, 2)
     for kind, times in took.items():
         p50, p99 = np.percentile(times, [50, 99])
         row[kind] = {

@@ -35,6 +35,13 @@ STUDY = {
     "trainer": {"kind": "external"},
     "budget": {"trials": 8},
 }
+OWN_TEXT = {
+    "corpus": {
+        "name": "fragment",
+        "context": 128,
+        "domains": {name: {"sources": [{"glob": f"{name}/*.txt"}]} for name in SPACE["domains"]},
+    }
+}
 
 
 def snippets(language):
@@ -115,7 +122,7 @@ def test_a_yaml_snippet_is_read(text, tmp_path):
         model, whole = SearchSpace, SPACE | found
     else:
         base = {k: v for k, v in STUDY.items() if k != "fidelity" or "fidelities" not in found}
-        model, whole = StudyFile, base | found
+        model, whole = StudyFile, base | (OWN_TEXT if "'proxy'" in parts else {}) | found
     path.write_text(yaml.safe_dump(whole, sort_keys=False))
     assert model.from_yaml(path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,16 +13,25 @@ from mixopt.analysis.logged_runs import logged_runs
 from mixopt.analysis.metric_units import to_minimise
 from mixopt.analysis.run_tables import PLACES, RunTable, read_runs
 from mixopt.errors import StudyError
-from mixopt.space import Fidelity, Observation, Phase, Schedule, Trial
+from mixopt.space import Fidelity, Phase, Schedule
 from mixopt.space.geometry.layout import Layout
 from mixopt.space.mixture import Mixture
 from mixopt.study.config import StudyConfig
-from mixopt.study.results.recording import attachment
+from mixopt.study.results.recording import Attachment, attachment
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from mixopt.study import Study
+
+class Attaching(Protocol):
+    """A study, here or served, that takes finished runs."""
+
+    @property
+    def config(self) -> StudyConfig:
+        """What its results depend on."""
+
+    def attach_all(self, runs: Sequence[Attachment]) -> int:
+        """Add finished runs; returns how many were not there yet."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class ImportedRuns:
 
 
 def import_runs(
-    study: Study,
+    study: Attaching,
     runs: Source,
     metrics: Source | None = None,
     *,
@@ -74,9 +83,9 @@ def import_runs(
         SpaceError: If they name a domain or phase that the space has not.
     """
     source, unfinished = logged_runs(runs, optuna_study)
-    given, units = dict(metric_columns or {}), units or {}
-    wanted = list(dict.fromkeys([*study.objective.metrics, *given, *units]))
-    domains = study.space.names
+    given, units, config = dict(metric_columns or {}), units or {}, study.config
+    wanted = list(dict.fromkeys([*config.objective.metrics, *given, *units]))
+    domains = config.space.names
     if domain_columns or given or normalise:
         # A domain and the loss on it often have one name, so each has a table of its own.
         right = source if metrics is None else metrics
@@ -85,8 +94,8 @@ def import_runs(
         source = _normalised(source, domains) if normalise else source
     table = read_runs(source, metrics, domains=domains, needed=wanted)
     table = _minimised(table.take(table.ends), wanted, given, units)
-    found = _attachments(study.config, table)
-    new = study.store.attach(study.id, found)
+    found = _attachments(config, table)
+    new = study.attach_all(found)
     return ImportedRuns(tuple(t.id for t, _ in found), new, unfinished, table.left_out)
 
 
@@ -144,7 +153,7 @@ def _minimised(
     return replace(table, metrics=tuple(wanted), Y=to_minimise(names, units, table.Y[:, order]))
 
 
-def _attachments(config: StudyConfig, table: RunTable) -> list[tuple[Trial, list[Observation]]]:
+def _attachments(config: StudyConfig, table: RunTable) -> list[Attachment]:
     """Each run as a finished trial under its own name."""
     weights = table.weights
     W, F = Layout(len(weights.domains), len(weights.phases)).split(table.X)

@@ -22,6 +22,7 @@ from mixopt.cli.app import (
     space_app,
     writing,
 )
+from mixopt.cli.service_verbs import Secret
 
 
 @app.command
@@ -128,12 +129,15 @@ def import_runs(
     metric: Names | None = None,
     unit: Names | None = None,
     normalise: bool = False,
+    server: str | None = None,
+    token: Secret = None,
     at: Where = HERE,
 ) -> None:
     """Attach finished runs to a study, which learns from them; nothing is trained.
 
     Args:
-        study: YAML file of the study, or the folder of an earlier run.
+        study: YAML file of the study, or the folder of an earlier run; with --server, the name of
+            a served study.
         runs: CSV or Parquet file of weights and metrics, also as exported from W&B or MLflow; with
             --optuna-study, the URL of an Optuna storage.
         metrics: CSV of metrics with the same key, where they are not in the first file.
@@ -143,6 +147,8 @@ def import_runs(
         unit: METRIC=loss, bits, perplexity, accuracy or percent; needed where names and values do
             not say that a metric is a loss in nats per token.
         normalise: Divide each run's weights by their sum.
+        server: URL of a service that has the study.
+        token: Of scope work.
     """
     from mixopt.analysis.imported_runs import import_runs as attach_all
 
@@ -156,11 +162,16 @@ def import_runs(
         units=pairs(unit or (), "--unit"),
         normalise=normalise,
     )
-    job = at.job(study)
-    job.check()
-    # A refusal comes before the study is made.
-    attach(job.draft(job.build(say)))
-    done = attach(job.prepare(say))
+    if server is not None:
+        from mixopt.service.client import connect
+
+        done = attach(connect(server, token).study(str(study)))
+    else:
+        job = at.job(study)
+        job.check()
+        # A refusal comes before the study is made.
+        attach(job.draft(job.build(say)))
+        done = attach(job.prepare(say))
     if done.unfinished:
         say(f"left out {done.unfinished} runs that did not end well")
     for line in done.left_out:

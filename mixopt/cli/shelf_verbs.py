@@ -85,7 +85,7 @@ def status(name: str, /, *, where: Shelves = HERE, json: Json = False) -> None:
 def list_trials(
     name: str, /, *, where: Shelves = HERE, json: Json = False, csv: bool = False
 ) -> None:
-    """List the trials of a study with their state and who runs them.
+    """List the trials of a study with their state, objective and who runs them.
 
     Args:
         name: Of the study.
@@ -93,18 +93,22 @@ def list_trials(
         json: Print JSON on stdout.
         csv: Print CSV on stdout.
     """
-    records = where.open().records(name)
+    found = where.open().trials(name)
     rows = [
         {
             "trial": r.trial.id,
             "kind": r.trial.kind.value,
             "state": r.state.value,
+            "objective": "" if value is None else f"{value:.6g}",
             "worker": r.worker or "",
             "reason": r.reason,
         }
-        for r in records
+        for r, value in found
     ]
-    whole = [{**asdict(r), "trial": r.trial.model_dump(mode="json")} for r in records]
+    whole = [
+        {**asdict(r), "trial": r.trial.model_dump(mode="json"), "objective": value}
+        for r, value in found
+    ]
     _print(f"Trials of {name}", rows, whole, json, csv)
 
 
@@ -149,17 +153,15 @@ def delete(name: str, /, *, yes: bool = False, where: Shelves = HERE) -> None:
 
 
 @study_app.command(name="export")
-def export_study(name: str, path: Path, /, *, storage: Kept = STORAGE) -> None:
+def export_study(name: str, path: Path, /, *, where: Shelves = HERE) -> None:
     """Copy a study with its trials and log into a file of its own.
 
     Args:
         name: Of the study.
         path: The file (SQLite); other verbs read it with --storage.
-        storage: Database URL.
+        where: The studies.
     """
-    from mixopt.service import shelf
-
-    shelf.export_study(storage, name, path)
+    where.open().export(name, path)
     say(f"wrote {path}")
 
 

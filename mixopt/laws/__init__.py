@@ -1,6 +1,6 @@
 """Parametric laws as pure functions with analytic derivatives, and one robust fitter."""
 
-from mixopt.laws.curve_ends import LEAST_CURVES, CurveEnds, curve_ends
+from mixopt.laws.curve_ends import CurveEnds, Likely, fit_curve_ends
 from mixopt.laws.fitter import LawFit, fit_law
 from mixopt.laws.mixing import LAWS, SHARED, known_laws
 from mixopt.laws.phases import effective_mixture, position_weights, rate_fractions
@@ -10,16 +10,16 @@ from mixopt.laws.units import Units
 
 __all__ = [
     "LAWS",
-    "LEAST_CURVES",
     "SHARED",
     "CurveEnds",
     "LawFit",
+    "Likely",
     "SharedFit",
     "SharedShape",
     "Units",
-    "curve_ends",
     "effective_mixture",
     "effective_weights",
+    "fit_curve_ends",
     "fit_law",
     "fit_shared",
     "known_laws",

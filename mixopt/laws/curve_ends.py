@@ -1,12 +1,13 @@
 """Where loss curves end, from where curves that passed the same rung have ended.
 
 Runs of one size, length and learning-rate rule have aligned curves: between a rung and the end they
-fall by nearly the same, and by a little more where the rung is higher. So the end is a straight
-line in the value at the rung, with the errors that the finished curves show. The prediction of a
-new end is Student's t, as in simple linear regression (Draper and Smith, Applied Regression
-Analysis, 3rd ed., 3.1).
+fall by nearly the same. So the end is a straight line in the value at the rung, and a prior says
+how straight: on public curves slopes were .8 to 1, and the errors a quarter of the spread of the
+values half-way, more before (``benchmarks/early_stops.py``). With the conjugate prior of Bayesian
+linear regression predictions are Student's t (Gelman et al., Bayesian Data Analysis, 3rd ed., 14).
 
-Notation: n finished curves, k curves that go on, m columns (metrics, or objectives).
+Notation: n finished curves, k curves that go on, m columns (metrics, or objectives); s is the share
+of the run at the rung, S the spread of all values there.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from scipy.stats import t as student
 
 from mixopt.laws._arrays import Array
 
-#: Finished curves below which no end is predicted: with fewer, two coefficients leave too little to
-#: tell the errors' size.
-LEAST_CURVES = 5
+#: The slope is 1 with this standard deviation, the errors' is this share of S at the end, growing
+#: with 1 / sqrt(s) towards the start, and that counts for so many degrees of freedom.
+SLOPE_SD, ERROR, FREEDOM = 0.25, 0.2, 3.0
 #: No end is known to more digits than this share of its value.
 _DIGITS = 1e-6
 
 
 @dataclass(frozen=True)
-class CurveEnds:
-    """Ends as Student's t.
+class Likely:
+    """Numbers as Student's t.
 
     Args:
         mean: ``k x m``.
-        scale: ``k x m``, above 0; infinite where the finished curves cannot tell.
-        freedom: Degrees of freedom.
+        scale: ``k x m``, above 0.
+        freedom: Degrees of freedom, above 2.
     """
 
     mean: Array
     scale: Array
-    freedom: int
+    freedom: float
 
     @property
     def sd(self) -> Array:
@@ -45,33 +46,64 @@ class CurveEnds:
         return np.asarray(self.scale * np.sqrt(self.freedom / (self.freedom - 2)))
 
     def below(self, bound: float) -> Array:
-        """``k x m`` probabilities of an end below a bound."""
+        """``k x m`` probabilities of less than a bound."""
         return np.asarray(student.cdf((bound - self.mean) / self.scale, self.freedom))
 
 
-def curve_ends(rungs: Array, ends: Array, now: Array) -> CurveEnds:
-    """Predict where curves end.
+@dataclass(frozen=True)
+class CurveEnds:
+    """The line from a rung to the end; make one with :func:`fit_curve_ends`.
 
     Args:
-        rungs: ``n x m`` values of the finished curves at one rung.
-        ends: ``n x m`` values at their ends.
-        now: ``k x m`` values of other curves at that rung.
+        middle: ``m`` means of the finished curves at the rung.
+        end: ``m`` means of their ends.
+        slope: ``m`` slopes.
+        weight: ``m`` precisions of the slopes times the error variances.
+        error: ``m`` standard deviations of the errors.
+        freedom: Degrees of freedom of those.
+        curves: Number n.
+    """
 
-    Raises:
-        ValueError: With fewer than :data:`LEAST_CURVES` finished curves.
+    middle: Array
+    end: Array
+    slope: Array
+    weight: Array
+    error: Array
+    freedom: float
+    curves: int
+
+    def predict(self, now: Array) -> Likely:
+        """The ends of curves at ``k x m`` values at the rung; n must be at least 1."""
+        away = now - self.middle
+        mean = self.end + self.slope * away
+        scale = self.error * np.sqrt(1.0 + 1.0 / self.curves + away**2 / self.weight)
+        return Likely(mean, np.maximum(scale, _DIGITS * np.abs(mean)), self.freedom)
+
+    def apart(self, now: Array, other: Array) -> Likely:
+        """By how much curves end above another that goes on too, from both at the rung."""
+        away = now - other
+        scale = self.error * np.sqrt(2.0 + away**2 / self.weight)
+        return Likely(self.slope * away, np.maximum(scale, 1e-300), self.freedom)
+
+
+def fit_curve_ends(rungs: Array, ends: Array, spread: Array, share: float) -> CurveEnds:
+    """Learn how values at a rung lead to ends.
+
+    Args:
+        rungs: ``n x m`` values of the finished curves at the rung; n may be 0.
+        ends: ``n x m`` values at their ends.
+        spread: ``m`` standard deviations of the values of all curves at the rung.
+        share: Of the run's tokens at the rung.
     """
     n = len(rungs)
-    if n < LEAST_CURVES:
-        raise ValueError(f"at least {LEAST_CURVES} finished curves are needed; got {n}")
-    middle, x = rungs.mean(0), rungs - rungs.mean(0)
-    spread = (x**2).sum(0)
-    flat = spread <= n * (_DIGITS * np.abs(middle)) ** 2
-    slope = (x * ends).sum(0) / np.where(flat, 1.0, spread) * ~flat
-    mean = ends.mean(0) + slope * (now - middle)
-    left = ends - ends.mean(0) - slope * x
-    away = (now - middle) ** 2
-    # A value off a rung at which all were equal says nothing of its end.
-    lever = np.where(flat, np.where(away > 0, np.inf, 0.0), away / np.where(flat, 1.0, spread))
-    least = _DIGITS * np.abs(mean)
-    error = np.maximum(np.sqrt((left**2).sum(0) / (n - 2)), least)
-    return CurveEnds(mean, np.asarray(error * np.sqrt(1.0 + 1.0 / n + lever)), n - 2)
+    nothing = np.zeros_like(spread)
+    middle, end = (v.mean(0) if n else nothing for v in (rungs, ends))
+    variance = np.maximum((ERROR**2 / share) * spread**2, np.finfo(float).tiny)
+    held = variance / SLOPE_SD**2
+    x, y = rungs - middle, ends - end
+    weight = held + (x**2).sum(0)
+    slope = (held + (x * y).sum(0)) / weight
+    left = ((y - slope * x) ** 2).sum(0) + held * (slope - 1.0) ** 2
+    freedom = FREEDOM + max(n - 1, 0)
+    error = np.sqrt((FREEDOM * variance + left) / freedom)
+    return CurveEnds(middle, end, slope, weight, error, freedom, n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -23,6 +24,19 @@ WRONG_PER_MINUTE = 20
 _bearer = HTTPBearer(auto_error=False, description="A token of `mixopt token create`.")
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request, as far as it tells by itself.
+
+    Attributes:
+        secret: Of its token; None without one.
+        address: Where it comes from.
+    """
+
+    secret: str | None
+    address: str
+
+
 class Gate:
     """Lets callers in.
 
@@ -37,24 +51,24 @@ class Gate:
         self._local = local
         self._wrong = Buckets(rate=WRONG_PER_MINUTE / 60, most=WRONG_PER_MINUTE)
 
-    def token_of(self, secret: str | None, address: str) -> Token:
-        """Whose token it is.
+    def token_of(self, caller: Caller) -> Token:
+        """Whose token it is that a caller has shown.
 
         Raises:
             Refused: With 401 if it is missing or holds no more, 429 after too many of these.
         """
-        if not secret:
+        if not caller.secret:
             if self._local and not list_tokens(self._store):
                 return LOCAL
             raise _unknown("this needs a token, and the request has none")
-        if not self._wrong.left(address):
+        if not self._wrong.left(caller.address):
             hint = "wait a minute"
             raise Refused(
                 429, "too_many_requests", "too many wrong tokens", hint, {"Retry-After": "60"}
             )
-        found = valid_token(self._store, secret)
+        found = valid_token(self._store, caller.secret)
         if found is None:
-            self._wrong.take(address)
+            self._wrong.take(caller.address)
             raise _unknown("the token is unknown, has expired or was revoked")
         return found
 
@@ -91,16 +105,24 @@ def require(token: Token, scope: Scope, study: str | None) -> None:
         )
 
 
+async def caller_of(
+    request: Request,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
+) -> Caller:
+    """A dependency that gives the caller, who has not been let in."""
+    secret = bearer.credentials if bearer is not None else request.cookies.get(COOKIE)
+    return Caller(secret, request.client.host if request.client else "")
+
+
+Visitor = Annotated[Caller, Depends(caller_of)]
+
+
 def needs(scope: Scope) -> Callable[..., Token]:
     """A dependency that gives the caller, who has this scope for the study of the path."""
 
-    def check(
-        request: Request,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
-    ) -> Token:
-        secret = bearer.credentials if bearer is not None else request.cookies.get(COOKIE)
+    def check(request: Request, caller: Visitor) -> Token:
         gate: Gate = request.app.state.gate
-        token = gate.token_of(secret, request.client.host if request.client else "")
+        token = gate.token_of(caller)
         # Routes about no single study see to it themselves which ones they show.
         require(token, scope, request.path_params.get("name", token.study))
         return token

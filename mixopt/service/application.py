@@ -21,6 +21,7 @@ from mixopt.service.catalogue import Catalogue
 from mixopt.service.fits import Desk
 from mixopt.service.guards import Guards, Limits
 from mixopt.service.problems import PROBLEMS, add_handlers
+from mixopt.service.turns import Turns
 from mixopt.study import Storage
 from mixopt.study.storage.access_tokens import Scope
 
@@ -71,6 +72,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         desk.start()
         yield
+        app.state.turns.close()
         desk.close()
         store.close()
 
@@ -85,6 +87,7 @@ def create_app(
     )
     app.state.catalogue = Catalogue(store, desk)
     app.state.gate = Gate(store, local)
+    app.state.turns = Turns(app.state.catalogue, app.state.gate)
     app.state.meters = Meters()
     for router in (
         studies_api.router,

@@ -17,16 +17,19 @@ from mixopt.errors import StorageError, StudyError
 from mixopt.service.codes import error_class
 from mixopt.service.messages import TrialDetail, TrialPage
 from mixopt.space import Fidelity, Objective, Observation, Schedule, SearchSpace, Trial
+from mixopt.study.config import StudyConfig
 from mixopt.study.storage import State, TrialRecord, this_worker
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
-    from mixopt.study.results.recording import Told
+    from mixopt.study.results.recording import Attachment, Told
 
 #: Between looks at what the service still computes.
 POLL_SECONDS = 0.5
 #: Longest pause between two tries.
 LONGEST_PAUSE = 30.0
+#: Finished runs in one request: of 200 domains in two phases they fit into its body.
+RUNS = 200
 _AGAIN = (429, 500, 502, 503, 504)
 
 
@@ -228,14 +231,24 @@ class ServedStudy:
                 return reason
             time.sleep(POLL_SECONDS)
 
+    @property
+    def config(self) -> StudyConfig:
+        """What its results depend on."""
+        return StudyConfig.model_validate(self.info()["config"])
+
     def records(self) -> list[TrialRecord]:
         """Every trial with its state, in the order in which they were proposed."""
-        rows: list[TrialRecord] = []
+        return [record for record, _ in self.trials()]
+
+    def trials(self) -> list[tuple[TrialRecord, float | None]]:
+        """Every trial with its state and objective, in the order in which they were proposed."""
+        rows: list[tuple[TrialRecord, float | None]] = []
         after: int | None = -1
         while after is not None:
             found = self._service.get(f"{self._path}/trials", after=after, limit=1000)
-            rows += TrialPage.model_validate(found).trials
-            after = found["next"]
+            page = TrialPage.model_validate(found)
+            rows += [(r, page.objectives.get(r.trial.id)) for r in page.trials]
+            after = page.next
         return rows
 
     def record_of(self, trial: str) -> TrialRecord:
@@ -327,6 +340,25 @@ class ServedStudy:
         self._send(f"/trials/{trial}:fail", {**self._lease(trial), "reason": reason})
         self._leases.pop(trial, None)
 
+    def attach_all(self, runs: Sequence[Attachment]) -> int:
+        """Add finished runs, which the study learns from; as ``Study.attach_all``.
+
+        All or none of those that fit into one request are added; doing it again does nothing.
+        """
+        new = 0
+        for k in range(0, len(runs), RUNS):
+            body = [
+                {
+                    "id": trial.id,
+                    "schedule": trial.schedule.model_dump(mode="json"),
+                    "fidelity": trial.fidelity.model_dump(mode="json"),
+                    "values": {row.metric: row.value for row in rows},
+                }
+                for trial, rows in runs[k : k + RUNS]
+            ]
+            new += self._send("/trials:attach", {"runs": body})["new"]
+        return new
+
     # What it concludes
 
     def recommend(self) -> Recommendation:
@@ -347,6 +379,10 @@ class ServedStudy:
     def report(self) -> bytes:
         """The report, one HTML file."""
         return self._content("/report")
+
+    def file(self) -> bytes:
+        """The whole study as a file of its own, which every verb reads with ``--storage``."""
+        return self._content("/file")
 
     def schedule(self, trial: str | None = None) -> Schedule:
         """The recommended schedule, or that of a trial."""

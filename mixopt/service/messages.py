@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field
 
-from mixopt.space import Observation, Split, Trial
+from mixopt.space import Fidelity, Observation, Schedule, Split, Trial
 from mixopt.study import Spent, State, Study, StudyConfig, StudySettings, TrialRecord
 
 #: Longest time that a lease may be asked for.
@@ -140,10 +140,12 @@ class TrialPage(BaseModel):
 
     Attributes:
         trials: The trials.
+        objectives: Objective of each of them that has one, by id.
         next: ``after`` of the next page; null where this is the last.
     """
 
     trials: list[TrialRecord]
+    objectives: dict[str, float]
     next: int | None
 
 
@@ -303,6 +305,42 @@ class Fail(Message):
 
     lease: LeaseToken | None = None
     reason: Annotated[str, Field(max_length=10_000)]
+
+
+class Run(Message):
+    """A finished run from elsewhere.
+
+    Attributes:
+        id: Of its trial; attaching the same again does nothing.
+        schedule: What it was trained on.
+        fidelity: Its size.
+        values: Value per metric at its end.
+    """
+
+    id: Annotated[str, Field(max_length=100, pattern=r"^[\w.-]+$")]
+    schedule: Schedule
+    fidelity: Fidelity
+    values: Values
+
+
+class Attach(Message):
+    """Finished runs from elsewhere, which the study learns from; all are stored or none.
+
+    Attributes:
+        runs: The runs.
+    """
+
+    runs: Annotated[list[Run], Field(max_length=10_000)]
+
+
+class Attached(BaseModel):
+    """What was attached.
+
+    Attributes:
+        new: Number of runs that were not there yet.
+    """
+
+    new: int
 
 
 class Told(BaseModel):

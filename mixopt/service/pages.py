@@ -17,7 +17,7 @@ from mixopt.export import EXPORTERS
 from mixopt.report import numbers as fmt
 from mixopt.report.page import TEMPLATES, environment, figures_of, plotly_script
 from mixopt.service import fits
-from mixopt.service.access import COOKIE, Gate, Reader
+from mixopt.service.access import COOKIE, Caller, Gate, Reader
 from mixopt.service.catalogue import Held
 from mixopt.service.live import Live, live
 from mixopt.service.problems import Refused
@@ -98,7 +98,7 @@ async def login(request: Request) -> Response:
     secret = form.get("token", [""])[0].strip()
     gate: Gate = request.app.state.gate
     try:
-        gate.token_of(secret, request.client.host if request.client else "")
+        gate.token_of(Caller(secret, request.client.host if request.client else ""))
     except Refused as refused:
         return _page("login.html", refused.problem.status, wrong=refused.problem.detail)
     answer = RedirectResponse("/", 303)

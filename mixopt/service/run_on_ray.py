@@ -86,7 +86,9 @@ def served(job: Job, tokens: Mapping[str, int]) -> dict[str, Any]:
     """The study file as a service takes it: without trainer and corpus, with the known tokens."""
     space = with_tokens(job.file.space, tokens)
     plain = job.file.model_copy(update={"space": space}).model_dump(
-        mode="json", exclude_none=True, exclude={"trainer", "corpus", "address", "storage_path"}
+        mode="json",
+        exclude_none=True,
+        exclude={"trainer", "corpus", "address", "storage_path", "trackers"},
     )
     return {**plain, "trainer": EXTERNAL}
 

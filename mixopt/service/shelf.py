@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mixopt.errors import NotFoundError
+from mixopt.errors import ConflictError, NotFoundError
 from mixopt.service.client import Service, connect
 from mixopt.service.messages import StudyInfo, study_info
 from mixopt.study import Storage, Study, TrialRecord
-from mixopt.study.storage.whole import copy_study, delete_study, set_archived
+from mixopt.study.storage.whole import copy_study, delete_study, set_archived, write_study
 
 
 class LocalShelf:
@@ -35,9 +35,14 @@ class LocalShelf:
         row = self._store.require_study(name)
         return study_info(Study.of_row(self._store, row), row.created, row.archived)
 
-    def records(self, name: str) -> list[TrialRecord]:
-        """Every trial with its state."""
-        return self._store.trials(self._number(name))
+    def trials(self, name: str) -> list[tuple[TrialRecord, float | None]]:
+        """Every trial with its state and objective."""
+        state = Study.of_row(self._store, self._store.require_study(name)).state()
+        return [(record, state.value_of(record)) for record in state.records]
+
+    def export(self, name: str, path: Path) -> None:
+        """Copy a study into a file of its own."""
+        write_study(self._store, name, path)
 
     def archive(self, name: str, archived: bool) -> None:
         """Put a study away, or take it out again."""
@@ -69,9 +74,15 @@ class ServedShelf:
         """Configuration, settings, trials per state, spending."""
         return StudyInfo.model_validate(self._service.study(name).info())
 
-    def records(self, name: str) -> list[TrialRecord]:
-        """Every trial with its state."""
-        return self._service.study(name).records()
+    def trials(self, name: str) -> list[tuple[TrialRecord, float | None]]:
+        """Every trial with its state and objective."""
+        return self._service.study(name).trials()
+
+    def export(self, name: str, path: Path) -> None:
+        """Copy a study into a file of its own."""
+        if path.exists():
+            raise ConflictError(f"there is a file {path} already", "name another")
+        path.write_bytes(self._service.study(name).file())
 
     def archive(self, name: str, archived: bool) -> None:
         """Put a study away, or take it out again."""
@@ -91,20 +102,6 @@ def open_shelf(storage: str, server: str | None, token: str | None) -> Shelf:
     if server is not None:
         return ServedShelf(connect(server, token))
     return LocalShelf(Storage(storage, create=False))
-
-
-def export_study(storage: str, name: str, path: Path) -> None:
-    """Copy a study into a file of its own, which every verb reads with ``--storage``.
-
-    Raises:
-        ConflictError: If the file holds a study of that name.
-    """
-    source, target = Storage(storage, create=False), Storage(path)
-    try:
-        copy_study(source, name, target)
-    finally:
-        source.close()
-        target.close()
 
 
 def import_study(path: Path, storage: str, as_name: str | None) -> str:

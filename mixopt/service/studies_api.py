@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path as FilePath
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -24,7 +26,7 @@ from mixopt.service.served_file import make_study, read_study
 from mixopt.space import geometry_of
 from mixopt.study.storage.access_tokens import Scope
 from mixopt.study.storage.audit import acting
-from mixopt.study.storage.whole import delete_study, set_archived
+from mixopt.study.storage.whole import delete_study, set_archived, write_study
 from mixopt.tune.study_file import StudyFile
 
 router = APIRouter(prefix="/v1", tags=["studies"], responses=PROBLEMS)
@@ -32,6 +34,7 @@ router = APIRouter(prefix="/v1", tags=["studies"], responses=PROBLEMS)
 NAME = r"^[A-Za-z0-9][\w.-]*$"
 Name = Annotated[str, Path(pattern=NAME, max_length=200, description="Name of the study.")]
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+SQLITE = "application/vnd.sqlite3"
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -145,6 +148,25 @@ def remove_study(request: Request, name: Name, who: Admin) -> None:
     known = catalogue(request)
     with acting(act(who, "delete", name)):
         delete_study(known.store, known.held(name).study.id)
+
+
+@router.get(
+    "/studies/{name}/file",
+    response_class=Response,
+    responses={200: {"content": {SQLITE: {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def fetch_study(request: Request, name: Name, _: Reader) -> Response:
+    """The whole study as a SQLite file of its own; what runs waits there."""
+    store = catalogue(request).store
+    with TemporaryDirectory() as folder:
+        path = FilePath(folder, f"{name}.db")
+        write_study(store, name, path)
+        content = path.read_bytes()
+    return Response(
+        content,
+        media_type=SQLITE,
+        headers={"Content-Disposition": f'attachment; filename="{name}.db"'},
+    )
 
 
 @router.get("/studies/{name}/advice")

@@ -1,8 +1,8 @@
 """Trials that end before their last token: when they may, and what their ends would have been.
 
-A trial's end is predicted from the finished trials that passed the same rung
-(`mixopt.laws.curve_ends`). That needs aligned curves: one fidelity, one learning-rate rule, and a
-rung after which no mixture changes any more.
+A trial's end is predicted from the trials that passed the same rung (`mixopt.laws.curve_ends`).
+That needs aligned curves: one fidelity, one learning-rate rule, and a rung after which no mixture
+changes any more.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mixopt.laws import LEAST_CURVES, CurveEnds, curve_ends
+from mixopt.laws import CurveEnds, Likely, fit_curve_ends
 from mixopt.space import Fidelity, Objective, SearchSpace, Trial, geometry_of
 
 Values = Mapping[str, float]
 #: Metrics per tokens and trial.
 Rungs = Mapping[int, Mapping[str, Values]]
 
-#: Chance of ending better than the best finished trial below which a trial is not worth its rest.
+#: Finished trials from which ends are predicted, and trials at a rung from which they are compared.
+LEAST_ENDS, LEAST_THERE = 2, 4
+#: Chance of ending better than the best below which a trial is not worth its rest.
 CHANCE = 0.05
 
 
@@ -42,28 +45,38 @@ class EarlyEnd:
 
 @dataclass(frozen=True)
 class Curves:
-    """Finished trials whose curves are aligned at one rung.
+    """Trials whose curves are aligned at one rung.
 
     Attributes:
         objective: What is improved.
-        rungs: Metrics at the rung, per trial.
-        ends: Metrics at the end, per trial.
+        share: Of a run's tokens at the rung.
+        rungs: Metrics of the finished trials at the rung.
+        ends: Metrics of the finished trials at the end.
+        others: Metrics of the other trials at the rung, those that go on among them.
     """
 
     objective: Objective
+    share: float
     rungs: Sequence[Values]
     ends: Sequence[Values]
+    others: Sequence[Values]
 
     @property
     def enough(self) -> bool:
-        """Whether ends can be predicted from them."""
-        return len(self.ends) >= LEAST_CURVES
+        """Whether ends can be predicted."""
+        return len(self.ends) >= LEAST_ENDS and self.comparable
+
+    @property
+    def comparable(self) -> bool:
+        """Whether enough trials were seen at the rung to say what is a large difference."""
+        return len(self.rungs) + len(self.others) >= LEAST_THERE
 
     def end_of(self, values: Values) -> EarlyEnd:
         """Where a trial with these values at the rung ends."""
-        names = [n for n in values if all(n in seen for seen in (*self.rungs, *self.ends))]
-        found = self._predict(values, names)
-        whole = self._predict(values, None)
+        seen = (*self.rungs, *self.others, *self.ends)
+        names = [n for n in values if all(n in other for other in seen)]
+        found = self._line(names).predict(self._row(values, names))
+        whole = self._line(None).predict(self._row(values, None))
         ends = zip(names, found.mean[0].tolist(), strict=True)
         return EarlyEnd(
             {name: self.objective.kind_of(name).nearest(end) for name, end in ends},
@@ -74,17 +87,33 @@ class Curves:
 
     def chance(self, values: Values, bound: float) -> float:
         """Probability of an end better than a bound of the objective."""
-        below = float(self._predict(values, None).below(bound)[0, 0])
+        return self._better(self._line(None).predict(self._row(values, None)), bound)
+
+    def chance_beside(self, values: Values, slack: float) -> float:
+        """Probability of an end better than that of the best trial at the rung, with a slack."""
+        sign = self.objective.sign
+        best = min((*self.rungs, *self.others), key=lambda v: sign * self.objective.value(v))
+        line = self._line(None)
+        apart = line.apart(self._row(values, None), self._row(best, None))
+        return self._better(apart, sign * slack)
+
+    def _better(self, likely: Likely, bound: float) -> float:
+        below = float(likely.below(bound)[0, 0])
         return below if self.objective.sign > 0 else 1.0 - below
 
-    def _predict(self, values: Values, names: Sequence[str] | None) -> CurveEnds:
-        """Ends of these metrics, or of the objective."""
+    def _row(self, values: Values, names: Sequence[str] | None) -> NDArray[np.float64]:
+        """These metrics, or the objective, ``1 x m``."""
+        found = [self.objective.value(values)] if names is None else [values[n] for n in names]
+        return np.array([found])
 
-        def row(of: Values) -> list[float]:
-            return [self.objective.value(of)] if names is None else [of[n] for n in names]
-
-        seen, ends = [row(v) for v in self.rungs], [row(v) for v in self.ends]
-        return curve_ends(np.array(seen), np.array(ends), np.array([row(values)]))
+    def _line(self, names: Sequence[str] | None) -> CurveEnds:
+        """How these metrics, or the objective, go on from the rung."""
+        width = 1 if names is None else len(names)
+        rungs, ends, others = (
+            np.vstack([np.empty((0, width)), *(self._row(v, names) for v in part)])
+            for part in (self.rungs, self.ends, self.others)
+        )
+        return fit_curve_ends(rungs, ends, np.vstack([rungs, others]).std(0), self.share)
 
 
 def aligned(space: SearchSpace, fidelities: Sequence[Fidelity]) -> bool:
@@ -96,52 +125,59 @@ def curves_at(
     objective: Objective,
     trial: Trial,
     tokens: int,
-    finished: Iterable[Trial],
+    trials: Iterable[Trial],
     ends: Mapping[str, Values],
     rungs: Mapping[str, Values],
 ) -> Curves | None:
-    """The finished curves that say where a trial ends; None where they say nothing.
+    """The curves that say where a trial ends; None where they say nothing.
 
     Args:
         objective: What is improved.
         trial: Whose end is wanted.
         tokens: At its rung.
-        finished: Trials to learn from.
-        ends: Metrics at their ends, per trial.
+        trials: Those to compare with.
+        ends: Metrics at the ends of the finished ones.
         rungs: Metrics at the rung, per trial.
     """
     if not _settled(trial, tokens):
         return None
-    kept = [
+    there = [
         t.id
-        for t in finished
-        if t.fidelity == trial.fidelity and t.id in rungs and _settled(t, tokens)
+        for t in trials
+        if t.fidelity == trial.fidelity and t.id != trial.id and _settled(t, tokens)
     ]
-    complete = [i for i in kept if all(m in rungs[i] for m in objective.metrics)]
-    found = Curves(objective, [rungs[i] for i in complete], [ends[i] for i in complete])
-    return found if found.enough else None
+    complete = [i for i in there if all(m in rungs.get(i, {}) for m in objective.metrics)]
+    done = [i for i in complete if i in ends]
+    others = [rungs[i] for i in complete if i not in ends]
+    share = tokens / trial.fidelity.tokens
+    return Curves(objective, share, [rungs[i] for i in done], [ends[i] for i in done], others)
 
 
 def _settled(trial: Trial, tokens: int) -> bool:
     """Whether no mixture changes any more after so many tokens."""
     before = 1.0 - trial.schedule.phases[-1].fraction
-    return before * trial.fidelity.tokens <= tokens * (1 + 1e-9)
+    return tokens > 0 and before * trial.fidelity.tokens <= tokens * (1 + 1e-9)
 
 
 def why_end(curves: Curves, values: Values, best: float | None, noise: float) -> str | None:
     """Why a trial may end at a rung; None where it goes on.
 
-    It may where it will hardly be better than the best finished trial, one standard deviation of
-    the noise allowed for the luck of that trial; or where its end is known as well as a run tells
-    it, unless it is likely to be the best itself.
+    It may where it will hardly be better than the best finished trial, or than the best trial at
+    the rung, one standard deviation of the noise allowed for the luck of those; or where its end is
+    known as well as a run tells it, unless it is likely to be the best itself.
 
     Args:
-        curves: Finished ones, aligned at the rung.
+        curves: Aligned at the rung; the trial's own is none of them.
         values: Of the trial, at the rung.
         best: Objective of the best finished trial; None without one.
         noise: Standard deviation of one run's objective; 0 where it is not known.
     """
-    if best is None:
+    if not curves.comparable:
+        return None
+    beside = curves.chance_beside(values, noise)
+    if beside < CHANCE:
+        return f"its chance to end better than the best trial at its rung is {beside:.3f}"
+    if best is None or not curves.enough:
         return None
     sign, end = curves.objective.sign, curves.end_of(values)
     chance = curves.chance(values, best + sign * noise)

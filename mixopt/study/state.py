@@ -153,7 +153,7 @@ class StudyState(Configured):
         for record in self.search:
             tokens = self._last_rung(record)
             curves = None if tokens is None else self.curves_at(record.trial, tokens)
-            if tokens is not None and curves is not None:
+            if tokens is not None and curves is not None and curves.enough:
                 values = self.rungs[tokens][record.trial.id]
                 found[record.trial.id] = curves.end_of(values)
         return found
@@ -161,7 +161,7 @@ class StudyState(Configured):
     def curves_at(
         self, trial: Trial, tokens: int, rungs: Mapping[str, Values] | None = None
     ) -> Curves | None:
-        """Finished curves that say where a trial ends; None where they say nothing.
+        """Curves that say where a trial ends; None where they say nothing.
 
         Args:
             trial: Whose end is wanted.
@@ -171,7 +171,8 @@ class StudyState(Configured):
         if not aligned(self.space, self.config.fidelities):
             return None
         passed = self.rungs.get(tokens, {}) if rungs is None else rungs
-        return curves_at(self.objective, trial, tokens, self.finished, self.finals, passed)
+        known = [t.trial for t in self.search]
+        return curves_at(self.objective, trial, tokens, known, self.finals, passed)
 
     @property
     def best_finished(self) -> float | None:

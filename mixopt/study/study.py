@@ -25,7 +25,7 @@ from mixopt.study.config import (
     require_given,
     require_same,
 )
-from mixopt.study.results.recording import attachment
+from mixopt.study.results.recording import Attachment, attachment
 from mixopt.study.rounds import LEAST, next_round
 from mixopt.study.run_trial import run_trial
 from mixopt.study.search_end import require_progress, rolled_out
@@ -240,8 +240,22 @@ class Study(StudyTrials):
         found = attachment(self.config, schedule, metrics, fidelity, trial or "a0000")
         if trial is None:
             return self.store.attach_next(self.id, *found)
-        self.store.attach(self.id, [found])
+        self.attach_all([found])
         return trial
+
+    def attach_all(self, runs: Sequence[Attachment]) -> int:
+        """Add finished runs, all or none; those that are there already are left as they are.
+
+        Args:
+            runs: Of ``mixopt.study.results.recording.attachment``.
+
+        Returns:
+            How many of them were not there yet.
+
+        Raises:
+            StudyError: If an id belongs to another run, or to the same with other results.
+        """
+        return self.store.attach(self.id, runs)
 
     def inherit(
         self, old: Study, *, split: Mapping[str, Mapping[str, float]] | None = None
@@ -267,7 +281,7 @@ class Study(StudyTrials):
                 "give the new study another name or storage",
             )
         found, done = plan_inheritance(self.config, old.state(), split=split)
-        self.store.attach(self.id, found)
+        self.attach_all(found)
         return done
 
     def add_trials(self, trials: Sequence[Trial], *, retry_failed: bool = False) -> list[Trial]:

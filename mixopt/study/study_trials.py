@@ -10,6 +10,7 @@ from mixopt.space import Observation, Trial
 from mixopt.study.cost import COST
 from mixopt.study.results.recording import Told, end_of, told_rows
 from mixopt.study.storage import Lease, State, TrialRecord, this_worker
+from mixopt.study.storage.rows import unknown_trial
 from mixopt.study.view import StudyView
 
 #: Of a trial that nobody prolongs; a process of this host that has ended holds none.
@@ -92,8 +93,14 @@ class StudyTrials(StudyView):
             StudyError: If the trial is unknown or failed, another process runs it, a value is not
                 finite or conflicts with a stored one, or a metric of the objective is missing.
         """
-        known = self.record_of(trial).trial
-        return self._end(known, told_rows(known, values, tokens), lease)
+
+        def telling(known: Trial, stored: Sequence[Observation]) -> tuple[list[Observation], State]:
+            rows = told_rows(known, values, tokens)
+            return rows, end_of(self.objective, known, [*stored, *rows])
+
+        end = self.store.tell(self.id, trial, telling, lease=self._lease_of(trial, lease))
+        self._leases.pop(trial, None)
+        return end
 
     def record(
         self, trial: str, values: Sequence[Observation], *, lease: Lease | None = None
@@ -103,8 +110,10 @@ class StudyTrials(StudyView):
         Raises:
             StudyError: As for ``tell``.
         """
-        rows = told_rows(self.record_of(trial).trial, values, None)
-        self.store.record(self.id, trial, rows, lease=lease or self._leases.get(trial))
+        held = self._lease_of(trial, lease)
+        self.store.tell(
+            self.id, trial, lambda known, _: (told_rows(known, values, None), None), lease=held
+        )
 
     def finish(self, trial: str, *, lease: Lease | None = None) -> None:
         """End a trial whose rungs are all recorded.
@@ -112,15 +121,12 @@ class StudyTrials(StudyView):
         Raises:
             StudyError: If a metric of the objective is missing at its last rung.
         """
-        self._end(self.record_of(trial).trial, [], lease)
+        self.tell(trial, [], lease=lease)
 
-    def _end(self, trial: Trial, rows: list[Observation], lease: Lease | None) -> State:
-        stored = self.store.observations(self.id, trial.id)
-        end = end_of(self.objective, trial, [*stored, *rows])
-        held = lease or self._leases.get(trial.id)
-        self.store.record(self.id, trial.id, rows, lease=held, end=end)
-        self._leases.pop(trial.id, None)
-        return end
+    def _lease_of(self, trial: str, lease: Lease | None) -> Lease | None:
+        if not isinstance(trial, str):
+            raise unknown_trial(trial)
+        return lease or self._leases.get(trial)
 
     def conclude(
         self, trial: str, reason: str, cost: Mapping[str, Any] | None, *, lease: Lease | None = None
@@ -153,7 +159,7 @@ class StudyTrials(StudyView):
         Raises:
             StudyError: If the trial is unknown or has results, or another process runs it.
         """
-        self.store.fail(self.id, trial, reason, lease=lease or self._leases.get(trial))
+        self.store.fail(self.id, trial, reason, lease=self._lease_of(trial, lease))
         self._leases.pop(trial, None)
 
     def crashed(self, trial: str, reason: str) -> None:

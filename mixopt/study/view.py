@@ -213,9 +213,9 @@ class StudyView(Configured):
     def why_end(self, trial: str, tokens: int, values: Mapping[str, float]) -> str | None:
         """Why a running trial may end at a rung, before its last token; None where it goes on.
 
-        It says nothing of trials that are not the search's, and nothing while fewer than five
-        trials have finished, trials differ in fidelity or learning rate, or a mixture of the trial
-        is still to come.
+        It says nothing of the baseline and of trials that are not the search's, and nothing where
+        trials differ in fidelity or learning rate, a mixture of the trial is still to come, or few
+        others were measured at the rung.
 
         Args:
             trial: Its id.
@@ -224,11 +224,12 @@ class StudyView(Configured):
         """
         state = self.state()
         record = state.record_of(trial)
-        missing = [name for name in self.objective.metrics if name not in values]
-        if missing or not record.search or tokens >= WHOLE * record.trial.fidelity.tokens:
+        run, missing = record.trial, set(self.objective.metrics) - values.keys()
+        spared = not record.search or run.schedule == self.space.baseline_schedule
+        if missing or spared or tokens >= WHOLE * run.fidelity.tokens:
             return None
         passed = self.store.rungs(self.id, tokens).get(tokens, {})
-        curves = state.curves_at(record.trial, tokens, passed)
+        curves = state.curves_at(run, tokens, passed)
         if curves is None:
             return None
         return why_end(curves, values, state.best_finished, state.noise)

@@ -22,6 +22,7 @@ from mixopt.study.storage import this_worker
 from mixopt.tune.progress import Progress
 from mixopt.tune.run_summary import Clock
 from mixopt.tune.time_left import seconds_left
+from mixopt.tune.tracking import Tracking
 
 # A lease of a driver that is gone, on a host that cannot see its process, ends after so long.
 LEASE_SECONDS = 120.0
@@ -51,6 +52,7 @@ class Driver:
         resources: Needs of a trial, as Ray counts them.
         out: Folder of the run.
         progress: The display of the trials.
+        tracking: Other tools that keep the trials.
         clock: Seconds per part.
         rounds: Whether whole rounds come from ``ahead`` too.
         spans: Start and end of each trial that ended, by ``time.time``.
@@ -66,6 +68,7 @@ class Driver:
     resources: Mapping[str, float] = field(default_factory=dict)
     out: Path = Path()
     progress: Progress = field(default_factory=Progress.silent)
+    tracking: Tracking = field(default_factory=lambda: Tracking({}, print))
     clock: Clock = field(default_factory=lambda: Clock(time.time()))
     rounds: bool = False
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -228,11 +231,13 @@ class Driver:
             known, _ = self._running[trial]
             self._running[trial] = (known, time.time())
             self.progress.started(known)
+            self.tracking.started(known)
 
     def reached(self, trial: str, rows: Sequence[Observation]) -> None:
         """A trial has reached rungs."""
         if trial in self._running and rows:
             self._keep(trial, lambda: self.study.record(trial, rows))
+            self.tracking.reached(trial, rows)
 
     def stopped(self, trial: str, tokens: int) -> None:
         """A trial was ended at a rung."""
@@ -265,6 +270,7 @@ class Driver:
         self.spans[trial] = (started, time.time())
         state = self.study.state()
         record = state.record_of(trial)
+        self.tracking.ended(record)
         if record.open:
             self._waiting.append(known)
             return

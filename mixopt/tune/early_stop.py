@@ -28,8 +28,8 @@ class EarlyStop(FIFOScheduler):
     """Ends trials whose end is known, or that cannot become the best.
 
     It goes with `MixtureSearch` in a Tuner. A trial is judged at each result that has every metric
-    of the objective and ``tokens``, by the finished trials of the study that reported at the same
-    tokens; five of them are needed (see ``mixopt.study.early_ends``). A trial that it ends is
+    of the objective and ``tokens``, by the other trials of the study that reported at the same
+    tokens; four of them are needed (see ``mixopt.study.early_ends``). A trial that it ends is
     learned from by its predicted end.
 
     Args:

@@ -13,6 +13,7 @@ from mixopt.tune.job import Job, Say
 from mixopt.tune.progress import Progress
 from mixopt.tune.run_summary import RunSummary
 from mixopt.tune.runner import run_rounds
+from mixopt.tune.tracking import Tracking, trackers
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
@@ -48,16 +49,19 @@ def run_job(
         say(f"to run again: {', '.join(study.requeue()) or 'nothing failed'}")
     trainer, pack, file = job.trainer_of(study), job.packing(), job.file
     keep = partial(_keep, job.out)
+    shown = progress or Progress(total=file.budget.trials, sign=study.objective.sign)
+    tracking = Tracking(trackers(file.trackers, study.name), shown.say)
     done = run_rounds(
         study,
         trainer,
         out=job.out,
         resources_per_trial=file.resources_per_trial,
         confirm=file.confirm_seeds > 0,
-        progress=progress or Progress(total=file.budget.trials, sign=study.objective.sign),
+        progress=shown,
         address=address or file.address,
         found=keep,
         pack=pack,
+        tracking=tracking,
     )
     keep(done.recommendation)
     return done

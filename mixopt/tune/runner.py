@@ -15,6 +15,7 @@ from mixopt.tune.driver import POLL_SECONDS, Driver, Pack, open_driver
 from mixopt.tune.progress import Progress
 from mixopt.tune.run_summary import RunSummary, summarise
 from mixopt.tune.session import count_slots, ray_session
+from mixopt.tune.tracking import Tracking
 
 if TYPE_CHECKING:
     from mixopt.propose import Recommendation
@@ -35,6 +36,7 @@ def run_rounds(
     address: str | None = None,
     found: Found | None = None,
     pack: Pack | None = None,
+    tracking: Tracking | None = None,
 ) -> RunSummary:
     """Run a study to its recommendation; the same call again goes on where it was killed.
 
@@ -53,13 +55,14 @@ def run_rounds(
         found: Told of the recommendation before its confirmation runs.
         pack: Most proxies that one worker trains side by side, and what they must have in common;
             None for one trial at a time.
+        tracking: Other tools that keep the trials; None for none.
 
     Raises:
         StudyError: If the study is in memory, its first trials all fail, or a trial does not fit
             on the cluster.
     """
     driver = open_driver(study, trainer, out, resources_per_trial, progress)
-    driver.pack = pack
+    driver.pack, driver.tracking = pack, tracking or driver.tracking
     with driver.progress:
         done = _finished(driver, confirm)
         if done is None:

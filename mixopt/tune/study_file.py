@@ -29,6 +29,7 @@ from mixopt.space.library import find_corpus_spec, find_search_space
 from mixopt.space.search_space import COUNTED_LATER
 from mixopt.study import TrialBudget
 from mixopt.study.config import SearchSettings
+from mixopt.tune.tracking import TrackerName
 
 
 class ProxyChoice(Frozen):
@@ -207,6 +208,7 @@ class StudyFile(SearchSettings):
             and port; None for what ``RAY_ADDRESS`` names, else one of its own.
         storage_path: Folder or URI (``s3://``, ``gs://``) in which nodes find one another's trunks;
             None for the run's folder, which serves one node.
+        trackers: Tools that keep each trial as a run too: ``mlflow``, ``wandb``.
         exports: What is written at the end: a trainer's name, or a mapping of ``to``, ``tokens``,
             ``sequence_length``, ``batch``, ``seed``, ``paths``, ``learning_rate`` and more.
         sequence_length: Tokens per sequence of the target, for exports that name none.
@@ -246,6 +248,10 @@ class StudyFile(SearchSettings):
         | None
     ) = None
     storage_path: str | None = None
+    trackers: Annotated[
+        tuple[TrackerName, ...],
+        Field(examples=[["mlflow"]], exclude_if=lambda value: not value),
+    ] = ()
     exports: tuple[Export, ...] = (ExportRequest(to="schedule"),)
     sequence_length: Annotated[int, Field(gt=0)] | None = None
 

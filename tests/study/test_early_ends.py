@@ -28,7 +28,7 @@ def test_trials_that_cannot_become_the_best_end_early_and_are_learned_from(make,
     found = study.optimize(curves)
     early = [r for r in study.records() if r.state == State.ended_early]
     assert early
-    assert all(r.trial.kind != "initial" or r.trial.id > "r00-t04" for r in early)
+    assert "r00-t00" in study.final_values()
     state = study.state()
     assert state.early_ends.keys() == {r.trial.id for r in early}
     evidence, _ = study.learned()
@@ -37,7 +37,7 @@ def test_trials_that_cannot_become_the_best_end_early_and_are_learned_from(make,
     for record in early:
         end, trial = state.early_ends[record.trial.id], record.trial
         true = train(trial.schedule, trial.fidelity, trial.seed)
-        assert end.objective == pytest.approx(true["loss"], abs=1e-3)
+        assert abs(end.objective - true["loss"]) < 4 * end.objective_sd
         assert end.values["loss"] == pytest.approx(end.objective)
     # None of them is taken for observed, and what they did not train is not spent.
     finals = study.final_values()
@@ -75,7 +75,7 @@ def test_what_may_end_and_why(make):
     study = make(initial=8)
     bad, *_ = told(study, (0.5, 1.0))
     half = study.fidelity.tokens // 2
-    assert "a chance of 0.000" in study.why_end(bad.id, half, {"loss": 3.9})
+    assert "better than the best trial at its rung" in study.why_end(bad.id, half, {"loss": 3.9})
     # It may be the best, no other was seen at this rung, it is at its end, or lacks the metric.
     assert study.why_end(bad.id, half, {"loss": 2.9}) is None
     assert study.why_end(bad.id, half + 1, {"loss": 3.9}) is None
@@ -88,7 +88,7 @@ def test_an_end_is_known_once_it_is_within_the_noise(make):
     near, *_ = told(study, (0.5, 1.0))
     half, values = study.fidelity.tokens // 2, {"loss": 3.05}
     study.add_event("decision", {"trials": 0, "stop": False, "reason": "", "noise": 1.0})
-    assert "is known to be 2.5500" in study.why_end(near.id, half, values)
+    assert "is known to be 2.5" in study.why_end(near.id, half, values)
     assert study.why_end(near.id, half, {"loss": 2.9}) is None
 
 
@@ -134,7 +134,7 @@ def test_trials_stopped_by_others_are_learned_from_too(make):
     study.tell(other.id, {"loss": 3.2}, tokens=study.fidelity.tokens // 4)
     state = study.state()
     assert state.early_ends.keys() == {last.id}
-    assert state.early_ends[last.id].objective == pytest.approx(2.7, abs=1e-3)
+    assert state.early_ends[last.id].objective == pytest.approx(2.7, abs=0.02)
     assert last.id in study.learned()[0].ids
     assert other.id not in study.learned()[0].ids
     assert [line.split(":")[0] for line in state.left_out] == [

@@ -95,7 +95,7 @@ def test_the_scheduler_stops_what_cannot_become_the_best(make):
     assert early.on_trial_result(None, bad, {"other": 9.0, "tokens": size // 2}) == "CONTINUE"
     last = {"loss": 9.0, "tokens": size // 2}
     assert early.on_trial_result(None, bad, last) == "STOP"
-    assert said[0].startswith("r00-t06 ends early: it would end at ")
+    assert said[0].startswith("r00-t06 ends early: its chance to end better than ")
     searcher.on_trial_complete("g", result=last)
     assert study.state().early_ends.keys() == {"r00-t06"}
     assert isinstance(pickle.loads(pickle.dumps(early)), EarlyStop)

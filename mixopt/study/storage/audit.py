@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -31,6 +31,7 @@ class Act:
     trial: str | None = None
 
 
+_KEEP = insert(audits)
 _acting: ContextVar[list[Act] | None] = ContextVar("acting", default=None)
 
 
@@ -44,11 +45,17 @@ def acting(act: Act) -> Iterator[None]:
         _acting.reset(before)
 
 
-def keep(c: Connection) -> None:
-    """Write down the act that the transaction belongs to, where there is one."""
-    pending = _acting.get()
-    if pending:
-        c.execute(insert(audits).values(time=clock.now(c), **asdict(pending.pop())))
+def pending() -> list[Act]:
+    """The act that a write belongs to, once; nothing where none is to be kept."""
+    acts = _acting.get()
+    return [acts.pop()] if acts else []
+
+
+def keep(c: Connection, acts: Sequence[Act]) -> None:
+    """Write down what a transaction did."""
+    if acts:
+        at = clock.now(c)
+        c.execute(_KEEP, [{"time": at, **asdict(act)} for act in acts])
 
 
 def read(c: Connection, limit: int) -> list[dict[str, Any]]:

@@ -6,13 +6,21 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, select
 
 from mixopt.errors import ConflictError
 from mixopt.space import Observation, Trial
 from mixopt.study.storage.leases import RETURNED, Lease, fence
 from mixopt.study.storage.measurements import insert_observations, require_same_run
-from mixopt.study.storage.rows import ENDED, State, close_trial, insert_trials, is_trial, lock_study
+from mixopt.study.storage.rows import (
+    ENDED,
+    State,
+    change_trial,
+    close_trial,
+    insert_trials,
+    lock_study,
+    trial_row,
+)
 from mixopt.study.storage.schema import trial_table as trials
 
 
@@ -34,7 +42,7 @@ def attach(c: Connection, study: int, trial: Trial, values: Sequence[Observation
         StudyError: If the id belongs to another run, or to the same with other results.
     """
     lock_study(c, study)
-    row = c.execute(select(trials).where(is_trial(study, trial.id))).one_or_none()
+    row = trial_row(c, study, trial.id)
     if row is not None:
         require_same_run(c, row, trial, values)
         return False
@@ -81,7 +89,7 @@ def requeue(c: Connection, row: Row[Any], crashed: bool, lease: Lease | str | No
         return
     fence(c, row, lease)
     again = {**RETURNED, "crashes": row.crashes + 1 if crashed else 0}
-    c.execute(update(trials).where(is_trial(row.study_id, row.id)).values(again))
+    change_trial(c, row.study_id, row.id, again)
 
 
 def _storable(text: str) -> str:

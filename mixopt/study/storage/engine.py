@@ -24,6 +24,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import NullPool, QueuePool
 
 from mixopt.errors import StorageError, StudyError
+from mixopt.study.storage import clock
 
 # Shared-memory files of WAL do not work across machines, so there it stays off.
 NETWORK_FILESYSTEMS = (
@@ -125,12 +126,14 @@ def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
 def _server_engine(url: URL, read_only: bool) -> Engine:
     options = {"options": "-c default_transaction_read_only=on"} if read_only else {}
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args=options)
+        engine = create_engine(url, pool_pre_ping=True, connect_args=options)
     except ModuleNotFoundError as error:
         raise StudyError(
             f"the storage {masked(url)} needs a package that is not installed: {error.name}",
             "pip install 'mixopt[postgres]'",
         ) from None
+    event.listen(engine, "begin", clock.forget)
+    return engine
 
 
 def _require_creatable(path: Path, create: bool) -> None:
@@ -253,6 +256,7 @@ def _set_up(engine: Engine, *, reading: bool) -> Engine:
     def begin(connection: Connection) -> None:
         lockless = reading or connection.get_execution_options().get("reading", False)
         connection.exec_driver_sql("BEGIN" if lockless else "BEGIN IMMEDIATE")
+        clock.forget(connection)
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", begin)

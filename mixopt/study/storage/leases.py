@@ -9,20 +9,24 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, select, update
 
 from mixopt.errors import LeaseError
 from mixopt.space import Kind
 from mixopt.study.storage import clock
 from mixopt.study.storage.rows import (
+    ITS_OBSERVATIONS,
     NO_LEASE,
+    THE_TRIAL,
     State,
     TrialRecord,
-    is_trial,
+    change_trial,
     lock_study,
     lock_trial,
+    named,
     record_of,
     unknown_trial,
 )
@@ -30,6 +34,15 @@ from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
 from mixopt.study.storage.workers import is_dead, shown, this_host, this_worker
+
+_CLEARED = delete(observations).where(ITS_OBSERVATIONS)
+_RUN_BY = (
+    select(trials)
+    .where(trials.c.study_id == bindparam("study"), trials.c.worker == bindparam("worker"))
+    .where(trials.c.state == State.running.value)
+    .order_by(trials.c.position)
+)
+_GIVEN_BACK = update(trials).where(THE_TRIAL, trials.c.token == bindparam("held"))
 
 
 @dataclass(frozen=True)
@@ -68,27 +81,27 @@ def take(
     if known:
         return known
     key = key or uuid.uuid4().hex
-    free = _free(c, study, at, n, only, search_only)
-    leases = {i: Lease(study, i, _token(key, i), worker, at + seconds) for i in free}
-    for trial, lease in leases.items():
-        started = {
-            "state": State.running.value,
-            "attempts": trials.c.attempts + 1,
-            "reason": "",
-            "started": at,
-            "ended": None,
-            "token": lease.token,
-            "worker": worker,
-            "expires": lease.expires,
-        }
-        c.execute(update(trials).where(is_trial(study, trial)).values(started))
-    mine = (trials.c.study_id == study) & trials.c.id.in_(free)
+    return [
+        _start(c, row, Lease(study, row.id, _token(key, row.id), worker, at + seconds), at)
+        for row in _free(c, study, at, n, only, search_only)
+    ]
+
+
+def _start(c: Connection, row: Row[Any], lease: Lease, at: float) -> tuple[TrialRecord, Lease]:
     # What an earlier attempt left is not of the run that starts now.
-    c.execute(
-        delete(observations).where(observations.c.study_id == study, observations.c.trial.in_(free))
-    )
-    rows = c.execute(select(trials).where(mine).order_by(trials.c.position))
-    return [(record_of(row), leases[row.id]) for row in rows]
+    c.execute(_CLEARED, named(lease.study, lease.trial))
+    started = {
+        "state": State.running,
+        "attempts": row.attempts + 1,
+        "reason": "",
+        "started": at,
+        "ended": None,
+        "worker": lease.worker,
+        "expires": lease.expires,
+    }
+    stored = {**started, "state": State.running.value, "token": lease.token}
+    change_trial(c, lease.study, lease.trial, stored)
+    return replace(record_of(row), **started), lease
 
 
 def _token(key: str, trial: str) -> str:
@@ -99,9 +112,7 @@ def _taken_before(
     c: Connection, study: int, worker: str, key: str
 ) -> list[tuple[TrialRecord, Lease]]:
     """What the same request was given when its answer was lost on the way."""
-    t = trials.c
-    mine = (t.study_id == study) & (t.worker == worker) & (t.state == State.running.value)
-    rows = c.execute(select(trials).where(mine).order_by(t.position)).all()
+    rows = c.execute(_RUN_BY, {"study": study, "worker": worker})
     return [
         (record_of(row), Lease(study, row.id, row.token, worker, row.expires))
         for row in rows
@@ -116,32 +127,51 @@ def _free(
     n: int | None,
     only: Collection[str] | None,
     search_only: bool,
-) -> list[str]:
-    """Ids of open trials that no living worker holds, locked, in the order of their proposal.
+) -> Sequence[Row[Any]]:
+    """Open trials that no living worker holds, locked, in the order of their proposal.
 
     A row that is locked meanwhile is being taken or written by somebody else: it is passed over,
     so that workers do not queue behind one another.
     """
-    t = trials.c
-    mine = [t.study_id == study]
     if only is not None:
         _require_known(c, study, only)
-        mine.append(t.id.in_(only))
+    given: dict[str, Any] = {"study": study, "at": at, "here": f"{this_host()}:%", "n": n}
+    given["only"] = list(only or ())
+    doubtful, waiting, free = _looks(only is not None, search_only, n is not None)
+    lost = [row for row in c.execute(doubtful, given) if not _living(row, at)]
+    if not lost:
+        return c.execute(waiting, given).all()
+    dead = [row.token for row in lost if row.expires > at]
+    return c.execute(free, {**given, "dead": dead}).all()
+
+
+@cache
+def _looks(
+    some: bool, search_only: bool, limited: bool
+) -> tuple[Select[Any], Select[Any], Select[Any]]:
+    """Trials that run under a lease that may be over, those that wait, and those that are free."""
+    t = trials.c
+    mine = [t.study_id == bindparam("study")]
+    if some:
+        mine.append(t.id.in_(bindparam("only", expanding=True)))
     elif search_only:
         mine.append(t.kind.in_([Kind.initial.value, Kind.proposed.value]))
-    running = t.state == State.running.value
-    here = t.worker.startswith(f"{this_host()}:", autoescape=True)
-    held = c.execute(select(t.token, t.worker).where(*mine, running, t.expires > at, here)).all()
-    dead = [row.token for row in held if is_dead(row.worker)]
-    over = running & (t.expires <= at) | t.token.in_(dead)
-    free = (
-        select(t.id)
-        .where(*mine, (t.state == State.waiting.value) | over)
+    running, expired = t.state == State.running.value, t.expires <= bindparam("at")
+    # Those of this host, and perhaps of others with a similar name, who are looked at too.
+    here = t.worker.like(bindparam("here"))
+    doubtful = select(t.token, t.worker, t.expires).where(*mine, running, expired | here)
+    waits = t.state == State.waiting.value
+    # One that expired may be prolonged before it is locked, and is then not free.
+    over = running & expired | t.token.in_(bindparam("dead", expanding=True))
+    waiting, free = (
+        select(trials)
+        .where(*mine, open_one)
         .order_by(t.position)
-        .limit(n)
+        .limit(bindparam("n") if limited else None)
         .with_for_update(skip_locked=True)
+        for open_one in (waits, waits | over)
     )
-    return list(c.execute(free).scalars())
+    return doubtful, waiting, free
 
 
 def _require_known(c: Connection, study: int, wanted: Collection[str]) -> None:
@@ -198,16 +228,14 @@ def prolong(c: Connection, lease: Lease, seconds: float) -> Lease:
     row = lock_trial(c, lease.study, lease.trial)
     fence(c, row, lease)
     longer = replace(lease, expires=clock.now(c) + seconds)
-    c.execute(
-        update(trials).where(is_trial(lease.study, lease.trial)).values(expires=longer.expires)
-    )
+    change_trial(c, lease.study, lease.trial, {"expires": longer.expires})
     return longer
 
 
 def give_back(c: Connection, lease: Lease) -> bool:
     """Let the trial wait again; False, with nothing written, if the lease was lost."""
-    mine = is_trial(lease.study, lease.trial) & (trials.c.token == lease.token)
-    return c.execute(update(trials).where(mine).values(RETURNED)).rowcount > 0
+    held = {**named(lease.study, lease.trial), "held": lease.token}
+    return c.execute(_GIVEN_BACK, {**RETURNED, **held}).rowcount > 0
 
 
 # What the end of a lease leaves in the row of a trial that waits again.

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, func, insert, select
 
 from mixopt.errors import ConflictError
 from mixopt.space import Observation, Split, Trial
 from mixopt.study.storage.leases import Lease, fence
-from mixopt.study.storage.rows import ENDED, State, close_trial, of_trial
+from mixopt.study.storage.rows import (
+    ENDED,
+    ITS_OBSERVATIONS,
+    State,
+    close_trial,
+    named,
+    trial_of,
+)
 from mixopt.study.storage.schema import observation_table as observations
 from mixopt.study.storage.schema import trial_table as trials
 
+#: How a trial ends; None for one that goes on.
+End = TypeVar("End", bound=State | None)
+#: From a trial and what is stored of it: what to add, and how it ends.
+Telling = Callable[[Trial, Sequence[Observation]], tuple[Sequence[Observation], End]]
 #: The text on which trials of a search are measured, at rungs as at their ends.
 _RUNGS = Split.validation.value
 
 
-def tell(
-    c: Connection,
-    row: Row[Any],
-    values: Sequence[Observation],
-    lease: Lease | str | None,
-    end: State | None,
-) -> None:
-    """Store rungs of a trial, and its end; see ``Storage.record``. Its row must be locked."""
+_OBSERVED = select(*(observations.c[name] for name in Observation.model_fields))
+_OF_TRIAL = _OBSERVED.where(ITS_OBSERVATIONS).order_by(observations.c.tokens, observations.c.metric)
+_ADDED = insert(observations)
+
+
+def tell(c: Connection, row: Row[Any], telling: Telling[End], lease: Lease | str | None) -> End:
+    """Store rungs of a trial, and its end; see ``Storage.tell``. Its row must be locked."""
+    stored = all_observations(c, row.study_id, row.id)
+    values, end = telling(trial_of(row.spec), stored)
     if row.state == State.failed.value:
         raise ConflictError(
             f"trial {row.id!r} is stored as failed ({row.reason}) and takes no values",
@@ -39,23 +51,23 @@ def tell(
             f"trial {row.id!r} was told as {end}, but it is stored as {row.state}",
             "results are never overwritten; attach a repeated run as a trial of its own",
         )
-    insert_observations(c, row.study_id, _unstored(c, row, values, ended))
+    insert_observations(c, row.study_id, _unstored(row, stored, values, ended))
     if end is not None and not ended:
         close_trial(c, row, end)
+    return end
 
 
 def _unstored(
-    c: Connection, row: Row[Any], values: Sequence[Observation], ended: bool
+    row: Row[Any], stored: Sequence[Observation], values: Sequence[Observation], ended: bool
 ) -> list[Observation]:
     """The values not stored yet; those that are must be the same to the last bit."""
-    found = c.execute(select(observations).where(of_trial(row.study_id, row.id)))
-    stored = {(o.tokens, o.metric, o.split): o.value for o in found}
+    there = {(o.tokens, o.metric, o.split): o.value for o in stored}
     new = []
     for v in values:
-        place = (v.tokens, v.metric, v.split.value)
-        known = stored.get(place)
+        place = (v.tokens, v.metric, v.split)
+        known = there.get(place)
         if known is None and not ended:
-            stored[place] = v.value
+            there[place] = v.value
             new.append(v)
         elif known != v.value:
             was = f"it is {row.state} without it" if known is None else f"stored is {known!r}"
@@ -83,28 +95,25 @@ def require_same_run(
                 f"the id {trial.id!r} belongs to another run: its {field} is {was}, not {given}",
                 "leave the id out to attach the run under the next free one",
             )
-    _unstored(c, row, values, ended=True)
+    _unstored(row, all_observations(c, row.study_id, row.id), values, ended=True)
 
 
 def insert_observations(c: Connection, study: int, values: Sequence[Observation]) -> None:
     """Add observations that are not stored yet."""
     rows = [{"study_id": study, **v.model_dump(mode="json")} for v in values]
     if rows:
-        c.execute(insert(observations), rows)
+        c.execute(_ADDED, rows)
 
 
 def all_observations(c: Connection, study: int, trial: str | None) -> list[Observation]:
     """Observations in the order of trials, tokens and metrics."""
     o = observations.c
-    query = (
-        select(*(o[name] for name in Observation.model_fields))
-        .join(trials)
-        .where(o.study_id == study)
-        .order_by(trials.c.position, o.tokens, o.metric)
-    )
     if trial is not None:
-        query = query.where(o.trial == trial)
-    return [Observation.model_validate(dict(row)) for row in c.execute(query).mappings()]
+        found = c.execute(_OF_TRIAL, named(study, trial))
+    else:
+        query = _OBSERVED.join(trials).where(o.study_id == study)
+        found = c.execute(query.order_by(trials.c.position, o.tokens, o.metric))
+    return [Observation.model_validate(dict(row)) for row in found.mappings()]
 
 
 def last_values(c: Connection, study: int) -> dict[tuple[str, Split], dict[str, float]]:

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 # The newest of the migrations, whose file it names.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -74,6 +74,7 @@ trial_table = Table(
     Column("worker", String(300)),
     Column("expires", Float),
     Index("trial_position", "study_id", "position", unique=True),
+    Index("trial_state", "study_id", "state", "position"),
 )
 
 observation_table = Table(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import RLock
+from threading import RLock, local
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -17,7 +18,8 @@ from mixopt.space import Observation, Split, Trial
 from mixopt.study.storage import audit, changes, clock, leases, log, measurements, rows
 from mixopt.study.storage.engine import PATIENCE, in_memory, masked, storage_url, transaction
 from mixopt.study.storage.leases import Lease
-from mixopt.study.storage.rows import State, TrialRecord, is_trial, lock_trial, record_of
+from mixopt.study.storage.measurements import End, Telling
+from mixopt.study.storage.rows import State, TrialRecord, lock_trial, record_of, trial_row
 from mixopt.study.storage.schema import study_table as studies
 from mixopt.study.storage.schema import trial_table as trials
 from mixopt.study.storage.upgrade import open_database
@@ -28,6 +30,14 @@ Snapshot = tuple[
     dict[tuple[str, Split], dict[str, float]],
     tuple[dict[str, Any], ...],
 ]
+
+
+@dataclass
+class _Joined:
+    """A transaction of several calls, and what they did for whom."""
+
+    connection: Connection
+    acts: list[audit.Act] = field(default_factory=list)
 
 
 class Storage:
@@ -62,6 +72,8 @@ class Storage:
         # process take turns instead.
         single = storage_url(storage).get_backend_name() == "sqlite"
         self._turn: AbstractContextManager[object] = RLock() if single else nullcontext()
+        # What this thread writes in, which its further calls join.
+        self._here = local()
         self.address = storage_url(storage)
         self.url = masked(self.address)
         self._engine = open_database(self.address, create=create, read_only=read_only)
@@ -85,17 +97,31 @@ class Storage:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction that may change rows; it is named in the audit log where one is kept."""
-        with (
-            self._turn,
-            transaction(self._engine, self.address, self._patience) as connection,
-        ):
-            yield connection
-            audit.keep(connection)
+        """One transaction that may change rows; it is named in the audit log where one is kept.
+
+        Calls of the same thread inside the block are part of it: an error that leaves the block
+        undoes them all.
+        """
+        joined: _Joined | None = getattr(self._here, "joined", None)
+        if joined is not None:
+            yield joined.connection
+            joined.acts += audit.pending()
+            return
+        with self._turn, transaction(self._engine, self.address, self._patience) as connection:
+            own = self._here.joined = _Joined(connection)
+            try:
+                yield connection
+            finally:
+                self._here.joined = None
+            audit.keep(connection, own.acts + audit.pending())
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One transaction that reads."""
+        """One transaction that reads; inside a block of ``write``, that one."""
+        joined: _Joined | None = getattr(self._here, "joined", None)
+        if joined is not None:
+            yield joined.connection
+            return
         with transaction(self._reader, self.address, self._patience) as connection:
             yield connection
 
@@ -292,7 +318,7 @@ class Storage:
     def trial(self, study: int, trial: str) -> TrialRecord | None:
         """One trial; None if the study has none of that id."""
         with self.read() as c:
-            row = c.execute(select(trials).where(is_trial(study, trial))).one_or_none()
+            row = trial_row(c, study, trial)
         return None if row is None else record_of(row)
 
     def record(
@@ -304,21 +330,31 @@ class Storage:
         lease: Lease | str | None,
         end: State | None = None,
     ) -> None:
+        """Store observations of one trial, and its end; as ``tell``."""
+        self.tell(study, trial, lambda *_: (values, end), lease=lease)
+
+    def tell(
+        self, study: int, trial: str, telling: Telling[End], *, lease: Lease | str | None
+    ) -> End:
         """Store observations of one trial, and its end, in one transaction.
 
         Args:
             study: Its number.
             trial: Its id.
-            values: What is stored already may be among them, if it is the same.
+            telling: From the trial and what is stored of it, what is told, some of which may be
+                stored already if it is the same, and the end: ``finished`` or ``ended_early``, None
+                for a trial that goes on.
             lease: Of the trial, or its token; None where no other process runs the trial.
-            end: ``finished`` or ``ended_early``; None for a trial that goes on.
+
+        Returns:
+            The end.
 
         Raises:
             StudyError: If the trial is unknown or failed, the lease was lost or is missing, or a
-                value or the end is not what is stored.
+                value or the end is not what is stored; and what ``telling`` raises.
         """
         with self.write() as c:
-            measurements.tell(c, lock_trial(c, study, trial), values, lease, end)
+            return measurements.tell(c, lock_trial(c, study, trial), telling, lease)
 
     def fail(self, study: int, trial: str, reason: str, *, lease: Lease | str | None) -> None:
         """Store that a trial failed, and why; a trial that failed keeps its first reason.

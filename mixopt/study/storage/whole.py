@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -69,6 +70,20 @@ def copy_study(source: Storage, name: str, target: Storage, as_name: str | None 
             if rows:
                 c.execute(insert(table), [_moved(dict(r._mapping), number) for r in rows])
     return number
+
+
+def write_study(source: Storage, name: str, path: Path) -> None:
+    """Copy a study into a file of its own, which every verb reads with ``--storage``.
+
+    Raises:
+        NotFoundError: If the source has no such study.
+        ConflictError: If the file holds a study of that name.
+    """
+    target = Storage(path)
+    try:
+        copy_study(source, name, target)
+    finally:
+        target.close()
 
 
 _FREE = {"token": None, "worker": None, "expires": None}

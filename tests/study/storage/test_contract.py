@@ -350,3 +350,20 @@ def test_unknown_trials_are_named(store, study):
         with pytest.raises(StudyError, match="the study has no trial 'none'"):
             call()
     assert store.trial(study, "none") is None
+
+
+def test_calls_inside_a_block_of_writes_are_one_transaction(store, study):
+    def undone():
+        with store.write():
+            [(_, lease)] = store.lease(study, worker=OTHER, seconds=60, trials=["t0"])
+            store.record(study, "t0", [rung("t0", 10, 4.0)], lease=lease)
+            assert store.trial(study, "t0").state == State.running
+            store.fail(study, "none", "lost", lease=None)
+
+    with pytest.raises(StudyError, match="no trial 'none'"):
+        undone()
+    assert store.trial(study, "t0").state == State.waiting
+    assert store.observations(study) == []
+    with store.write():
+        store.record(study, "t0", [rung("t0", 10, 4.0)], lease=None)
+    assert store.observations(study) == [rung("t0", 10, 4.0)]

@@ -118,7 +118,7 @@ def test_an_old_file_is_read_without_being_changed(old):
 
 
 def test_an_old_server_is_not_upgraded_by_reading(old_server):
-    with pytest.raises(StudyError, match=r"an older mixopt \(schema 1; this one reads 3\)"):
+    with pytest.raises(StudyError, match=r"an older mixopt \(schema 1; this one reads 4\)"):
         Storage(old_server, read_only=True)
 
 
