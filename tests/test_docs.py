@@ -130,8 +130,8 @@ def test_a_yaml_snippet_is_read(text, tmp_path):
 @pytest.mark.parametrize("text", snippets("sh"))
 def test_the_commands_of_a_snippet_can_be_read(text, monkeypatch):
     monkeypatch.setenv("MIXOPT_SERVER", "http://127.0.0.1:8417")
-    words = [shlex.split(line, comments=True) for line in text.replace("\\\n", " ").splitlines()]
-    for command in words:
+    lines = [line.partition(" > ")[0] for line in text.replace("\\\n", " ").splitlines()]
+    for command in (shlex.split(line, comments=True) for line in lines):
         if command[:1] == ["mixopt"]:
             app.parse_args(command[1:], exit_on_error=False, print_error=False)
 
