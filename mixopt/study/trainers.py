@@ -164,7 +164,7 @@ class CommandTrainer:
             )
 
     def run(self, trial: Trial, report: Report) -> None:
-        """Run the command and report each rung it wrote.
+        """Run the command and report the rungs it wrote, all at once: its run is over by then.
 
         Raises:
             TrialError: If it fails, runs out of time, or writes something else than metrics.
@@ -178,8 +178,7 @@ class CommandTrainer:
             written = _text(out) if out.exists() else ""
         rungs = list(self._rungs(trial, written if written.strip() else printed))
         self._require_metrics(trial, rungs)
-        for rung in rungs:
-            report(rung_observations(trial, rung))
+        report([row for rung in rungs for row in rung_observations(trial, rung)])
 
     def _execute(self, trial: Trial, schedule: Path, out: Path, log: Path) -> str:
         """Run the command to its end; what it printed.

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mixopt.space import Guardrail, Objective, SearchSpace
-from mixopt.study import State, Study, TrialBudget
+from mixopt.study import CommandTrainer, State, Study, TrialBudget
+from mixopt.study.run_trial import run_trial
 
 SHARES = (0.2, 0.5, 1.0)
 
@@ -141,3 +142,16 @@ def test_trials_stopped_by_others_are_learned_from_too(make):
         "1 of 8 trials ended before their last token",
         "1 of 8 trials ended before their last token and are left out",
     ]
+
+
+def test_a_command_whose_rungs_are_read_when_it_is_over_is_not_cut_short(make, tmp_path):
+    """What was trained anyway is not thrown away."""
+    lines = "; ".join(
+        f'echo "{{\\"tokens\\": $(({{tokens}} * {share} / 4)), \\"loss\\": 9, \\"other\\": 1}}"'
+        for share in (1, 2, 4)
+    )
+    study = make(initial=8, early_stop=True)
+    trial, *_ = told(study, (0.25, 0.5, 1.0))
+    assert study.why_end(trial.id, study.fidelity.tokens // 4, {"loss": 9.0}) is not None
+    assert run_trial(study, CommandTrainer(lines, directory=str(tmp_path)), trial)
+    assert study.record_of(trial.id).state == State.finished
