@@ -144,14 +144,20 @@ def test_trials_stopped_by_others_are_learned_from_too(make):
     ]
 
 
-def test_a_command_whose_rungs_are_read_when_it_is_over_is_not_cut_short(make, tmp_path):
-    """What was trained anyway is not thrown away."""
-    lines = "; ".join(
-        f'echo "{{\\"tokens\\": $(({{tokens}} * {share} / 4)), \\"loss\\": 9, \\"other\\": 1}}"'
-        for share in (1, 2, 4)
-    )
+RUNG = 'echo "{{\\"tokens\\": $(({{tokens}} * {} / 4)), \\"loss\\": 9, \\"other\\": 1}}"'
+
+
+def test_a_command_ends_at_a_rung_that_it_writes_while_it_runs(make, tmp_path):
     study = make(initial=8, early_stop=True)
-    trial, *_ = told(study, (0.25, 0.5, 1.0))
-    assert study.why_end(trial.id, study.fidelity.tokens // 4, {"loss": 9.0}) is not None
-    assert run_trial(study, CommandTrainer(lines, directory=str(tmp_path)), trial)
-    assert study.record_of(trial.id).state == State.finished
+    trial, other = told(study, (0.25, 0.5, 1.0))
+    quarter = study.fidelity.tokens // 4
+    assert study.why_end(trial.id, quarter, {"loss": 9.0}) is not None
+    # It would wait for ever for a file that nobody writes.
+    waits = f"{RUNG.format(1)} > {{out}}; while [ ! -e never ]; do sleep 0.1; done; touch went-on"
+    assert run_trial(study, CommandTrainer(waits, directory=str(tmp_path)), trial)
+    assert study.record_of(trial.id).state == State.ended_early
+    assert not (tmp_path / "went-on").exists()
+    # What is read when the command is over was trained anyway, and is not thrown away.
+    prints = "; ".join(RUNG.format(share) for share in (1, 2, 4))
+    assert run_trial(study, CommandTrainer(prints, directory=str(tmp_path)), other)
+    assert study.record_of(other.id).state == State.finished
