@@ -1,8 +1,9 @@
 """The proxy's training step beside a plain PyTorch loop over the same model, on one core.
 
-The plain loop has what a first script would have: all logits at once, the stock cross-entropy and
-AdamW as it comes. All kinds of step are made in turn in one run, so that what else runs on the
-machine slows all of them; times are seconds of the processor, the median and the least of them.
+The plain loop has what a first script would have: stock modules (rotary positions by cosines and
+sines of two halves, RMSNorm, SwiGLU), all logits at once, the stock cross-entropy and AdamW. All
+kinds of step are made in turn in one run, so that what else runs on the machine slows all of them;
+times are seconds of the processor, the median and the least of them.
 
     OMP_NUM_THREADS=1 python benchmarks/proxy_loop.py --json benchmarks/results/proxy_loop.json
 """
@@ -17,12 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from mixopt.proxy import Proxy, ProxySettings, architecture
 from mixopt.proxy.pack import ProxyPack, pack_step
 from mixopt.proxy.shape import ProxyShape
 from mixopt.proxy.step import adamw, train_step
+from mixopt.proxy.transformer import EMBEDDING_SCALE, EPSILON, rope_table
 
 VOCABULARY, WARM_UP, PACK = 2048, 3, 4
 SETTINGS = ProxySettings()
@@ -34,9 +37,62 @@ def fresh(shape: ProxyShape, seed: int = 0) -> Proxy:
     return Proxy(shape, VOCABULARY, SETTINGS.context, seed=seed)
 
 
+class PlainBlock(nn.Module):
+    """A block of the proxy as stock modules make it."""
+
+    def __init__(self, shape: ProxyShape) -> None:
+        super().__init__()
+        width, inner = shape.d_model, shape.ffn
+        self.heads = shape.heads
+        self.norm1, self.norm2 = (nn.RMSNorm(width, eps=EPSILON) for _ in range(2))
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.gate_up = nn.Linear(width, 2 * inner, bias=False)
+        self.down = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        """``B x T x d`` to the same."""
+        heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)
+        q, k, v = heads.permute(2, 0, 3, 1, 4)
+        q, k = (turned(part, cos, sin) for part in (q, k))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        gate, up = self.gate_up(self.norm2(x)).chunk(2, dim=-1)
+        return x + self.down(F.silu(gate) * up)
+
+
+def turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Turn each pair (i, i + h/2) by its position's angle."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+
+
+class Plain(nn.Module):
+    """The proxy's model from stock modules, with the same number of parameters."""
+
+    def __init__(self, shape: ProxyShape) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCABULARY, shape.d_model)
+        self.blocks = nn.ModuleList(PlainBlock(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.d_model, eps=EPSILON)
+        angles = rope_table(SETTINGS.context, shape.head_dim).angle()
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids ``B x T`` to logits."""
+        x = self.embedding(ids) * EMBEDDING_SCALE
+        for block in self.blocks:
+            x = block(x, self.cos, self.sin)
+        return F.linear(self.norm(x), self.embedding.weight)
+
+
 def plain(shape: ProxyShape) -> Step:
     """The step of a plain loop."""
-    model = fresh(shape)
+    model = Plain(shape)
+    assert sum(p.numel() for p in model.parameters()) == sum(
+        p.numel() for p in fresh(shape).parameters()
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS.learning_rate)
 
     def step(ids: torch.Tensor) -> None:

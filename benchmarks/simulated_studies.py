@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from mixopt.bench.methods import gp_model
 from mixopt.propose import Evidence, Recommendation, expected_regret, recommend
@@ -215,8 +216,28 @@ def mixopt_study(truth: Truth, least: float) -> dict[str, Any]:
         "last": judged(truth, least, found),
         "mean_regret": truth.value(of_mean.schedule) - least,
         "expected_regret": expected_regret(*given, seed=truth.seed),
-        "decisions": [_numbers(event) for event in study.state().decisions],
+        "decisions": [
+            {**_numbers(event), "regret": regret_after(truth, least, study, seen, event["trials"])}
+            for event in study.state().decisions
+        ],
     }
+
+
+def regret_after(truth: Truth, least: float, study: Study, seen: Evidence, trials: int) -> float:
+    """True regret of what the study's first trials alone would have recommended."""
+    part = Evidence(seen.X[:trials], seen.Y[:trials], seen.metrics, seen.ids[:trials])
+    seeds = [trial.seed for trial in study.state().learned_from[:trials]]
+    fitted = fit_surrogate(
+        truth.geometry.layout,
+        part.X,
+        part.Y,
+        part.metrics,
+        truth.space.names,
+        seed=truth.seed,
+        groups=np.unique(seeds, return_inverse=True)[1],
+    )
+    found = recommend(truth.space, truth.objective, fitted, part, seed=truth.seed)
+    return truth.value(found.schedule) - least
 
 
 def _numbers(event: Mapping[str, Any]) -> dict[str, float]:
@@ -332,6 +353,50 @@ def summary(found: list[dict[str, Any]]) -> dict[str, float]:
     return {k: round(float(v), 4) for k, v in out.items()}
 
 
+def stopping(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What the stopping rule expected and what was true, by trials; and where it would have ended.
+
+    A study is stopped too early where its regret then is more than half a trial's noise above the
+    one at the end of its budget, and late where it could have ended eight trials before and did
+    not.
+    """
+    for trials in sorted({d["trials"] for study in found for d in study["decisions"]}):
+        at = [d for study in found for d in study["decisions"] if d["trials"] == trials]
+        said, true = (np.array([d[k] for d in at]) for k in ("expected_regret", "regret"))
+        yield {
+            "trials": trials,
+            "expected": round(float(said.mean()), 4),
+            "true": round(float(true.mean()), 4),
+            "true_error": round(_error(true), 4),
+            "rank": round(float(spearmanr(said, true)[0]), 2),
+        }
+    for rounds in (1, 2):
+        yield _ended(found, rounds)
+
+
+def _ended(found: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
+    """The studies as if they had ended after so many rounds in a row that say stop."""
+    ends, early, late, saved = [], [], [], []
+    for study in found:
+        last, worth, decisions = study["last"]["regret"], study["noise"] / 2, study["decisions"]
+        runs = [decisions[k - rounds + 1 : k + 1] for k in range(rounds - 1, len(decisions))]
+        stop = next((run[-1] for run in runs if all(d["stop"] for d in run)), None)
+        ends.append(last if stop is None else stop["regret"])
+        saved.append(0 if stop is None else BUDGET - stop["trials"])
+        early.append(ends[-1] > last + worth)
+        free = [d for d in decisions if d["regret"] <= last + worth]
+        could = any(BUDGET - d["trials"] >= BATCH for d in free)
+        late.append(could and saved[-1] < BATCH)
+    return {
+        "rounds in a row": rounds,
+        "trials saved": float(np.mean(saved)),
+        "regret": round(float(np.mean(ends)), 4),
+        "regret at the end": round(float(np.mean([s["last"]["regret"] for s in found])), 4),
+        "too early": float(np.mean(early)),
+        "too late": float(np.mean(late)),
+    }
+
+
 def tables(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """A row for each method and cell, and one for each method."""
     for method in METHODS:
@@ -342,6 +407,8 @@ def tables(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 yield {"method": method, "cell": cell.name, **summary(part)}
         if mine:
             yield {"method": method, "cell": "all", **summary(mine)}
+        if mine and "decisions" in mine[0]:
+            yield from stopping(mine)
 
 
 def main() -> None:

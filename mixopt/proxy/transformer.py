@@ -25,17 +25,54 @@ _SLICE = 1 << 17
 _FEWEST_ROWS = 64
 
 
-def rope_table(context: int, head_dim: int, base: float = ROPE_BASE) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (``T x h/2`` each) of rotary positions (Su et al., arXiv 2104.09864)."""
+def rope_table(context: int, head_dim: int, base: float = ROPE_BASE) -> Tensor:
+    """Turns of rotary positions (Su et al., arXiv 2104.09864) as complex numbers, ``T x h/2``."""
     pairs = torch.arange(0, head_dim, 2, dtype=torch.float64)
     angles = torch.outer(torch.arange(context, dtype=torch.float64), base ** (-pairs / head_dim))
-    return angles.cos().float(), angles.sin().float()
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (i, i + h/2) of ``... x T x h`` by its position's angle."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn each pair (2i, 2i + 1) of float32 ``... x T x n x h`` by its position's angle.
+
+    As one product of complex numbers, which passes over memory once.
+    """
+    pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turns[:, None]).flatten(-2)
+
+
+class _Unit(torch.autograd.Function):
+    """Rows over their root mean square, and the factor of each; a composite on CPU in PyTorch.
+
+    The derivative is taken from what came out, in three passes over it.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square()
+        factor = (squares / x.shape[-1] + EPSILON).rsqrt()
+        return x * factor, factor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        del inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        unit, factor = ctx.saved_tensors
+        along = (grads[0] * unit).mean(-1, keepdim=True)
+        slope: Tensor = torch.addcmul(grads[0], unit, along, value=-1) * factor
+        return slope
+
+
+def unit_rms(x: Tensor) -> Tensor:
+    """Rows of ``... x d`` over their root mean square (RMSNorm without its gain)."""
+    found: Tensor = _Unit.apply(x)[0]  # type: ignore[no-untyped-call]
+    return found
 
 
 class Block(nn.Module):
@@ -52,22 +89,22 @@ class Block(nn.Module):
         self.gate_up = nn.Parameter(torch.empty(2 * f, d))
         self.down = nn.Parameter(torch.zeros(d, f))
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, turns: Tensor) -> Tensor:
         """``B x T x d`` to the same."""
-        width = x.shape[-1]
-        normed = F.rms_norm(x, (width,), self.norm1, EPSILON)
-        heads = F.linear(normed, self.qkv).view(*x.shape[:2], 3, self.heads, -1)
+        # The gain of a norm goes into the smaller of the two: the matrix behind it.
+        heads = F.linear(unit_rms(x), self.qkv * self.norm1)
+        heads = heads.view(*x.shape[:2], 3, self.heads, -1)
         if not x.is_cuda:
             # On CPU only the products gain from bfloat16; attention's backward is 5 times slower.
             heads = heads.float()
-        q, k, v = heads.permute(2, 0, 3, 1, 4)
+        turned, v = torch.split(heads, [2, 1], dim=2)
+        q, k = rotate(turned.flatten(2, 3).float(), turns).to(v.dtype).chunk(2, dim=2)
         with torch.autocast("cpu", enabled=False):
             mixed = F.scaled_dot_product_attention(
-                rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True
+                q.transpose(1, 2), k.transpose(1, 2), v.squeeze(2).transpose(1, 2), is_causal=True
             )
         x = x + F.linear(mixed.transpose(1, 2).flatten(2), self.out)
-        normed = F.rms_norm(x, (width,), self.norm2, EPSILON)
-        inner = F.linear(normed, self.gate_up)
+        inner = F.linear(unit_rms(x), self.gate_up * self.norm2)
         if not x.is_cuda:
             inner = inner.float()
         gate, up = inner.chunk(2, dim=-1)
@@ -87,8 +124,7 @@ class Proxy(nn.Module):
             None for zeros.
     """
 
-    cos: Tensor
-    sin: Tensor
+    turns: Tensor
     bias: Tensor
 
     def __init__(
@@ -104,9 +140,7 @@ class Proxy(nn.Module):
         self.embedding = nn.Parameter(torch.empty(vocab_size, shape.d_model))
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.Parameter(torch.ones(shape.d_model))
-        cos, sin = rope_table(context, shape.head_dim)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("turns", rope_table(context, shape.head_dim), persistent=False)
         self.register_buffer("bias", torch.zeros(vocab_size) if bias is None else bias)
         self._initialise(torch.Generator().manual_seed(seed))
 
@@ -125,14 +159,12 @@ class Proxy(nn.Module):
 
     def hidden(self, ids: Tensor) -> Tensor:
         """Token ids ``B x T`` to what the unembedding reads, ``B x T x d``."""
-        length = ids.shape[1]
-        cos, sin = self.cos[:length], self.sin[:length]
         x = F.embedding(ids, self.embedding) * EMBEDDING_SCALE
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x = block(x, self.turns[: ids.shape[1]])
         # Logits keep their size as the width grows (muP output multiplier, arXiv 2203.03466).
         scale = BASE_WIDTH / self.shape.d_model
-        return F.rms_norm(x, (x.shape[-1],), self.norm, EPSILON) * scale
+        return unit_rms(x) * (self.norm * scale)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Token ids ``B x T`` to logits ``B x T x V``."""

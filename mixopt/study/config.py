@@ -115,7 +115,7 @@ class SearchSettings(Frozen):
 
     batch: Annotated[int, Field(gt=0)] | Literal["rolling"] = ROUND
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
-    patience: Annotated[int, Field(ge=1)] = 1
+    patience: Annotated[int, Field(ge=1)] = 2
     replicates: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     retries: Annotated[int, Field(ge=0)] = 1
     most_failures: Annotated[int, Field(gt=0)] = 8

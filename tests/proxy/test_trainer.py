@@ -120,11 +120,17 @@ def test_a_device_that_is_not_there_is_refused(corpus, settings):
 
 def test_bfloat16_learns_as_float32_does(corpus, settings):
     rough = settings.model_copy(update={"dtype": "bfloat16"})
-    exact_losses = run(ProxyTrainer(corpus, settings), make_trial(EVEN))
-    rough_losses = run(ProxyTrainer(corpus, rough), make_trial(EVEN))
-    for (_, _, exact), (_, _, value) in zip(exact_losses, rough_losses, strict=True):
-        assert value == pytest.approx(exact, abs=0.1)
-    assert exact_losses != rough_losses
+    gaps = []
+    for seed in range(4):
+        exact, low = (
+            [value for _, _, value in run(ProxyTrainer(corpus, s), make_trial(EVEN, seed=seed))]
+            for s in (settings, rough)
+        )
+        assert exact != low
+        gaps += [a - b for a, b in zip(low, exact, strict=True)]
+    # One run of so small a model may end a tenth of a nat apart, either way.
+    assert max(map(abs, gaps)) < 0.5
+    assert abs(sum(gaps) / len(gaps)) < 0.1
 
 
 def test_a_confirmation_run_is_measured_on_the_searchs_text_too(corpus, settings):

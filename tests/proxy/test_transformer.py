@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from mixopt.proxy import Proxy, architecture
-from mixopt.proxy.transformer import rope_table, rotate
+from mixopt.proxy.transformer import rope_table, rotate, unit_rms
 
 VOCAB = 61
 
@@ -53,10 +53,9 @@ def test_earlier_tokens_reach_later_logits(model):
 
 
 def test_rotary_scores_depend_on_distance_alone():
-    cos, sin = rope_table(32, 8)
-    q, k = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
-    turned_q = rotate(q.expand(32, 8), cos, sin)
-    turned_k = rotate(k.expand(32, 8), cos, sin)
+    q, k = torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0))
+    turns = rope_table(32, 8)
+    turned_q, turned_k = (rotate(x.repeat(32, 1, 1), turns)[:, 0] for x in (q, k))
     scores = turned_q @ turned_k.T
     for distance in range(-31, 32):
         diagonal = scores.diagonal(distance)
@@ -65,9 +64,23 @@ def test_rotary_scores_depend_on_distance_alone():
 
 
 def test_rotation_keeps_lengths():
-    cos, sin = rope_table(32, 8)
-    x = torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(rotate(x, cos, sin).norm(dim=1), x.norm(dim=1))
+    x = torch.randn(32, 3, 8, generator=torch.Generator().manual_seed(0))
+    turned = rotate(x, rope_table(32, 8))
+    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
+    torch.testing.assert_close(turned[0], x[0])
+
+
+def test_rows_over_their_root_mean_square_have_the_derivative_of_rms_norm():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 5, 8, generator=generator)
+    slope = torch.randn(3, 5, 8, generator=generator)
+    found = []
+    for norm in (unit_rms, lambda rows: torch.nn.functional.rms_norm(rows, (8,), eps=1e-6)):
+        rows = x.clone().requires_grad_()
+        out = norm(rows)
+        out.backward(slope)
+        found.append((out.detach(), rows.grad))
+    torch.testing.assert_close(*found)
 
 
 # 5 rows of 200 make more than one slice of the fused loss; 1 row of 4 less than one.
