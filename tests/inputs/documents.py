@@ -29,7 +29,7 @@ CORPUS = {
 GONE = object()
 #: A few examples, always the same ones.
 ANYHOW = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,
