@@ -53,11 +53,13 @@ schemas: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -j 2 -b html docs docs/_build
 
-# The picture of the dashboard in the README, by Debian's Chromium; others lie beside it in runs/.
-screenshots: $(STAMP)
+# The pictures of the dashboard and of the demo's report, by Debian's Chromium; others lie in runs/.
+screenshots: demo
 	mkdir -p runs/screenshots
 	MIXOPT_SCREENSHOTS=runs/screenshots $(BIN)/python -m pytest tests/service/test_dashboard.py
 	cp runs/screenshots/study-1200-light.png docs/figures/dashboard.png
+	chromium --headless=new --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,1560 \
+	  --screenshot=docs/figures/report.png file://$(CURDIR)/runs/demo/report.html
 
 check: $(STAMP)
 	$(BIN)/ruff check .

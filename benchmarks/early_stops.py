@@ -12,7 +12,7 @@ fifths of the mixtures).
 With ``--random`` rounds are drawn at random and the best finished trial is chosen, so that only the
 rules differ: of one seed, all methods see the same trials in the same order.
 
-    python benchmarks/early_stops.py --random --repeats 200 --json FILE
+    python benchmarks/early_stops.py --random --repeats 100 --json FILE --summary FILE
 """
 
 from __future__ import annotations
@@ -325,16 +325,64 @@ def study_of(table: Table, seed: int) -> Study:
     return Study(table, rng.choice(len(table.X), size, replace=False), objective, seed)
 
 
+def mean_regret(rows: Sequence[dict[str, Any]], cost: float) -> float:
+    """Regret after so many whole runs' FLOPs, over studies; infinite where one has none yet."""
+    past = [[x["regret"] for x in r["rounds"] if x["runs"] <= cost + 1e-9] for r in rows]
+    return float(np.mean([p[-1] for p in past])) if all(past) else float("inf")
+
+
+def flops_to_equal(rows: Sequence[dict[str, Any]], regret: float) -> float | None:
+    """Whole runs' FLOPs after which the mean regret is this; None where it is never reached."""
+    most = max(r["rounds"][-1]["runs"] for r in rows)
+    costs = (c for c in np.arange(1.0, most + 0.2, 0.1) if mean_regret(rows, c) <= regret + 1e-12)
+    first = next(costs, None)
+    return None if first is None else round(float(first), 1)
+
+
+def summary(kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row per table and method."""
+    found = []
+    for table in dict.fromkeys(r["table"] for r in kept):
+        by = {m: [r for r in kept if (r["table"], r["method"]) == (table, m)] for m in METHODS}
+        costs = [x["runs"] for x in by["whole"][0]["rounds"]][1:]
+        for method, rows in ((m, rows) for m, rows in by.items() if rows):
+            last = [r["rounds"][-1] for r in rows]
+            stops = [x for r in rows for x in r["stops"]]
+            told = [x["covered"] for x in stops if x["covered"] is not None]
+            regrets = [x["regret"] for x in last]
+            reached = {c: flops_to_equal(rows, mean_regret(by["whole"], c)) for c in costs}
+            found.append(
+                {
+                    "table": table,
+                    "method": method,
+                    "studies": len(rows),
+                    "trials": float(np.mean([x["trials"] for x in last])),
+                    "whole_runs": round(float(np.mean([x["runs"] for x in last])), 2),
+                    "regret": round(float(np.mean(regrets)), 5),
+                    "regret_se": round(float(np.std(regrets) / len(rows) ** 0.5), 5),
+                    "error": round(float(np.mean([x.get("error", 0.0) for x in last])), 5) or None,
+                    "runs_to_regret_of_whole_runs": reached,
+                    "stops": len(stops),
+                    "better_than_best_finished": sum(x["better"] for x in stops),
+                    "best_of_pool": sum(x["best"] for x in stops),
+                    "held": round(float(np.mean(told)), 3) if told else None,
+                }
+            )
+    return found
+
+
 def main() -> None:
     """Replay all methods on all tables."""
     parse = argparse.ArgumentParser(description=__doc__)
-    parse.add_argument("--tables", nargs="+", default=["pile5-70M", "redpajama-70M"])
-    parse.add_argument("--methods", nargs="+", default=list(METHODS))
+    tables = ["pile5-70M", "pile5-160M", "redpajama-70M"]
+    parse.add_argument("--tables", nargs="+", default=tables)
+    parse.add_argument("--methods", nargs="+", default=["whole", "asha-2", "asha-4", "curves"])
     parse.add_argument("--random", action="store_true", help="no surrogate")
     parse.add_argument("--repeats", type=int, default=12)
     parse.add_argument("--budget", type=int, default=20)
     parse.add_argument("--batch", type=int, default=4)
-    parse.add_argument("--json", type=Path, required=True)
+    parse.add_argument("--json", type=Path, required=True, help="studies; goes on with a file")
+    parse.add_argument("--summary", type=Path, help="what is printed at the end")
     given = parse.parse_args()
     kept = json.loads(given.json.read_text()) if given.json.is_file() else []
     for name in given.tables:
@@ -352,6 +400,10 @@ def main() -> None:
                 kept.append({**key, **facts})
                 given.json.write_text(json.dumps(kept, indent=1))
                 print(key, f"{study.cost:.2f} runs, regret {rounds[-1]['regret']:.4f}", flush=True)
+    for row in summary(kept):
+        print(row)
+    if given.summary:
+        given.summary.write_text(json.dumps(summary(kept), indent=1) + "\n")
 
 
 if __name__ == "__main__":

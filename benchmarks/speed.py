@@ -103,6 +103,7 @@ def whole_table(domains: int, n: int, metrics: int) -> Callable[[], object]:
     table = simulated(domains, n, metrics)
     weights = pd.DataFrame(table.X, columns=list(table.domains))
     losses = pd.DataFrame(table.Y, columns=list(table.metrics))
+    weights["run"] = losses["run"] = table.ids
     objective = dict.fromkeys(table.metrics, 1 / metrics)
     return lambda: mixopt.fit(weights, losses, objective=objective)
 

@@ -1,9 +1,10 @@
 """Many domains as a tree: topics are searched, the quality split inside each is tied.
 
-``python examples/domain_tree.py FIGURE.html`` also writes the effect of each domain.
+``python examples/domain_tree.py [FOLDER]`` draws each domain's effect there (runs/domain_tree).
 """
 
 import sys
+from pathlib import Path
 
 from mixopt import Objective, SearchSpace, Study, TrialBudget
 
@@ -31,8 +32,9 @@ objective = Objective(weights={"text": 0.7, "code": 0.3})
 study = Study("tree", space, objective, storage=None, budget=TrialBudget(trials=10), initial=10)
 best = study.optimize(train)
 print("the recommended mixture:", best.to_frame()["exposure"].round(3).to_dict(), sep="\n")
-if len(sys.argv) > 1:
-    study.plot.effects().write_html(sys.argv[1])
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/domain_tree")
+folder.mkdir(parents=True, exist_ok=True)
+study.plot.effects().write_html(folder / "effects.html")
 
 share = best.schedule.base
 for topic in TOPICS:

@@ -1,11 +1,11 @@
 """Put your own trainer behind a study: here a shell command that reads a schedule, writes metrics.
 
 mixopt writes the schedule as JSON, runs the command, checks its exit code and reads one JSON object
-per line: the tokens seen and the value of each metric.
+per line: the tokens seen and the value of each metric. ``python examples/own_trainer.py [FOLDER]``
+keeps the trainer and a figure in FOLDER (runs/own_trainer).
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 from mixopt import CommandTrainer, Fidelity, Objective, SearchSpace, Study, TrialBudget
@@ -28,20 +28,23 @@ space = SearchSpace(
     phases=[{"name": "base"}, {"name": "ending", "fraction": [0, 0.1, 0.2]}],
 )
 objective = Objective(weights={"web": 0.5, "code": 0.5})
-with tempfile.TemporaryDirectory() as folder:
-    script = Path(folder) / "train.py"
-    script.write_text(TRAINER)
-    trainer = CommandTrainer(f"{sys.executable} {script} {{schedule}} {{out}}")
-    study = Study(
-        "own-trainer",
-        space,
-        objective,
-        # The last line of metrics must be of this many tokens: a run that stops before has no end.
-        fidelity=Fidelity(parameters=1_000_000, tokens=1_000_000),
-        storage=None,
-        budget=TrialBudget(trials=10),
-    )
-    best = study.optimize(trainer)
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/own_trainer")
+folder.mkdir(parents=True, exist_ok=True)
+script = folder / "train.py"
+script.write_text(TRAINER)
+trainer = CommandTrainer(f"{sys.executable} {script} {{schedule}} {{out}}")
+study = Study(
+    "own-trainer",
+    space,
+    objective,
+    # The last line of metrics must be of this many tokens: a run that stops before has no end.
+    fidelity=Fidelity(parameters=1_000_000, tokens=1_000_000),
+    storage=None,
+    budget=TrialBudget(trials=10),
+)
+best = study.optimize(trainer)
 
-print("base", best.schedule.base, "ending", best.schedule.ending, best.schedule.upsample_fraction)
+print("the recommended mixture:", best.to_frame().round(3), sep="\n")
+study.plot.tradeoff().write_html(folder / "tradeoff.html")
+
 assert best.predicted.mean <= best.baseline.mean

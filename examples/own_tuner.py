@@ -57,6 +57,8 @@ def main(folder: Path) -> None:
         )
     tuner.fit()
     print("the best mixture:", study.recommend().schedule.base)
+    study.plot.history().write_html(folder / "history.html")
+    assert {str(record.state) for record in study.records()} <= {"finished", "ended_early"}
 
 
 if __name__ == "__main__":

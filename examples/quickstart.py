@@ -1,6 +1,11 @@
-"""A first result: choose the mixture of three domains for a trainer that is a plain function."""
+"""A first result: choose the mixture of three domains for a trainer that is a plain function.
+
+``python examples/quickstart.py [FOLDER]`` draws each domain's effect there (runs/quickstart).
+"""
 
 import math
+import sys
+from pathlib import Path
 
 from mixopt import Objective, SearchSpace, Study, TrialBudget
 
@@ -22,5 +27,8 @@ objective = Objective(weights={"web": 0.4, "code": 0.3, "math": 0.3})
 study = Study("quickstart", space, objective, storage=None, budget=TrialBudget(trials=20))
 best = study.optimize(train)
 print(best.schedule.base, best.predicted, best.baseline, sep="\n")
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/quickstart")
+folder.mkdir(parents=True, exist_ok=True)
+study.plot.effects().write_html(folder / "effects.html")
 
 assert best.predicted.mean < best.baseline.mean - 0.1

@@ -3,6 +3,8 @@
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +35,13 @@ STUDY = {
     "trainer": {"kind": "external"},
     "budget": {"trials": 8},
 }
+OWN_TEXT = {
+    "corpus": {
+        "name": "fragment",
+        "context": 128,
+        "domains": {name: {"sources": [{"glob": f"{name}/*.txt"}]} for name in SPACE["domains"]},
+    }
+}
 
 
 def snippets(language):
@@ -50,17 +59,36 @@ def train(schedule, _fidelity, _seed):
     return {"web": 2 + code**2, "code": 2 - code}
 
 
-#: A study on a tree of domains takes longer than the others.
-EXAMPLES = ["own_trainer", "finished_runs", "five_exports"]
-EXAMPLES.append(pytest.param("domain_tree", marks=pytest.mark.faults))
+#: Three processes that load everything take longer than the others.
+EXAMPLES = ["ask_tell", "domain_tree", "finished_runs", "five_exports", "own_text", "own_trainer"]
+EXAMPLES.append(pytest.param("service", marks=pytest.mark.faults))
+
+
+#: What makes an example that trains shorter.
+REDUCED = {"own_text": ["4k", "40"]}
 
 
 # The quickstart is run by tests/service/test_served_contract.py, here and through a service.
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_runs(name, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", [name])
+def test_an_example_runs(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", [name, str(tmp_path), *REDUCED.get(name, [])])
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     assert "mixture" in capsys.readouterr().out.lower()
+    assert any("plotly" in page.read_text() for page in tmp_path.glob("*.html"))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["domain_upsampling", "continual_pretraining"])
+def test_an_example_that_trains_runs(name, tmp_path):
+    script = ROOT / "examples" / name / "run.py"
+    subprocess.run([sys.executable, script, "--out", tmp_path / name], check=True)
+    assert any("plotly" in page.read_text() for page in (tmp_path / name).glob("*.html"))
+
+
+def test_the_gallery_lists_what_there_is():
+    listed = set(re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "gallery.md").read_text()))
+    there = [*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*/run.py")]
+    assert listed == {str(path.relative_to(ROOT / "examples")) for path in there}
 
 
 @pytest.mark.parametrize("code", snippets("python"))
@@ -94,7 +122,7 @@ def test_a_yaml_snippet_is_read(text, tmp_path):
         model, whole = SearchSpace, SPACE | found
     else:
         base = {k: v for k, v in STUDY.items() if k != "fidelity" or "fidelities" not in found}
-        model, whole = StudyFile, base | found
+        model, whole = StudyFile, base | (OWN_TEXT if "'proxy'" in parts else {}) | found
     path.write_text(yaml.safe_dump(whole, sort_keys=False))
     assert model.from_yaml(path)
 
@@ -102,8 +130,8 @@ def test_a_yaml_snippet_is_read(text, tmp_path):
 @pytest.mark.parametrize("text", snippets("sh"))
 def test_the_commands_of_a_snippet_can_be_read(text, monkeypatch):
     monkeypatch.setenv("MIXOPT_SERVER", "http://127.0.0.1:8417")
-    words = [shlex.split(line, comments=True) for line in text.replace("\\\n", " ").splitlines()]
-    for command in words:
+    lines = [line.partition(" > ")[0] for line in text.replace("\\\n", " ").splitlines()]
+    for command in (shlex.split(line, comments=True) for line in lines):
         if command[:1] == ["mixopt"]:
             app.parse_args(command[1:], exit_on_error=False, print_error=False)
 

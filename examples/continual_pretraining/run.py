@@ -16,9 +16,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 
 from mixopt.advice import advise
-from mixopt.analysis.critical_share import continual_runs, critical_of, with_old_share
+from mixopt.analysis.critical_share import Critical, continual_runs, critical_of, with_old_share
 from mixopt.space import Mixture, geometry_of
 from mixopt.space.effect import Effect
 from mixopt.study.comparisons import finished_runs
@@ -32,6 +33,19 @@ SHARES = (0.1, 0.3, 0.5, 0.8)
 SEEDS = 3
 OLD = {"cpp": 0.5, "prose": 0.5}
 NEW = {"python": 1.0}
+
+
+def drawn(found: Critical, path: Path) -> None:
+    """A figure of the rises of the old loss, their law, and the share at which there is none."""
+    order = np.argsort(found.shares)
+    shares, fitted = np.array(found.shares)[order], np.array(found.fitted)[order]
+    figure = go.Figure(layout={"xaxis": {"title": "share of old data"}})
+    figure.add_scatter(x=found.shares, y=found.rises, mode="markers", name="runs")
+    figure.add_scatter(x=shares, y=fitted, mode="lines", name="law")
+    figure.add_vrect(x0=found.low, x1=found.high, opacity=0.2, fillcolor="green", line_width=0)
+    figure.update_yaxes(title="rise of the old loss, nats/token")
+    figure.write_html(path)
+    print(f"wrote {path}")
 
 
 def main() -> None:
@@ -66,6 +80,7 @@ def main() -> None:
         f"critical share {found.critical_share:.3f} [{found.low:.3f}, {found.high:.3f}], "
         f"noise of one run {found.noise_sd:.4f}"
     )
+    drawn(found, job.out / "critical_share.html")
     # Fresh seeds: twice as many, of which the first half is left out.
     at = train((found.critical_share,), 2 * SEEDS)[SEEDS:]
     measured = Effect.of(continual_runs(study, OLD, at).rises.tolist())

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import StudyError
+from mixopt.space.complaints import shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -131,7 +132,7 @@ class CsvTable:
         elif text.lower() in MISSING:
             hint = "the value is missing: leave the run out of every file"
         return StudyError(
-            f"{self.path}, run {run}: {column} must be a finite number; got {text!r}", hint
+            f"{self.path}, run {run}: {column} must be a finite number; got {shown(text)}", hint
         )
 
 

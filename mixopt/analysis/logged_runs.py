@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixopt.analysis.csv_table import Source
+from mixopt.analysis.csv_table import CsvTable, Source
 from mixopt.errors import StudyError
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def logged_runs(source: Source, optuna_study: str | None = None) -> tuple[Source
             return _finished(_of_parquet(path), str(path))
         if not _is_export(path):
             return source, 0
-        from pandas import read_csv
-
-        return _finished(read_csv(path), str(path))
+        return _finished(_of_csv(path), str(path))
     return source, 0
 
 
@@ -60,6 +58,17 @@ def _is_export(path: Path) -> bool:
     except (OSError, UnicodeDecodeError):
         # Whoever reads the table says what is wrong with it.
         return False
+
+
+def _of_csv(path: Path) -> DataFrame:
+    from pandas import read_csv
+
+    try:
+        return read_csv(path)
+    except ValueError:
+        # What is wrong is said as for any other table.
+        CsvTable.read(path)
+        raise StudyError(f"{path} cannot be read as CSV", "export the runs again") from None
 
 
 def _of_parquet(path: Path) -> DataFrame:

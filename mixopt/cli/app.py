@@ -111,7 +111,10 @@ def pairs(parts: Sequence[str], where: str) -> dict[str, str]:
             raise MixoptError(
                 f"{where} takes NAME=VALUE; got {part!r}", f"write {where} web=/data/web"
             )
-    return {name: value for name, _, value in split}
+    found = {name: value for name, _, value in split}
+    if len(found) < len(split):
+        raise MixoptError(f"{where} must name each thing once; got {', '.join(parts)}", "keep one")
+    return found
 
 
 @contextmanager

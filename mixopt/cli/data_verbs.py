@@ -79,8 +79,12 @@ def fit(
     """
     from mixopt.analysis.fit_arguments import parse_guardrails, parse_kinds
     from mixopt.analysis.from_tables import fit as fit_runs
+    from mixopt.export import exporter_of
     from mixopt.report.terminal import candidates_table, recommendation_table
 
+    for trainer in to or ():
+        # Before a fit that may take long.
+        exporter_of(trainer)
     fitted = fit_runs(
         runs,
         metrics,

@@ -141,12 +141,18 @@ def _rule(text: str | None) -> Any:
     """A peak or a rule, as the request reads it."""
     import yaml
 
+    from mixopt.space.written_numbers import read_number
+
     if text is None:
         return None
+    number = read_number(text)
     try:
-        return float(text)
-    except ValueError:
-        return yaml.safe_load(text)
+        return yaml.safe_load(text) if number is None else number
+    except (ValueError, RecursionError, yaml.YAMLError):
+        raise ExportError(
+            f"--learning-rate takes a peak or a rule; got {text!r}",
+            "write 3e-4, or '{peak: 3e-4, warmup: 0.01, decay: 0.2}'",
+        ) from None
 
 
 def _found(source: Path, trial: str | None, storage: str | None) -> tuple[ScheduleSource, Path]:

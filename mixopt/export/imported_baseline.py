@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mixopt.errors import ExportError
+from mixopt.errors import ExportError, SpaceError
 from mixopt.export.exporter import ImportedPhase
 from mixopt.export.registry import exporter_of, exporters
 from mixopt.space import Mixture, Phase, Schedule
@@ -30,10 +30,12 @@ def import_phases(trainer: str, path: str | Path) -> tuple[ImportedPhase, ...]:
         )
     try:
         return exporter.read(Path(path))
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except SpaceError:
+        raise
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        lacks = f": it lacks the key {error}" if isinstance(error, KeyError) else ""
         raise ExportError(
-            f"{path} is not a configuration of {exporter.name} that mixes data: "
-            f"{type(error).__name__} {error}",
+            f"{path} is not a configuration of {exporter.name} that mixes data{lacks}",
             "give the file that names the sources and their weights",
         ) from None
 

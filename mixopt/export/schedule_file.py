@@ -15,6 +15,7 @@ from mixopt.export.exporter import Exporter, Written
 from mixopt.export.rate_plan import TrialRate
 from mixopt.export.texts import json_text
 from mixopt.space import Fidelity, Frozen, LearningRate, Mixture, Phase, Schedule
+from mixopt.space.complaints import shown
 
 FORMAT: Final = "mixopt-schedule"
 VERSION: Final = 1
@@ -232,12 +233,12 @@ def read_schedule_file(path: str | Path) -> ScheduleFile:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"{path} cannot be read: {error}", "check the path") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ExportError(f"{path} is not JSON: {error}", "export the schedule again") from None
-    found = data.get("format") if isinstance(data, dict) else type(data).__name__
+    found = data.get("format") if isinstance(data, dict) else None
     if found != FORMAT:
         raise ExportError(
-            f"{path} must say format {FORMAT!r}; it says {found!r}",
+            f"{path} must say format {FORMAT!r}; it says {shown(found)}",
             "give the schedule.json of `mixopt export --to schedule`",
         )
     if data.get("version") != VERSION:

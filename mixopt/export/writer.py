@@ -166,6 +166,7 @@ def write_files(files: Mapping[str, str], out: Path) -> list[Path]:
             if temporary.exists():
                 temporary.unlink()
         raise ExportError(
-            f"the files cannot be written to {out}: {error}", "give another folder"
+            f"the files cannot be written to {out}: {error.strerror or error}",
+            "give another folder",
         ) from None
     return list(staged)

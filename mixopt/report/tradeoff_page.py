@@ -52,9 +52,13 @@ def pareto_table(found: TradeOff) -> Table:
     return Table("Pareto choices", (*_COLUMNS, "last phase"), rows, text=frozenset({6}))
 
 
+def _percent(c: Choice) -> str:
+    return f"{100 * c.upsample_fraction:.3g} %"
+
+
 def _row(c: Choice) -> tuple[str, ...]:
     return (
-        f"{100 * c.upsample_fraction:.3g} %",
+        _percent(c),
         *fmt.change(c.target),
         *fmt.change(c.general),
         f"{c.probability:.2f}",
@@ -64,7 +68,7 @@ def _row(c: Choice) -> tuple[str, ...]:
 def _named(c: Choice) -> str:
     if c.upsample_fraction == 0:
         return "one mixture from start to end"
-    return f"the last {100 * c.upsample_fraction:.3g} %"
+    return f"the last {_percent(c)}"
 
 
 def _ending(c: Choice) -> str:
@@ -91,10 +95,13 @@ def pareto_figure(found: TradeOff) -> Figure:
     x, y = [c.general.mean for c in front], [c.target.mean for c in front]
     curve = points(x, y, GREEN, "diamond", name="Pareto choices") | {
         "mode": "lines+markers+text",
-        "text": [f"{100 * c.upsample_fraction:.3g} %" for c in front],
+        "text": [
+            _percent(c) if apart else "" for c, apart in zip(front, _with_room(x, y), strict=True)
+        ],
         "textposition": "top right",
-        "customdata": [label(_ending(c)) for c in front],
-        "hovertemplate": "%{text}: %{customdata}<extra></extra>",
+        "cliponaxis": False,
+        "customdata": [f"{_percent(c)}: {label(_ending(c))}" for c in front],
+        "hovertemplate": "%{customdata}<extra></extra>",
         "error_x": _bars([c.general for c in front]),
         "error_y": _bars([c.target for c in front]),
         "line": {"color": GREEN, "width": 1},
@@ -105,6 +112,16 @@ def pareto_figure(found: TradeOff) -> Figure:
     slack = line([found.slack] * 2, [low, 0.0], GREY, "dash", name="slack of the general loss")
     wide, high = (axis(f"{name} metrics: change", zeroline=True) for name in ("general", "target"))
     return {"data": [curve, ring, slack], "layout": layout(wide, high, height=420)}
+
+
+def _with_room(x: Sequence[float], y: Sequence[float]) -> list[bool]:
+    """Which points have room for a label, on a phone too; the others say theirs when touched."""
+    wide, high = (max(v) - min(v) or 1.0 for v in (x, y))
+    kept: list[int] = []
+    for i in range(len(x)):
+        if all(abs(x[i] - x[k]) > wide / 7 or abs(y[i] - y[k]) > high / 11 for k in kept):
+            kept.append(i)
+    return [i in kept for i in range(len(x))]
 
 
 def _bars(values: Sequence[Estimate]) -> Trace:

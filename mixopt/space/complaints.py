@@ -66,6 +66,8 @@ KINDS = {
     "model_attributes_type": "a mapping of keys to values",
     "dataclass_type": "a mapping of keys to values",
 }
+#: Keys of the files that a study file holds, by the key that they stand under.
+PARTS = {"domains": "space", "phases": "space", "context": "corpus", "tokenizer": "corpus"}
 LIMITS = {
     "greater_than": ("gt", "greater than"),
     "greater_than_equal": ("ge", "at least"),
@@ -177,7 +179,8 @@ def place_in(data: Any, loc: Sequence[Any]) -> str:
     for part in loc:
         _, inside = _inside(data, part)
         if isinstance(part, int) and isinstance(data, Mapping):
-            text += f".{list(_entries(data))[part]}"
+            names = list(_entries(data))
+            text += f".{names[part]}" if part < len(names) else f"[{part}]"
         elif isinstance(part, int):
             name = inside.get("name") if isinstance(inside, Mapping) else None
             text += f".{name}" if isinstance(name, str) and name else f"[{part}]"
@@ -194,6 +197,8 @@ def shown(value: Any) -> str:
     text = repr(value) if isinstance(value, (str, int, float, list, tuple, dict)) else ""
     if 0 < len(text) <= 80:
         return text
+    if isinstance(value, str):
+        return f"{value[:60]!r} and more"
     if isinstance(value, Mapping):
         return f"keys and values ({', '.join(map(str, list(value)[:3]))}, ...)"
     return f"a {'list' if isinstance(value, (list, tuple)) else type(value).__name__}"
@@ -235,6 +240,10 @@ def _wrong_value(fault: Fault, places: SchemaPlaces) -> tuple[str, str]:
 def _unknown_key(key: str, known: Sequence[str]) -> tuple[str, str]:
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(known)}"
+    if key in PARTS and PARTS[key] in known:
+        hint = f"it belongs under `{PARTS[key]}`"
+    elif key == "space" and "objective" not in known:
+        hint = "this is a study file, which holds a space and a corpus: give the file of one"
     return f"unknown key {key!r}", hint if known else "leave it out"
 
 

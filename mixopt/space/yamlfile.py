@@ -28,8 +28,13 @@ def load_yaml(path: str | Path) -> tuple[Any, yaml.Node]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path} cannot be read: {error}", "check the path") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SpaceError(f"{path} cannot be read: {reason}", "check the path") from None
+    except UnicodeDecodeError:
+        raise SpaceError(
+            f"{path} cannot be read: it is not UTF-8 text", "save it as UTF-8, or check the path"
+        ) from None
     return parse_yaml(text, path)
 
 
@@ -43,8 +48,9 @@ def parse_yaml(text: str, path: str | Path) -> tuple[Any, yaml.Node]:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split()).replace('in "<unicode string>", ', "in ")
         raise SpaceError(
-            f"{path} is not YAML: {' '.join(str(error).split())}",
+            f"{path} is not YAML: {reason}",
             "mind the colons, the quotes and the indentation of that line",
         ) from None
     except RecursionError:

@@ -22,6 +22,9 @@ from mixopt.errors import MixoptError, StudyError, TrialError
 from mixopt.space import Observation, Report, Split, Trainer, Trial
 from mixopt.study.results.recording import metric_value
 
+#: Between looks at the rungs that a command writes.
+LOOK_SECONDS = 0.5
+
 Rung = Mapping[str, float]
 # In full: (Schedule, Fidelity, int) -> Rung | Iterable[Rung]; what it returns is checked.
 TrainFunction = Callable[..., Any]
@@ -126,6 +129,35 @@ class CallableTrainer:
             report(rung_observations(trial, rung))
 
 
+@dataclass
+class _Written:
+    """A file that a command writes, read as far as it has come.
+
+    Attributes:
+        path: Where it is.
+        read: Bytes that were read.
+    """
+
+    path: Path
+    read: int = 0
+
+    def lines(self) -> str:
+        """The whole lines since the last look."""
+        return self._take(whole=True)
+
+    def rest(self) -> str:
+        """All since the last look."""
+        return self._take(whole=False)
+
+    def _take(self, whole: bool) -> str:
+        if not self.path.exists():
+            return ""
+        new = self.path.read_bytes()[self.read :]
+        taken = new[: new.rfind(b"\n") + 1] if whole else new
+        self.read += len(taken)
+        return taken.decode("utf-8", errors="replace")
+
+
 @dataclass(frozen=True)
 class CommandTrainer:
     """A trainer from a shell command.
@@ -164,29 +196,38 @@ class CommandTrainer:
             )
 
     def run(self, trial: Trial, report: Report) -> None:
-        """Run the command and report each rung it wrote.
+        """Run the command and report the rungs it writes, those of ``{out}`` while it runs.
 
         Raises:
             TrialError: If it fails, runs out of time, or writes something else than metrics.
         """
+        seen: list[Rung] = []
+
+        def tell(text: str) -> None:
+            rungs = list(self._rungs(trial, text))
+            seen.extend(rungs)
+            if rungs:
+                report([row for rung in rungs for row in rung_observations(trial, rung)])
+
         with tempfile.TemporaryDirectory(prefix=f"mixopt-{trial.id}-") as scratch:
-            out = Path(scratch, "metrics.jsonl")
+            out = _Written(Path(scratch, "metrics.jsonl"))
             schedule = Path(scratch, "schedule.json")
             schedule.write_text(json.dumps(trial_document(trial), indent=2), encoding="utf-8")
             log = open_log(self.logs or Path(scratch), trial, self.command)
-            printed = self._execute(trial, schedule, out, log)
-            written = _text(out) if out.exists() else ""
-        rungs = list(self._rungs(trial, written if written.strip() else printed))
-        self._require_metrics(trial, rungs)
-        for rung in rungs:
-            report(rung_observations(trial, rung))
+            printed = self._execute(trial, schedule, log, out, tell)
+            rest = out.rest()
+        last = rest if seen or rest.strip() else printed
+        self._require_metrics(trial, [*seen, *self._rungs(trial, last)])
+        tell(last)
 
-    def _execute(self, trial: Trial, schedule: Path, out: Path, log: Path) -> str:
+    def _execute(
+        self, trial: Trial, schedule: Path, log: Path, out: _Written, tell: Callable[[str], None]
+    ) -> str:
         """Run the command to its end; what it printed.
 
         Its output goes to files: a pipe would be held open by whatever the command leaves behind.
         """
-        values = _placeholders(trial, schedule, out)
+        values = _placeholders(trial, schedule, out.path)
         variables = {f"MIXOPT_{name.upper()}": value for name, value in values.items()}
         start, stdout = log.stat().st_size, log.with_suffix(".stdout")
         with stdout.open("wb") as printed, log.open("ab") as complaints:
@@ -200,13 +241,7 @@ class CommandTrainer:
                 start_new_session=True,
             )
         try:
-            code = process.wait(self.timeout)
-        except subprocess.TimeoutExpired:
-            raise TrialError(
-                f"the command of trial {trial.id!r} ran longer than its {self.timeout:g} s and was "
-                "killed",
-                "raise the timeout, or lower the fidelity's tokens",
-            ) from None
+            code = self._follow(trial, process, out, tell)
         finally:
             _end_group(process)
             last = _text(log, start).strip().splitlines()[-5:]
@@ -220,6 +255,27 @@ class CommandTrainer:
                 "run it by hand on a schedule, or see the trial's log",
             )
         return text
+
+    def _follow(
+        self,
+        trial: Trial,
+        process: subprocess.Popen[bytes],
+        out: _Written,
+        tell: Callable[[str], None],
+    ) -> int:
+        """Tell of the rungs that a command writes while it runs; its exit code."""
+        end = time.monotonic() + (math.inf if self.timeout is None else self.timeout)
+        while True:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TrialError(
+                    f"the command of trial {trial.id!r} ran longer than its {self.timeout:g} s and "
+                    "was killed",
+                    "raise the timeout, or lower the fidelity's tokens",
+                )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(min(left, LOOK_SECONDS))
+            tell(out.lines())
 
     def _rungs(self, trial: Trial, text: str) -> Iterable[Rung]:
         for line in text.splitlines():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixopt.errors import MixoptError, StudyError
 from mixopt.space import Mixture, Schedule, SearchSpace
+from mixopt.space.written_numbers import read_number
 from mixopt.study.config import StudyConfig, differences, essential
 from mixopt.study.results.recording import Attachment, attachment
 from mixopt.study.state import StudyState
@@ -126,6 +128,12 @@ def _moves(
     return moves
 
 
+def _number(text: str) -> Any:
+    """A number, or the text that is none, for who checks it."""
+    number = read_number(text)
+    return text if number is None else number
+
+
 def parse_split(parts: Sequence[str]) -> dict[str, dict[str, float]]:
     """Read ``OLD=NEW:SHARE,NEW:SHARE`` parts; a lone NEW has all the weight.
 
@@ -139,13 +147,12 @@ def parse_split(parts: Sequence[str]) -> dict[str, dict[str, float]]:
         shares = {name or share: share if name else "1" for name, _, share in pieces}
         try:
             if not old or "" in shares:
-                raise ValueError("a name is empty")
-            split[old] = dict(Mixture({n: float(s) for n, s in shares.items()}))
-        except (ValueError, MixoptError) as error:
-            reason = error.message if isinstance(error, MixoptError) else str(error)
+                raise StudyError("a name is empty")
+            split[old] = dict(Mixture({n: _number(s) for n, s in shares.items()}))
+        except MixoptError as error:
             raise StudyError(
                 f"--split takes OLD=NEW:SHARE,NEW:SHARE with shares that sum to 1; got {part!r} "
-                f"({reason})",
+                f"({error.message})",
                 "write --split web=science:0.3,news:0.7",
             ) from None
     return split

@@ -285,8 +285,10 @@ class Driver:
         if len(self.spans) < FEWEST_TIMES:
             return None
         trained = sum(end - start for start, end in self.spans.values())
-        passed = (time.time() - self.clock.began) * self.slots
-        return seconds_left(state, self.slots, max(passed / max(trained, 1e-9), 1.0))
+        # Ray is started once, however many trials follow.
+        passed = time.time() - self.clock.began - self.clock.parts.get("ray", 0.0)
+        idle = max(passed * self.slots - trained, 0.0) / len(self.spans)
+        return seconds_left(state, self.slots, idle)
 
     def _keep(self, trial: str, write: Callable[[], object]) -> None:
         """Write under the trial's lease; whoever has it now gives the trial's results."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import yaml
 
 from mixopt.errors import StudyError
+from mixopt.space.written_numbers import read_number
 from mixopt.tune.file_schemas import schema_path
 
 OWN_TEXT = """corpus:                       # text -> tokens; paths start from this file's folder
@@ -64,6 +65,10 @@ def new_study(
             f"a study needs two domains or more; got {len(domains)}",
             "write --domain web='web/*.txt' --domain code='code/*.py'",
         )
+    for where, text in (("--parameters", parameters), ("--tokens", tokens)):
+        number = read_number(text)
+        if not isinstance(number, int) or number <= 0:
+            raise StudyError(f"{where} takes a whole number; got {text!r}", "write 100k or 2B")
     shares = _shares(list(domains))
     sources = "\n".join(
         f"    {_text(n)}: {{sources: [{{glob: {_text(p)}}}]}}" for n, p in domains.items()

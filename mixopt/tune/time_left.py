@@ -10,7 +10,7 @@ from mixopt.study.state import StudyState
 CHECKED = 4
 
 
-def seconds_left(state: StudyState, slots: int, overhead: float = 1.0) -> float | None:
+def seconds_left(state: StudyState, slots: int, idle: float = 0.0) -> float | None:
     """Wall seconds of the trials that the budget still pays for, and of the confirmation runs.
 
     A search may stop earlier.
@@ -18,8 +18,7 @@ def seconds_left(state: StudyState, slots: int, overhead: float = 1.0) -> float 
     Args:
         state: The study now.
         slots: Trials at a time.
-        overhead: Slot-seconds per second of a trial so far: at least 1, as slots are idle while
-            trials are proposed.
+        idle: Slot-seconds per trial in which none ran, as while trials are proposed.
 
     Returns:
         None where no total of the budget says how many trials follow, or none is finished.
@@ -35,4 +34,5 @@ def seconds_left(state: StudyState, slots: int, overhead: float = 1.0) -> float 
     checks = sum(not r.search for r in state.records) or CHECKED * settings.confirm_seeds
     over = sum(not r.search and not r.open for r in state.records)
     search = sum(time.seconds_of(r) for r in still if r.search) + follow * each
-    return (search + (checks - over) * top) * overhead / slots
+    trials = sum(r.search for r in still) + follow + checks - over
+    return (search + (checks - over) * top + trials * idle) / slots

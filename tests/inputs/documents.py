@@ -1,6 +1,9 @@
 """Good documents, and a way to say what is changed in them: ``{"phases/1/fraction": 2}``."""
 
 import copy
+import re
+
+from hypothesis import HealthCheck, settings
 
 SPACE = {
     "name": "s",
@@ -24,6 +27,19 @@ CORPUS = {
     "domains": {"a": {"sources": [{"glob": "a*.txt"}]}, "b": {"sources": [{"glob": "b*.txt"}]}},
 }
 GONE = object()
+#: A few examples, always the same ones.
+ANYHOW = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+# Words of validators, which no author of a file has written.
+FOREIGN = re.compile(
+    r"valid |constrained|discriminator|union|pydantic|Input |input should|instance of|<class|"
+    r"\btuple\b|\bdict\b|\bint\b|\bfloat\b|NoneType|schema in the doc|\\w|\[A-Z|Traceback"
+)
 
 
 def changed(document, place, value):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from documents import SPACE, STUDY
+from documents import CORPUS, SPACE, STUDY
 
 from mixopt.cli import main
 
@@ -17,6 +17,33 @@ CASES = [
     ("fit {f}/r.csv {f}/m.csv --objective x=0.4", "takes NAME=WEIGHT|sum to 1"),
     ("fit {f}/r.csv {f}/m.csv --objective z", "the objective names ['z']"),
     ("fit {f}/r.csv {f}/m.csv --objective x --baseline web=2", "must sum to 1"),
+    ("fit {f}/study.yaml --objective x", "its first line has 1"),
+    ("fit {f}/m.csv {f}/r.csv --objective x", "weights must sum to 1"),
+    ("fit {f}/r.csv --objective web", "must have columns of weights"),
+    ("fit {f}/wide.csv {f}/m.csv --objective x", "'" + "9" * 60 + "' and more"),
+    ("fit {f}/utf16.csv {f}/m.csv --objective x", "it is not UTF-8 text"),
+    ("fit {f}/r.csv {f}/m.csv --objective x --to megatrn", "there is no exporter 'megatrn'"),
+    ("fit {f}/r.csv {f}/m.csv --objective x --kind x=los", "a kind that is one of"),
+    ("fit {f}/r.csv {f}/m.csv --objective x --target 1B", "takes PARAMETERS:TOKENS"),
+    ("fit {f}/r.csv {f}/m.csv --objective x --laws M9", "a law must be one of"),
+    ("fit {f}/r.csv {f}/m.csv --objective x --guardrail z=1", "the objective names ['z']"),
+    ("run {f}/space.yaml --dry-run", "it belongs under `space`"),
+    ("run {f}/corpus.yaml --dry-run", "it belongs under `corpus`"),
+    ("run {f}/r.csv --dry-run", "must hold keys and values at its top"),
+    ("run {f}/utf16.yaml --dry-run", "it is not UTF-8 text"),
+    ("run {f}/numbers.yaml --dry-run", "objective.weights[1]: must be text; got 1"),
+    ("space check {f}/study.yaml", "this is a study file"),
+    ("space import {f}/space.yaml --from levanter", "lacks the key 'train_weights'"),
+    ("space import {f} --from levanter", "cannot be read: Is a directory"),
+    ("corpus build {f}/study.yaml --out {f}/c", "this is a study file"),
+    ("export {f}/hand.yaml --to schedule --learning-rate {{peak", "takes a peak or a rule"),
+    ("export {f}/hand.yaml --to schedule", "must sum to 1; they sum to 1.3"),
+    ("export {f}/hand.yaml --to schedule --paths web", "web cannot be read: No such file"),
+    ("import {f}/study.yaml {f}/logged.csv", "no run of"),
+    ("import {f}/study.yaml {f}/ragged.csv", "line 3: every line must have the 4 columns"),
+    ("init {f}/x.yaml --domain web=x --domain web=y", "must name each thing once"),
+    ("init {f}/x.yaml --domain web=x --domain code=y --tokens lots", "--tokens takes a whole"),
+    ("init {f}/x.yaml --domain web=x --domain code=y --parameters -5", "got '-5'"),
     ("critical", "reads one thing"),
     ("critical --runs {f}/none.csv", "none.csv cannot be read as CSV"),
     ("critical --runs {f}/shares.csv", "has no column base"),
@@ -60,11 +87,19 @@ def folder(tmp_path_factory):
         "bad.json": "{",
         "list.json": "[]",
         "later.json": json.dumps({"format": "mixopt-schedule", "version": 99}),
+        "wide.csv": "run,web,code\n1," + "9" * 400 + ",0.5\n2,1,0\n3,1,0\n",
+        "corpus.yaml": yaml.safe_dump(CORPUS),
+        "numbers.yaml": yaml.safe_dump(STUDY | {"objective": {"weights": {1: 1.0}}}),
+        "hand.yaml": "phases: [{fraction: .8, mixture: {a: 1}}, {fraction: .5, mixture: {b: 1}}]",
+        "logged.csv": "Name,State,web,code,loss\na,running,0.5,0.5,2\n",
+        "ragged.csv": "Name,State,web,code\na,finished,1,2\nb,finished,1,2,3\n",
         "s.json": json.dumps({"format": "mixopt-schedule", "version": 1}),
     }
     (made / "empty").mkdir()
     for name, text in texts.items():
         (made / name).write_text(text)
+    for name in ("utf16.csv", "utf16.yaml"):
+        (made / name).write_text("run,web\n1,1\n", encoding="utf-16")
     return made
 
 

@@ -1,11 +1,8 @@
 """Tables that cannot be used: the file, the line or run, and what to do."""
 
 import re
-from contextlib import suppress
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mixopt.analysis.critical_share import read_runs as read_shares
 from mixopt.analysis.from_tables import fit
@@ -140,13 +137,3 @@ def test_shares_that_cannot_be_used(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(StudyError, match=re.escape(says)):
         read_shares(path)
-
-
-def test_any_text_is_read_or_told(tmp_path):
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.text('runweb,;01.5\n"%-\t', max_size=40))
-    def try_it(text):
-        with suppress(StudyError):
-            read_runs(*write(tmp_path, ratios=text, metrics=text))
-
-    try_it()

@@ -11,6 +11,7 @@ import mixopt
 from mixopt.errors import StudyError
 from mixopt.report import figures, render_report, response_figures, write_report
 from mixopt.report.study_tables import trials_table
+from mixopt.report.tradeoff_page import _with_room
 from mixopt.space import Fidelity, Schedule, SearchSpace
 
 from .conftest import make_data, make_recommendation, make_space
@@ -270,3 +271,8 @@ def test_a_static_answer_where_endings_were_allowed_says_so():
     static = make_recommendation(make_space(1))
     page = render_report(make_data(space=space, recommendation=static))
     assert "from start to end: none of the endings tried is predicted to pay." in page
+
+
+def test_points_that_lie_close_have_one_label():
+    assert _with_room([0.0, 0.01, 0.5, 1.0], [0.0, 0.02, 0.5, 1.0]) == [True, False, True, True]
+    assert _with_room([1.0, 1.0], [2.0, 2.0]) == [True, False]

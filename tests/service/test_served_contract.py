@@ -146,7 +146,8 @@ def test_another_configuration_is_refused_by_name(open_study):
         open_study(seed=3)
 
 
-def test_the_quickstart_through_a_service_ends_as_it_does_here(http):
+def test_the_quickstart_through_a_service_ends_as_it_does_here(http, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["quickstart", str(tmp_path)])
     here = runpy.run_path(QUICKSTART)
     study, config = here["study"], here["study"].config
     made = {
@@ -161,3 +162,4 @@ def test_the_quickstart_through_a_service_ends_as_it_does_here(http):
     search = [r.trial for r in study.records() if r.search]
     assert [r.trial for r in served.records()] == search
     assert served.recommend() == study.recommend()
+    assert "plotly" in (tmp_path / "effects.html").read_text()

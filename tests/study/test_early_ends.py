@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mixopt.space import Guardrail, Objective, SearchSpace
-from mixopt.study import State, Study, TrialBudget
+from mixopt.study import CommandTrainer, State, Study, TrialBudget
+from mixopt.study.run_trial import run_trial
 
 SHARES = (0.2, 0.5, 1.0)
 
@@ -141,3 +142,22 @@ def test_trials_stopped_by_others_are_learned_from_too(make):
         "1 of 8 trials ended before their last token",
         "1 of 8 trials ended before their last token and are left out",
     ]
+
+
+RUNG = 'echo "{{\\"tokens\\": $(({{tokens}} * {} / 4)), \\"loss\\": 9, \\"other\\": 1}}"'
+
+
+def test_a_command_ends_at_a_rung_that_it_writes_while_it_runs(make, tmp_path):
+    study = make(initial=8, early_stop=True)
+    trial, other = told(study, (0.25, 0.5, 1.0))
+    quarter = study.fidelity.tokens // 4
+    assert study.why_end(trial.id, quarter, {"loss": 9.0}) is not None
+    # It would wait for ever for a file that nobody writes.
+    waits = f"{RUNG.format(1)} > {{out}}; while [ ! -e never ]; do sleep 0.1; done; touch went-on"
+    assert run_trial(study, CommandTrainer(waits, directory=str(tmp_path)), trial)
+    assert study.record_of(trial.id).state == State.ended_early
+    assert not (tmp_path / "went-on").exists()
+    # What is read when the command is over was trained anyway, and is not thrown away.
+    prints = "; ".join(RUNG.format(share) for share in (1, 2, 4))
+    assert run_trial(study, CommandTrainer(prints, directory=str(tmp_path)), other)
+    assert study.record_of(other.id).state == State.finished

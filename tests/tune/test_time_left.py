@@ -34,7 +34,8 @@ def test_slots_share_the_runs_and_idle_slots_cost_time(begun):
     state = begun.state()
     alone = seconds_left(state, slots=1)
     assert seconds_left(state, slots=4) == pytest.approx(alone / 4)
-    assert seconds_left(state, slots=1, overhead=1.5) == pytest.approx(1.5 * alone)
+    runs = 4 + CHECKED * 3
+    assert seconds_left(state, slots=2, idle=3.0) == pytest.approx((alone + 3.0 * runs) / 2)
 
 
 def test_trials_in_flight_are_still_to_run(begun):
