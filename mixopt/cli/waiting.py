@@ -61,7 +61,7 @@ class Waiting(logging.Handler):
 def told() -> Iterator[None]:
     """Steps that last are told while this is open."""
     waiting = Waiting()
-    level = LOG.level
+    level, passed_on = LOG.level, LOG.propagate
     LOG.addHandler(waiting)
     LOG.setLevel(logging.DEBUG)
     LOG.propagate = False
@@ -72,3 +72,4 @@ def told() -> Iterator[None]:
         waiting.end()
         LOG.removeHandler(waiting)
         LOG.setLevel(level)
+        LOG.propagate = passed_on

@@ -1,11 +1,11 @@
 """A storage that is copied while it is served, and served again from the copy."""
 
-import shutil
 import sqlite3
 import subprocess
 
 import pytest
 from databases import empty_database
+from postgres_server import programs
 from served import STUDY
 
 from mixopt.service.client import Service
@@ -24,12 +24,14 @@ def sqlite_copy(url, path):
 
 def postgres_copy(url, path, server):
     """What ``pg_dump -Fc`` and ``pg_restore`` do."""
-    if shutil.which("pg_dump") is None:
-        pytest.skip("pg_dump is not installed")
+    # Those of the server itself: an older pg_dump refuses a newer server.
+    dump, restore = (programs() / name for name in ("pg_dump", "pg_restore"))
+    if not (dump.exists() and restore.exists()):
+        pytest.skip("pg_dump and pg_restore are not installed beside the server")
     restored = empty_database(server)
-    dump = ["pg_dump", "--format=custom", f"--file={path}", plain(url)]
-    subprocess.run(dump, check=True, capture_output=True)
-    again = ["pg_restore", "--exit-on-error", f"--dbname={plain(restored)}", str(path)]
+    once = [dump, "--format=custom", f"--file={path}", plain(url)]
+    subprocess.run(once, check=True, capture_output=True)
+    again = [restore, "--exit-on-error", f"--dbname={plain(restored)}", path]
     subprocess.run(again, check=True, capture_output=True)
     return restored
 
