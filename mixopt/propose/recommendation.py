@@ -299,13 +299,14 @@ class Recommendation(Frozen):
         unit = self.unit or self.word
         gap = f"{found.mean:+.4f} {unit} ({found.low:+.4f} to {found.high:+.4f}) over "
         gap += f"{found.seeds} fresh seeds"
-        if found.low <= 0 <= found.high:
-            what = "The order of the data is not shown to pay at this size: the schedule"
-            return f"{what} against one mixture with the same tokens of every domain: {gap}."
-        if (found.high < 0) == (self.goal == "minimize"):
-            what = "The order of the data pays: the schedule"
-            return f"{what} against one mixture with the same tokens of every domain: {gap}."
+        if found.clear and (found.low > 0) == (self.goal == "minimize"):
+            return (
+                "The order of the data costs: one mixture with the same tokens of every domain is "
+                f"better than the schedule, whose difference from it is {gap}. Train on that "
+                "mixture."
+            )
+        pays = "pays" if found.clear else "is not shown to pay at this size"
         return (
-            "The order of the data costs: one mixture with the same tokens of every domain is "
-            f"better than the schedule, whose difference from it is {gap}. Train on that mixture."
+            f"The order of the data {pays}: the schedule against one mixture with the same tokens "
+            f"of every domain: {gap}."
         )

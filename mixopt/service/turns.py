@@ -107,7 +107,7 @@ class Turns:
         """Have the next round made where none is open, after the commit that may have ended one."""
         try:
             self._known.go_on(self._known.held(name))
-        except MixoptError as error:
+        except Exception as error:  # else nobody of this transaction would be answered
             return error
         return None
 

@@ -152,7 +152,9 @@ class _Written:
     def _take(self, whole: bool) -> str:
         if not self.path.exists():
             return ""
-        new = self.path.read_bytes()[self.read :]
+        with self.path.open("rb") as file:
+            file.seek(self.read)
+            new = file.read()
         taken = new[: new.rfind(b"\n") + 1] if whole else new
         self.read += len(taken)
         return taken.decode("utf-8", errors="replace")

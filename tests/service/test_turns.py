@@ -130,3 +130,16 @@ def test_who_is_not_let_in_writes_nothing_and_stops_nobody(server):
     assert [type(f) for f in found[2:]] == [Refused, Refused, NotFoundError, State]
     assert commits == 2
     assert server.told() == [first]
+
+
+def test_whoever_waits_is_answered_though_the_next_round_cannot_be_made(server, monkeypatch):
+    def broken(_held):
+        raise RuntimeError("no process left to fit in")
+
+    monkeypatch.setattr(server.turns._known, "go_on", broken)
+    one, other = list(server.leases)[:2]
+    told = server.tell(one)
+    ending = Turn(told.caller, told.study, told.do, ends=True)
+    found, _ = server.all_at_once(ending, server.tell(other))
+    assert str(found[0]) == "no process left to fit in"
+    assert server.states()[one] == server.states()[other] == State.finished
