@@ -2,7 +2,7 @@
 
 Runs of one size, length and learning-rate rule have aligned curves: between a rung and the end they
 fall by nearly the same. So the end is a straight line in the value at the rung, and a prior says
-how straight: on public curves slopes were .8 to 1, and the errors a tenth of the spread of all
+how straight: on public curves slopes were .8 to 1, and the errors a sixth of the spread of all
 curves half-way, more before (``benchmarks/early_stops.py``). With the conjugate prior of Bayesian
 linear regression predictions are Student's t (Gelman et al., Bayesian Data Analysis, 3rd ed., 14).
 
@@ -22,7 +22,7 @@ from mixopt.laws._arrays import Array
 
 #: The slope is 1 with this standard deviation, the errors' is this share of S at the end, growing
 #: with 1 / sqrt(s) towards the start, and that counts for so many degrees of freedom.
-SLOPE_SD, ERROR, FREEDOM = 0.25, 0.1, 3.0
+SLOPE_SD, ERROR, FREEDOM = 0.25, 0.12, 3.0
 #: No end is known to more digits than this share of its value.
 _DIGITS = 1e-6
 

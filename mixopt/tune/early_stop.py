@@ -25,11 +25,11 @@ Say = Callable[[str], None]
 
 
 class EarlyStop(FIFOScheduler):
-    """Ends trials whose end is known, or that cannot become the best.
+    """Ends trials that cannot become the best, or whose rest is not worth its tokens.
 
     It goes with `MixtureSearch` in a Tuner. A trial is judged at each result that has every metric
     of the objective and ``tokens``, by the other trials of the study that reported at the same
-    tokens; four of them are needed (see ``mixopt.study.early_ends``). A trial that it ends is
+    tokens; two of them are needed (see ``mixopt.study.early_ends``). A trial that it ends is
     learned from by its predicted end.
 
     Args:
