@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,6 +139,8 @@ class _Rounds:
         study = self._study
         require_progress(study.state())
         self._driver.ahead = lambda: self._beside.submit(study.propose_beside)
+        # The first design needs no models; they load while its trials run.
+        self._beside.submit(_load_models)
         while (batch := self._next_round()) is not None:
             if not batch:
                 # Another process is proposing the round.
@@ -161,3 +164,9 @@ class _Rounds:
         """The result, with the confirmation runs that are finished."""
         assert self._recommendation is not None, "the search is over"
         return self._study.with_confirmations(self._recommendation)
+
+
+def _load_models() -> None:
+    """Import what fits and proposes, seconds before it is needed."""
+    for name in ("mixopt.surrogate.metrics", "mixopt.propose.batch"):
+        import_module(name)
