@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from mixopt.laws._arrays import Array
 
@@ -48,7 +48,7 @@ class Likely:
 
     def below(self, bound: float) -> Array:
         """``k x m`` probabilities of less than a bound."""
-        return np.asarray(student.cdf((bound - self.mean) / self.scale, self.freedom))
+        return np.asarray(stdtr(self.freedom, (bound - self.mean) / self.scale))
 
     def gain(self, bound: float) -> Array:
         """``k x m`` expected amounts below a bound; being above it counts as 0."""

@@ -60,8 +60,8 @@ class EarlyStop(FIFOScheduler):
                 "give the Tuner search_alg=MixtureSearch(study)",
             )
         trials = trials_of(trial.config)
-        # Trials that are trained in one loop cannot end alone.
-        if len(trials) > 1 or ENDS in result:
+        # Trials that are trained in one loop cannot end alone, and a worker that waits has none.
+        if len(trials) != 1 or ENDS in result:
             return FIFOScheduler.CONTINUE
         try:
             reason = why_at(self._study, trials[0], self._rung(trials[0], result))
