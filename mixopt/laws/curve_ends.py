@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import beta, stdtr
 
 from mixopt.laws._arrays import Array
 
@@ -53,8 +53,8 @@ class Likely:
     def gain(self, bound: float) -> Array:
         """``k x m`` expected amounts below a bound; being above it counts as 0."""
         z, v = (bound - self.mean) / self.scale, self.freedom
-        tail = (v + z**2) / (v - 1) * student.pdf(z, v)
-        return np.asarray(self.scale * (z * student.cdf(z, v) + tail))
+        tail = np.sqrt(v) / (v - 1) / beta(0.5, v / 2) * (1 + z**2 / v) ** ((1 - v) / 2)
+        return np.asarray(self.scale * (z * stdtr(v, z) + tail))
 
 
 @dataclass(frozen=True)
