@@ -61,6 +61,7 @@ class Driver:
         slots: Trials at a time.
         error: What ended the run; None while nothing did.
         pack: Trials of one worker, at most, and what they must have in common.
+        begun: Called when the first trial has started; None to call nothing.
         ahead: Proposes trials beside those that run, in a thread of its own; None where batches are
             all that is run.
     """
@@ -77,6 +78,7 @@ class Driver:
     slots: int = 1
     error: Exception | None = None
     pack: Pack | None = None
+    begun: Callable[[], object] | None = None
     ahead: Ahead | None = None
     _batch: frozenset[str] = frozenset()
     _ready: Trial | None = None
@@ -276,6 +278,9 @@ class Driver:
             self._running[trial] = (known, time.time())
             self.progress.started(known)
             self.tracking.started(known)
+            begun, self.begun = self.begun, None
+            if begun is not None:
+                begun()
 
     def reached(self, trial: str, rows: Sequence[Observation]) -> None:
         """A trial has reached rungs."""

@@ -140,7 +140,7 @@ class _Rounds:
         require_progress(study.state())
         self._driver.ahead = lambda: self._beside.submit(study.propose_beside)
         # The first design needs no models; they load while its trials run.
-        self._beside.submit(_load_models)
+        self._driver.begun = lambda: self._beside.submit(_load_models)
         while (batch := self._next_round()) is not None:
             if not batch:
                 # Another process is proposing the round.
