@@ -295,32 +295,41 @@ def run_study(
         return run_method(peer, landscape, least, limit)
 
 
-def summary(studies: list[Found], methods: list[str]) -> Iterator[Found]:
-    """Mean regret and its standard error per method, over all cells and in each."""
-    cells = sorted({(s["domains"], s["phases"]) for s in studies})
-    for cell in (None, *cells):
+def _of(study: Found) -> tuple[int, int, int]:
+    return study["domains"], study["phases"], study["seed"]
+
+
+def summary(studies: list[Found]) -> Iterator[Found]:
+    """Mean regret and its standard error per method: of the studies that all have, and by cell."""
+    methods = [name for name in METHODS if any(s["method"] == name for s in studies)]
+    shared = set.intersection(*({_of(s) for s in studies if s["method"] == m} for m in methods))
+    groups = [("shared", shared)]
+    for cell in sorted({_of(s)[:2] for s in studies}):
+        own = {_of(s) for s in studies if _of(s)[:2] == cell}
+        groups.append((f"{cell[0]} domains, phases: {cell[1]}", own))
+    for label, group in groups:
         for name in methods:
-            own = [s for s in studies if s["method"] == name]
-            own = [s for s in own if cell in (None, (s["domains"], s["phases"]))]
-            if not own:
-                continue
-            row: Found = {"method": name}
-            row |= {"domains": cell[0], "phases": cell[1]} if cell else {}
-            for n in map(str, BUDGETS):
-                values = np.array([s["regret"][n] for s in own if n in s["regret"]])
-                if len(values):
-                    row[n] = round(float(values.mean()), 4)
-                    row[f"{n} studies"] = len(values)
-                    if len(values) > 1:
-                        row[f"{n} error"] = round(float(values.std(ddof=1) / len(values) ** 0.5), 4)
-            row["seconds per proposal"] = round(float(np.mean([s["seconds"] for s in own])), 3)
-            yield row
+            own = [s for s in studies if s["method"] == name and _of(s) in group]
+            if own:
+                yield {"studies": label, "method": name, **_means(own)}
+
+
+def _means(studies: list[Found]) -> Found:
+    row = {"seconds per proposal": round(float(np.mean([s["seconds"] for s in studies])), 3)}
+    for n in map(str, BUDGETS):
+        values = np.array([s["regret"][n] for s in studies if n in s["regret"]])
+        if len(values):
+            row |= {n: round(float(values.mean()), 4), f"{n} of": len(values)}
+        if len(values) > 1:
+            row[f"{n} error"] = round(float(values.std(ddof=1) / len(values) ** 0.5), 4)
+    return row
 
 
 def main() -> None:
     """Run what is missing, print the table, keep the studies if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     parser.add_argument("--limit", type=float, default=600.0, help="seconds until 32 trials")
@@ -332,7 +341,8 @@ def main() -> None:
     places = pythons({METHODS[name] for name in given.methods} - {None})
     methods = [name for name in given.methods if METHODS[name] in (None, *places)]
     done = {(s["method"], s["table"], s["phases"], s["seed"]) for s in found}
-    for seed, phases, table in itertools.product(range(given.seeds), (1, 2), given.tables):
+    seeds = range(given.first, given.first + given.seeds)
+    for seed, phases, table in itertools.product(seeds, (1, 2), given.tables):
         missing = [name for name in methods if (name, table, phases, seed) not in done]
         if not missing:
             continue
@@ -348,9 +358,9 @@ def main() -> None:
             found.append({"method": name, **facts, "fit": kind, "seed": seed, **study})
             print(json.dumps(found[-1]), flush=True)
             if given.json:
-                kept = {"summary": list(summary(found, list(METHODS))), "studies": found}
+                kept = {"summary": list(summary(found)), "studies": found}
                 given.json.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-    for row in summary(found, list(METHODS)):
+    for row in summary(found):
         print(json.dumps(row))
 
 

@@ -116,3 +116,17 @@ def test_an_environment_that_cannot_be_made_is_skipped_with_its_reason(monkeypat
     monkeypatch.setattr(peers, "environment", fails)
     assert list(peers.pythons({"ax", "baybe"})) == ["baybe"]
     assert "ax: skipped: no matching distribution" in capsys.readouterr().out
+
+
+def test_methods_are_compared_on_the_studies_that_all_of_them_have():
+    def study(name, seed, regret):
+        cell = {"domains": 5, "phases": 1, "seed": seed, "seconds": 1.0}
+        return {"method": name, **cell, "regret": {"16": regret, "32": regret}}
+
+    found = [study("mixopt", 0, 1.0), study("mixopt", 1, 3.0), study("ax", 0, 2.0)]
+    shared, every = (
+        [r for r in peers.summary(found) if (r["studies"] == "shared") is s] for s in (True, False)
+    )
+    assert [(r["method"], r["32"], r["32 of"]) for r in shared] == [("mixopt", 1, 1), ("ax", 2, 1)]
+    assert [(r["method"], r["32"], r["32 of"]) for r in every] == [("mixopt", 2, 2), ("ax", 2, 1)]
+    assert every[0]["32 error"] == 1.0
