@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # One thread per process: trials and tests run side by side instead.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-cpus test-exports test-faults wheels schemas docs screenshots check format clean
+.PHONY: install demo test test-cpus test-exports test-faults bench-peers wheels schemas docs screenshots check format clean
 
 install: $(STAMP)
 
@@ -34,6 +34,11 @@ test-cpus: $(STAMP)
 # The trainers' own libraries load what is exported: an environment each, in the user's cache.
 test-exports: $(STAMP)
 	$(BIN)/python tests/export/verify.py
+
+# Other optimizers, an environment each; hours of a core, and an interrupted run goes on from its file.
+PEERS ?= benchmarks/results/peers.json
+bench-peers: $(STAMP)
+	$(BIN)/python benchmarks/peers.py --json $(PEERS)
 
 # What takes minutes: machines and processes that die, full disks, and installing from nothing.
 test-faults: $(STAMP)

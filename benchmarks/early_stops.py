@@ -9,8 +9,13 @@ mean square of what the predicted objectives of all mixtures of the pool miss th
 by. Each study has its own objective (random weights of six random metrics) and its own pool (four
 fifths of the mixtures).
 
-With ``--random`` rounds are drawn at random and the best finished trial is chosen, so that only the
-rules differ: of one seed, all methods see the same trials in the same order.
+With ``--random`` rounds are drawn at random, the first as large as a study's, and there is no
+surrogate, so that only the rules differ: of one seed, all methods see the same trials in the same
+order. What is chosen is the trial whose end is best, its standard deviation added where it is
+predicted.
+
+FLOPs to equal regret are those after which the mean regret over studies, linear between rounds, is
+that of whole runs; the intervals are of 1,000 bootstrap samples of the studies.
 
     python benchmarks/early_stops.py --random --repeats 100 --json FILE --summary FILE
 """
@@ -19,7 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,14 +137,25 @@ class Study:
         """Mixtures that were trained to their end."""
         return [r for r, rung in zip(self.tried, self.reached, strict=True) if rung == self.last]
 
-    def curves(self, rung: int, beside: Sequence[int] = (), row: int = -1) -> Curves:
-        """What other trials than ``row`` say at a rung, those that run ``beside`` it among them."""
-        reached = dict(zip(self.tried, self.reached, strict=True)) | dict.fromkeys(beside, rung)
-        done = [r for r, at in reached.items() if at == self.last and r != row]
-        others = [r for r, at in reached.items() if rung <= at < self.last and r != row]
+    def curves(self, rung: int, row: int, beside: Mapping[int, int] | None = None) -> Curves:
+        """What other trials than ``row`` say at a rung.
+
+        Args:
+            rung: Its number.
+            row: Of the trial.
+            beside: The rungs that the trials beside it have reached.
+        """
+        over = dict(zip(self.tried, self.reached, strict=True))
+        over.pop(row, None)
+        reached = {**over, **(beside or {})}
+        done = [r for r, at in over.items() if at == self.last]
+        others = [r for r, at in reached.items() if rung <= at and r not in done]
         ends, seen = [self.values(r, -1) for r in done], [self.values(r, rung) for r in done]
         passed = [self.values(r, rung) for r in others]
-        return Curves(self.objective, float(self.table.shares[rung]), seen, ends, passed)
+        stopped = sorted({at for at in reached.values() if at < rung})
+        earlier = [[self.values(r, j) for r, at in reached.items() if at >= j] for j in stopped]
+        share = float(self.table.shares[rung])
+        return Curves(self.objective, share, seen, ends, passed, earlier)
 
     @property
     def cost(self) -> float:
@@ -180,29 +196,29 @@ def asha(factor: int) -> Rule:
 
 
 def ours(study: Study, rows: Sequence[int], _: dict[str, Any]) -> list[int]:
-    """Trials end where their end is known, or cannot become the best."""
+    """Trials end where they cannot become the best, or their rest is not worth its tokens."""
     best = min(map(study.end, study.finished()), default=None)
-    ends, alive = dict.fromkeys(rows, study.last), list(rows)
+    ends, reached, alive = dict.fromkeys(rows, study.last), dict.fromkeys(rows, 0), list(rows)
     # A study's first trial is the baseline, which is always trained to its end.
     spared = study.tried[0] if study.tried else rows[0]
     for rung in range(study.last):
+        reached |= dict.fromkeys(alive, rung)
         for row in [r for r in alive if r != spared]:
-            curves, values = study.curves(rung, alive, row), study.values(row, rung)
-            reason = why_end(curves, values, best, study.noise)
-            if reason is not None:
+            beside = {r: at for r, at in reached.items() if r != row}
+            curves, values = study.curves(rung, row, beside), study.values(row, rung)
+            if why_end(curves, values, best, study.noise) is not None:
                 ends[row] = rung
                 alive.remove(row)
-                study.stops.append(_judged(study, row, rung, curves, best, reason))
+                study.stops.append(_judged(study, row, rung, curves, best))
     return [ends[row] for row in rows]
 
 
 def _judged(
-    study: Study, row: int, rung: int, curves: Curves, best: float | None, reason: str
+    study: Study, row: int, rung: int, curves: Curves, best: float | None
 ) -> dict[str, Any]:
     """A stop held against how the run really ended."""
     true, pool = study.end(row), [study.end(int(r)) for r in study.rows]
     facts = {
-        "known": reason.startswith("its end is"),
         "share": float(study.table.shares[rung]),
         "best": true <= min(pool),
         "better": best is not None and true < best,
@@ -234,7 +250,7 @@ def evidence_of(study: Study, predicted: bool) -> Evidence:
     for row, rung in zip(study.tried, study.reached, strict=True):
         if rung == study.last:
             values, spread = study.values(row, -1), dict.fromkeys(study.names, 0.0)
-        elif predicted and (curves := study.curves(rung, row=row)).enough:
+        elif predicted and (curves := study.curves(rung, row)).enough:
             end = curves.end_of(study.values(row, rung))
             values, spread = dict(end.values), dict(end.sd)
         else:
@@ -294,21 +310,32 @@ def replay(study: Study, method: str, budget: int, batch: int) -> list[dict[str,
 
 
 def drawn(study: Study, method: str, budget: int, batch: int) -> list[dict[str, float]]:
-    """The same with rounds at random and no surrogate: the best finished trial is chosen."""
-    rule, _ = METHODS[method]
+    """The same with rounds at random and no surrogate."""
+    rule, predicted = METHODS[method]
     memory, found = dict[str, Any](), []
     order = np.random.default_rng(study.seed).permutation(study.rows)[:budget]
     best = min(study.end(int(r)) for r in study.rows)
     study.noise = NOISE * float(np.std([study.end(int(r)) for r in study.rows]))
-    for start in range(0, len(order), batch):
-        batch_rows = order[start : start + batch].tolist()
-        ends = rule(study, batch_rows, memory)
-        study.tried += batch_rows
+    first = default_initial(_space(study.table))
+    for batch_rows in np.split(order, range(first, len(order), batch)):
+        ends = rule(study, batch_rows.tolist(), memory)
+        study.tried += batch_rows.tolist()
         study.reached += ends
-        done = [study.end(r) for r in study.finished()]
-        regret = min(done) - best if done else float("nan")
+        chosen = min(study.tried, key=lambda row: _cautious(study, row, predicted))
+        regret = study.end(chosen) - best
         found.append({"trials": len(study.tried), "runs": study.cost, "regret": regret})
     return found
+
+
+def _cautious(study: Study, row: int, predicted: bool) -> float:
+    """The objective of a trial, with a standard deviation where its end is predicted."""
+    rung = study.reached[study.tried.index(row)]
+    if rung == study.last:
+        return study.end(row)
+    if not predicted or not (curves := study.curves(rung, row)).enough:
+        return float("inf")
+    end = curves.end_of(study.values(row, rung))
+    return end.objective + end.objective_sd
 
 
 def _space(table: Table) -> SearchSpace:
@@ -325,18 +352,37 @@ def study_of(table: Table, seed: int) -> Study:
     return Study(table, rng.choice(len(table.X), size, replace=False), objective, seed)
 
 
-def mean_regret(rows: Sequence[dict[str, Any]], cost: float) -> float:
-    """Regret after so many whole runs' FLOPs, over studies; infinite where one has none yet."""
-    past = [[x["regret"] for x in r["rounds"] if x["runs"] <= cost + 1e-9] for r in rows]
-    return float(np.mean([p[-1] for p in past])) if all(past) else float("inf")
+def rounds_of(rows: Sequence[dict[str, Any]]) -> Array:
+    """What each study's rounds have cost and the regret then: ``studies x rounds x 2``.
+
+    A first round too few of whose trials finished has none, so rounds are counted from the last.
+    """
+    last = min(len(r["rounds"]) for r in rows)
+    return np.array([[(x["runs"], x["regret"]) for x in r["rounds"][-last:]] for r in rows])
 
 
-def flops_to_equal(rows: Sequence[dict[str, Any]], regret: float) -> float | None:
-    """Whole runs' FLOPs after which the mean regret is this; None where it is never reached."""
-    most = max(r["rounds"][-1]["runs"] for r in rows)
-    costs = (c for c in np.arange(1.0, most + 0.2, 0.1) if mean_regret(rows, c) <= regret + 1e-12)
-    first = next(costs, None)
-    return None if first is None else round(float(first), 1)
+def flops_to_equal(rounds: Array, regret: float) -> float:
+    """Whole runs' FLOPs to a mean regret, linear between rounds; infinite where not reached."""
+    costs, regrets = rounds.mean(0).T
+    at = int(np.argmax(regrets <= regret))
+    if regrets[at] > regret:
+        return float("inf")
+    if at == 0:
+        return float(costs[0])
+    return float(np.interp(regret, regrets[[at, at - 1]], costs[[at, at - 1]]))
+
+
+def shares_of_whole(rounds: Array, whole_rounds: Array) -> dict[str, list[float | None]]:
+    """Per round of whole runs, the share of its FLOPs to its regret, with a 95 % interval."""
+    rng = np.random.default_rng(0)
+    samples = [np.arange(len(rounds)), *rng.integers(0, len(rounds), (1000, len(rounds)))]
+    found = {}
+    for k, (cost, _) in enumerate(whole_rounds.mean(0)):
+        parts = [flops_to_equal(rounds[i], whole_rounds[i, k, 1].mean()) / cost for i in samples]
+        low, high = np.quantile(parts[1:], [0.025, 0.975], method="nearest")
+        row = (parts[0], low, high)
+        found[f"{cost:g}"] = [round(float(x), 3) if np.isfinite(x) else None for x in row]
+    return found
 
 
 def summary(kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -344,13 +390,13 @@ def summary(kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for table in dict.fromkeys(r["table"] for r in kept):
         by = {m: [r for r in kept if (r["table"], r["method"]) == (table, m)] for m in METHODS}
-        costs = [x["runs"] for x in by["whole"][0]["rounds"]][1:]
         for method, rows in ((m, rows) for m, rows in by.items() if rows):
             last = [r["rounds"][-1] for r in rows]
             stops = [x for r in rows for x in r["stops"]]
             told = [x["covered"] for x in stops if x["covered"] is not None]
             regrets = [x["regret"] for x in last]
-            reached = {c: flops_to_equal(rows, mean_regret(by["whole"], c)) for c in costs}
+            seeds = {r["seed"] for r in rows}
+            beside = [r for r in by["whole"] if r["seed"] in seeds]
             found.append(
                 {
                     "table": table,
@@ -361,7 +407,7 @@ def summary(kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     "regret": round(float(np.mean(regrets)), 5),
                     "regret_se": round(float(np.std(regrets) / len(rows) ** 0.5), 5),
                     "error": round(float(np.mean([x.get("error", 0.0) for x in last])), 5) or None,
-                    "runs_to_regret_of_whole_runs": reached,
+                    "share_of_whole": shares_of_whole(rounds_of(rows), rounds_of(beside)),
                     "stops": len(stops),
                     "better_than_best_finished": sum(x["better"] for x in stops),
                     "best_of_pool": sum(x["best"] for x in stops),

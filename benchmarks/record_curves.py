@@ -28,7 +28,7 @@ def main() -> None:
     """Train them."""
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("--corpus", type=Path, required=True)
-    parse.add_argument("--runs", type=int, default=36)
+    parse.add_argument("--runs", type=int, default=26)
     parse.add_argument("--parameters", type=int, default=98_304)
     parse.add_argument("--tokens", type=int, default=400_000)
     parse.add_argument("--json", type=Path, required=True)

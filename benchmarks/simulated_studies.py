@@ -24,21 +24,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from landscapes import Landscape, effective
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from mixopt.bench.methods import gp_model
 from mixopt.propose import Evidence, Recommendation, expected_regret, recommend
 from mixopt.propose.candidates.pool import around, draws
-from mixopt.propose.candidates.refine import refine
 from mixopt.space import (
     Fidelity,
     Geometry,
-    Objective,
     PhaseSpace,
     Schedule,
     SearchSpace,
-    geometry_of,
 )
 from mixopt.study import Study, TrialBudget
 from mixopt.surrogate import fit_surrogate
@@ -88,14 +86,14 @@ def make_space(phases: int) -> SearchSpace:
     )
 
 
-class Truth:
+class Truth(Landscape):
     """Losses c + b (eps + A z)^-g of the mixture z, late tokens counting more; and bumps.
 
     Args:
         cell: Kind of study.
         seed: Of the truth.
         space: What can be chosen; the cell's by default.
-        weights: Of the objective, one per domain of the space, in order.
+        weights: Of the objective, one per domain of the space.
     """
 
     def __init__(
@@ -105,12 +103,9 @@ class Truth:
         space: SearchSpace | None = None,
         weights: Mapping[str, float] = WEIGHTS,
     ) -> None:
+        space = space or make_space(cell.phases)
+        super().__init__(space, {name: weights[name] for name in space.names})
         self.cell, self.seed = cell, seed
-        self.space = space or make_space(cell.phases)
-        self.geometry = geometry_of(self.space)
-        self.metrics = tuple(self.space.names)
-        self.objective = Objective(weights=dict(weights))
-        self.weights = np.array([weights[name] for name in self.metrics])
         rng = np.random.default_rng([seed, cell.phases, cell.bumpy])
         d = len(self.metrics)
         use = rng.uniform(0.0, 0.3, (d, d))
@@ -118,7 +113,7 @@ class Truth:
         self.use = torch.as_tensor(use)
         self.power = torch.as_tensor(rng.uniform(0.25, 0.6, d))
         self.size = torch.as_tensor(rng.uniform(0.3, 0.6, d))
-        self.recency = float(rng.uniform(0.1, 0.4))
+        self.recency = torch.as_tensor(rng.uniform(0.1, 0.4, 1))
         spread = np.sqrt(5.0 / rng.chisquare(5.0, WAVES)) / LENGTH
         self.waves = torch.as_tensor(rng.standard_normal((d, WAVES)) * spread)
         self.shift = torch.as_tensor(rng.uniform(0.0, 2 * np.pi, WAVES))
@@ -127,26 +122,10 @@ class Truth:
 
     def __call__(self, X: torch.Tensor) -> torch.Tensor:
         """Losses ``n x m`` of rows ``n x D``."""
-        W, F = self.geometry.layout.split(X)
-        exposure = (W * F[..., None]).sum(-2)
-        last = torch.where(F[..., -1:] > 1e-9, W[..., -1, :], W[..., 0, :])
-        z = (1 - self.recency) * exposure + self.recency * last
+        z = effective(X, self.geometry, self.recency)[0]
         law = 2 + self.size * (0.05 + z @ self.use.T) ** -self.power
         bumps: torch.Tensor = torch.cos((z + 1e-4).sqrt() @ self.waves + self.shift) @ self.heights
         return bumps + law
-
-    def value(self, schedule: Schedule) -> float:
-        """The true objective of a schedule."""
-        row = torch.as_tensor(self.geometry.encode(schedule)[None])
-        return float(self(row)[0].numpy() @ self.weights)
-
-    def least(self) -> float:
-        """The least objective in the space, by projected gradient from many starts."""
-        w = torch.as_tensor(self.weights)
-        X = draws(self.geometry, 4096, np.random.default_rng(0))
-        order = np.argsort((self(torch.as_tensor(X)) @ w).numpy())[:24]
-        start, score = X[order], lambda rows: self(rows) @ w
-        return float(refine(self.geometry, start, score, steps=150)[1].min())
 
     def observed(self, schedule: Schedule, seed: int) -> dict[str, float]:
         """Losses of one run, whose noise follows from its schedule and seed."""

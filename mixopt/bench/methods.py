@@ -21,6 +21,11 @@ from mixopt.laws.shared import SharedShape, fit_shared
 from mixopt.space import Layout
 from mixopt.surrogate import fit_surrogate
 
+#: Strength of olmix's KL term, the lower end of its published .05-.1.
+OLMIX_KL = 0.05
+#: Share of the candidates from which CLIMB draws its next round.
+CLIMB_TOP = 0.1
+
 
 @dataclass(frozen=True)
 class Forecast:

@@ -11,7 +11,15 @@ import numpy as np
 from scipy.stats import norm
 
 from mixopt.bench.designs import design_rows
-from mixopt.bench.methods import Forecast, Predictor, Task, fit_mixing_laws, gp_model
+from mixopt.bench.methods import (
+    CLIMB_TOP,
+    OLMIX_KL,
+    Forecast,
+    Predictor,
+    Task,
+    fit_mixing_laws,
+    gp_model,
+)
 from mixopt.bench.methods import fit_climb as _climb_trees
 from mixopt.bench.methods import fit_regmix as _regmix_trees
 from mixopt.bench.tables import Array, BenchError, BenchTable, Ints, load_table, require_one_of
@@ -20,10 +28,6 @@ from mixopt.surrogate import fit_surrogate
 
 #: Share of the pool's best rows that a study must reach one of.
 _TOP = 0.01
-#: Strength of olmix's KL term, the lower end of its published .05-.1.
-_KL = 0.05
-#: Share of the pool from which CLIMB draws its next round.
-_CLIMB_TOP = 0.1
 
 Row = dict[str, Any]
 
@@ -100,7 +104,7 @@ def _regmix(now: Round) -> Ints:
 def _climb(now: Round) -> Ints:
     """Random picks among the tenth of the open rows that shallow LightGBM predicts best."""
     order = np.argsort(now.predicted(_climb_trees), kind="stable")
-    top = order[: max(now.batch, int(_CLIMB_TOP * len(order)))]
+    top = order[: max(now.batch, int(CLIMB_TOP * len(order)))]
     rng = np.random.default_rng(now.task.seed)
     return np.asarray(now.open[rng.choice(top, now.batch, replace=False)])
 
@@ -115,7 +119,7 @@ def _olmix(now: Round) -> Ints:
     prior = np.maximum(now.pool.mean(0), 1e-9)
     X = now.pool[now.open]
     kl = (X * np.log(np.maximum(X, 1e-12) / prior)).sum(1)
-    return now.best(now.predicted(fit_mixing_laws) + _KL * kl)
+    return now.best(now.predicted(fit_mixing_laws) + OLMIX_KL * kl)
 
 
 def _gp(now: Round) -> Ints:

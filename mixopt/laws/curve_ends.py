@@ -2,12 +2,13 @@
 
 Runs of one size, length and learning-rate rule have aligned curves: between a rung and the end they
 fall by nearly the same. So the end is a straight line in the value at the rung, and a prior says
-how straight: on public curves slopes were .8 to 1, and the errors a quarter of the spread of the
-values half-way, more before (``benchmarks/early_stops.py``). With the conjugate prior of Bayesian
+how straight: on public curves slopes were .8 to 1, and the errors a sixth of the spread of all
+curves half-way, more before (``benchmarks/early_stops.py``). With the conjugate prior of Bayesian
 linear regression predictions are Student's t (Gelman et al., Bayesian Data Analysis, 3rd ed., 14).
 
 Notation: n finished curves, k curves that go on, m columns (metrics, or objectives); s is the share
-of the run at the rung, S the spread of all values there.
+of the run at the rung, S the spread of all curves. Bad curves end before later rungs, so that those
+seen there alone would say that curves differ by little.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import beta, stdtr
 
 from mixopt.laws._arrays import Array
 
 #: The slope is 1 with this standard deviation, the errors' is this share of S at the end, growing
 #: with 1 / sqrt(s) towards the start, and that counts for so many degrees of freedom.
-SLOPE_SD, ERROR, FREEDOM = 0.25, 0.2, 3.0
+SLOPE_SD, ERROR, FREEDOM = 0.25, 0.12, 3.0
 #: No end is known to more digits than this share of its value.
 _DIGITS = 1e-6
 
@@ -47,7 +48,13 @@ class Likely:
 
     def below(self, bound: float) -> Array:
         """``k x m`` probabilities of less than a bound."""
-        return np.asarray(student.cdf((bound - self.mean) / self.scale, self.freedom))
+        return np.asarray(stdtr(self.freedom, (bound - self.mean) / self.scale))
+
+    def gain(self, bound: float) -> Array:
+        """``k x m`` expected amounts below a bound; being above it counts as 0."""
+        z, v = (bound - self.mean) / self.scale, self.freedom
+        tail = np.sqrt(v) / (v - 1) / beta(0.5, v / 2) * (1 + z**2 / v) ** ((1 - v) / 2)
+        return np.asarray(self.scale * (z * stdtr(v, z) + tail))
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,8 @@ def fit_curve_ends(rungs: Array, ends: Array, spread: Array, share: float) -> Cu
     Args:
         rungs: ``n x m`` values of the finished curves at the rung; n may be 0.
         ends: ``n x m`` values at their ends.
-        spread: ``m`` standard deviations of the values of all curves at the rung.
+        spread: ``m`` standard deviations of the values of all curves at a rung, those among them
+            that ended before this one.
         share: Of the run's tokens at the rung.
     """
     n = len(rungs)

@@ -109,8 +109,8 @@ class SearchSettings(Frozen):
         most_failures: Failed trials in a row after which the search ends with what it has.
         seed_blocks: Seeds that the trials are spread over; those of one seed share initial weights
             and order of data.
-        early_stop: Whether trials are ended at a rung where their end is known, or cannot become
-            the best; see ``mixopt.study.early_ends``.
+        early_stop: Whether trials are ended at a rung where they cannot become the best, or their
+            rest is not worth its tokens; see ``mixopt.study.early_ends``.
     """
 
     batch: Annotated[int, Field(gt=0)] | Literal["rolling"] = ROUND

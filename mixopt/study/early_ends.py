@@ -8,7 +8,7 @@ changes any more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,12 @@ Values = Mapping[str, float]
 Rungs = Mapping[int, Mapping[str, Values]]
 
 #: Finished trials from which ends are predicted, and trials at a rung from which they are compared.
-LEAST_ENDS, LEAST_THERE = 2, 4
+LEAST_ENDS, LEAST_THERE = 2, 2
 #: Chance of ending better than the best below which a trial is not worth its rest.
 CHANCE = 0.05
+#: Improvement on the best that is worth a whole run, in standard deviations of a run's noise: that
+#: at which a search is over (``mixopt.propose.stopping``).
+PRICE = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Curves:
         rungs: Metrics of the finished trials at the rung.
         ends: Metrics of the finished trials at the end.
         others: Metrics of the other trials at the rung, those that go on among them.
+        earlier: Metrics of all trials at each earlier rung at which one ended.
     """
 
     objective: Objective
@@ -60,6 +64,7 @@ class Curves:
     rungs: Sequence[Values]
     ends: Sequence[Values]
     others: Sequence[Values]
+    earlier: Sequence[Sequence[Values]] = ()
 
     @property
     def enough(self) -> bool:
@@ -87,7 +92,11 @@ class Curves:
 
     def chance(self, values: Values, bound: float) -> float:
         """Probability of an end better than a bound of the objective."""
-        return self._better(self._line(None).predict(self._row(values, None)), bound)
+        return float(self._minimised(values).below(self.objective.sign * bound)[0, 0])
+
+    def gain(self, values: Values, bound: float) -> float:
+        """Expected improvement of the end on a bound of the objective."""
+        return float(self._minimised(values).gain(self.objective.sign * bound)[0, 0])
 
     def chance_beside(self, values: Values, slack: float) -> float:
         """Probability of an end better than that of the best trial at the rung, with a slack."""
@@ -95,11 +104,12 @@ class Curves:
         best = min((*self.rungs, *self.others), key=lambda v: sign * self.objective.value(v))
         line = self._line(None)
         apart = line.apart(self._row(values, None), self._row(best, None))
-        return self._better(apart, sign * slack)
+        return float(replace(apart, mean=sign * apart.mean).below(slack)[0, 0])
 
-    def _better(self, likely: Likely, bound: float) -> float:
-        below = float(likely.below(bound)[0, 0])
-        return below if self.objective.sign > 0 else 1.0 - below
+    def _minimised(self, values: Values) -> Likely:
+        """The objective at the end, or minus it where it is to be maximised."""
+        end = self._line(None).predict(self._row(values, None))
+        return replace(end, mean=self.objective.sign * end.mean)
 
     def _row(self, values: Values, names: Sequence[str] | None) -> NDArray[np.float64]:
         """These metrics, or the objective, ``1 x m``."""
@@ -109,11 +119,14 @@ class Curves:
     def _line(self, names: Sequence[str] | None) -> CurveEnds:
         """How these metrics, or the objective, go on from the rung."""
         width = 1 if names is None else len(names)
-        rungs, ends, others = (
-            np.vstack([np.empty((0, width)), *(self._row(v, names) for v in part)])
-            for part in (self.rungs, self.ends, self.others)
-        )
-        return fit_curve_ends(rungs, ends, np.vstack([rungs, others]).std(0), self.share)
+
+        def rows(part: Sequence[Values]) -> NDArray[np.float64]:
+            known = [v for v in part if all(n in v for n in names or ())]
+            return np.vstack([np.empty((0, width)), *(self._row(v, names) for v in known)])
+
+        seen = map(rows, ([*self.rungs, *self.others], *self.earlier))
+        spread = np.max([part.std(0) for part in seen if len(part)], axis=0)
+        return fit_curve_ends(rows(self.rungs), rows(self.ends), spread, self.share)
 
 
 def aligned(space: SearchSpace, fidelities: Sequence[Fidelity]) -> bool:
@@ -127,7 +140,7 @@ def curves_at(
     tokens: int,
     trials: Iterable[Trial],
     ends: Mapping[str, Values],
-    rungs: Mapping[str, Values],
+    rungs: Rungs,
 ) -> Curves | None:
     """The curves that say where a trial ends; None where they say nothing.
 
@@ -137,20 +150,23 @@ def curves_at(
         tokens: At its rung.
         trials: Those to compare with.
         ends: Metrics at the ends of the finished ones.
-        rungs: Metrics at the rung, per trial.
+        rungs: Metrics at the rung, and at those at which trials ended.
     """
     if not _settled(trial, tokens):
         return None
-    there = [
-        t.id
-        for t in trials
-        if t.fidelity == trial.fidelity and t.id != trial.id and _settled(t, tokens)
-    ]
-    complete = [i for i in there if all(m in rungs.get(i, {}) for m in objective.metrics)]
-    done = [i for i in complete if i in ends]
-    others = [rungs[i] for i in complete if i not in ends]
+    alike = [t for t in trials if t.fidelity == trial.fidelity and t.id != trial.id]
+
+    def passed(rung: int) -> dict[str, Values]:
+        found = {t.id: rungs.get(rung, {}).get(t.id, {}) for t in alike if _settled(t, rung)}
+        return {i: v for i, v in found.items() if all(m in v for m in objective.metrics)}
+
+    there = passed(tokens)
+    done = [i for i in there if i in ends]
+    others = [values for i, values in there.items() if i not in ends]
+    earlier = [list(passed(rung).values()) for rung in rungs if rung < tokens]
     share = tokens / trial.fidelity.tokens
-    return Curves(objective, share, [rungs[i] for i in done], [ends[i] for i in done], others)
+    known = [there[i] for i in done], [ends[i] for i in done]
+    return Curves(objective, share, *known, others, earlier)
 
 
 def _settled(trial: Trial, tokens: int) -> bool:
@@ -163,8 +179,10 @@ def why_end(curves: Curves, values: Values, best: float | None, noise: float) ->
     """Why a trial may end at a rung; None where it goes on.
 
     It may where it will hardly be better than the best finished trial, or than the best trial at
-    the rung, one standard deviation of the noise allowed for the luck of those; or where its end is
-    known as well as a run tells it, unless it is likely to be the best itself.
+    the rung, one standard deviation of the noise allowed for the luck of those; or where it seems
+    to end worse than the best finished trial, and what its rest is expected to improve on that one
+    is worth less than the tokens (the knowledge gradient of Frazier et al., 2008, of one arm). So a
+    trial that seems the best goes on.
 
     Args:
         curves: Aligned at the rung; the trial's own is none of them.
@@ -180,15 +198,14 @@ def why_end(curves: Curves, values: Values, best: float | None, noise: float) ->
     if best is None or not curves.enough:
         return None
     sign, end = curves.objective.sign, curves.end_of(values)
+    likely = f"it would end at {end.objective:.4f} ± {1.96 * end.objective_sd:.4f}"
     chance = curves.chance(values, best + sign * noise)
     if chance < CHANCE:
+        return f"{likely}, with a chance of {chance:.3f} to come near the best ({best:.4f})"
+    gain, worth = curves.gain(values, best), PRICE * noise * (1 - curves.share)
+    if gain <= worth and sign * (end.objective - best) > 0:
         return (
-            f"it would end at {end.objective:.4f} ± {1.96 * end.objective_sd:.4f}, with a chance "
-            f"of {chance:.3f} to come near the best ({best:.4f})"
-        )
-    if end.objective_sd <= noise and sign * (end.objective - best) > 0:
-        return (
-            f"its end is known to be {end.objective:.4f} ± {1.96 * end.objective_sd:.4f}, as well "
-            "as a run would tell it"
+            f"{likely}, and is expected to improve on the best ({best:.4f}) by {gain:.5f}, where "
+            f"the tokens left are worth {worth:.5f}"
         )
     return None

@@ -172,7 +172,8 @@ class StudyState(Configured):
             return None
         passed = self.rungs.get(tokens, {}) if rungs is None else rungs
         known = [t.trial for t in self.search]
-        return curves_at(self.objective, trial, tokens, known, self.finals, passed)
+        seen = {**self.rungs, tokens: passed}
+        return curves_at(self.objective, trial, tokens, known, self.finals, seen)
 
     @property
     def best_finished(self) -> float | None:

@@ -40,6 +40,8 @@ Trunk = tuple[int, Mixture, str]
 Pack = tuple[int, Callable[[Trial], object]]
 # Begins to propose trials beside those that run; there may come none.
 Ahead = Callable[[], "Future[Sequence[Trial]]"]
+# Begins to make the next batch; None comes after the last.
+Draw = Callable[[], "Future[Sequence[Trial] | None]"]
 
 
 @dataclass
@@ -59,7 +61,8 @@ class Driver:
         slots: Trials at a time.
         error: What ended the run; None while nothing did.
         pack: Trials of one worker, at most, and what they must have in common.
-        ahead: Proposes trials beside those that run, in a thread of its own; None where a batch is
+        begun: Called when the first trial has started; None to call nothing.
+        ahead: Proposes trials beside those that run, in a thread of its own; None where batches are
             all that is run.
     """
 
@@ -73,8 +76,9 @@ class Driver:
     rounds: bool = False
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     slots: int = 1
-    error: MixoptError | None = None
+    error: Exception | None = None
     pack: Pack | None = None
+    begun: Callable[[], object] | None = None
     ahead: Ahead | None = None
     _batch: frozenset[str] = frozenset()
     _ready: Trial | None = None
@@ -82,6 +86,10 @@ class Driver:
     _running: dict[str, tuple[Trial, float]] = field(default_factory=dict)
     _trained: set[Trunk] = field(default_factory=set)
     _told: bool = False
+    _draw: Draw | None = None
+    _next: Future[Sequence[Trial] | None] | None = None
+    _looked: float = float("-inf")
+    _drawn_all: bool = False
     _asked: Future[Sequence[Trial]] | None = None
     _asked_at: int = 0
     _answered: int = -1
@@ -116,32 +124,70 @@ class Driver:
 
     # Handing out
 
-    def next_batch(self, trials: Sequence[Trial]) -> None:
-        """Hand out these trials from now on."""
-        self._batch = frozenset(t.id for t in trials)
+    def draw_from(self, draw: Draw) -> None:
+        """Hand out one batch after the other; the first is made from now on."""
+        self._draw, self._next = draw, draw()
 
-    def wait_for_work(self) -> bool:
-        """Lease a first trial of the batch; False where every trial of it is over.
+    def next_trial(self) -> Trial | None:
+        """A trial to run now, leased; None where there is none, or one had better wait.
+
+        Raises:
+            MixoptError: If the study cannot propose beside the trials that run.
+        """
+        if self._draw is not None and not self.over and (self._next is not None or self.idle):
+            self._turn(self._draw)
+        trial, self._ready = self._ready or self._lease(), None
+        return trial or self._from_ahead()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a worker without a trial had better wait for one than end.
+
+        It does while proposals are made, and while the last trials of a round run. Where other
+        processes run what is left it does not: they may need its slot.
+        """
+        made = [future.done() for future in (self._next, self._asked) if future is not None]
+        if made or self.over:
+            return bool(made) and not any(made)
+        return self.ahead is not None and bool(self._running) and not self._waiting
+
+    @property
+    def over(self) -> bool:
+        """Whether no trial is left, here or to be proposed."""
+        return self.error is not None or self._drawn_all or (self._draw is None and self.idle)
+
+    def _turn(self, draw: Draw) -> None:
+        """Go on to the next batch when all trials of this one are over, whoever runs them."""
+        if self._next is None:
+            if self._left():
+                return
+            self._next = draw()
+        if not self._next.done():
+            return
+        try:
+            batch = self._next.result()
+        except Exception as error:
+            # Raised here it would reach the user as an error of Tune.
+            self.error, batch = error, None
+        self._next, self._drawn_all = None, batch is None
+        self._batch, self._looked = frozenset(t.id for t in batch or ()), float("-inf")
+        if batch:
+            self._left()
+
+    def _left(self) -> bool:
+        """Whether trials of the batch are open; those that are nobody's can be leased here.
 
         While other processes run all that is left, this one waits.
         """
-        while still := self._open():
-            self._waiting = trunks_first(still)
-            self._ready = self._lease()
-            if self._ready is not None:
-                return True
-            if not self._told:
-                self._told = True
-                self.progress.say(
-                    f"{len(still)} trials are run by other processes: waiting for them"
-                )
-            time.sleep(POLL_SECONDS)
-        return False
-
-    def next_trial(self) -> Trial | None:
-        """A trial to run now, leased; None where there is none, or one had better wait."""
-        trial, self._ready = self._ready or self._lease(), None
-        return trial or self._from_ahead()
+        if time.monotonic() < self._looked + POLL_SECONDS:
+            return True
+        self._looked, still = time.monotonic(), self._open()
+        self._waiting = trunks_first(still)
+        self._ready = self._lease()
+        if still and self._ready is None and not self._told:
+            self._told = True
+            self.progress.say(f"{len(still)} trials are run by other processes: waiting for them")
+        return bool(still)
 
     def companions(self, trial: Trial) -> list[Trial]:
         """Further trials, leased, that the worker of a trial trains side by side with it."""
@@ -232,6 +278,9 @@ class Driver:
             self._running[trial] = (known, time.time())
             self.progress.started(known)
             self.tracking.started(known)
+            begun, self.begun = self.begun, None
+            if begun is not None:
+                begun()
 
     def reached(self, trial: str, rows: Sequence[Observation]) -> None:
         """A trial has reached rungs."""
@@ -267,6 +316,7 @@ class Driver:
         if trial not in self._running:
             return
         known, started = self._running.pop(trial)
+        self._looked = float("-inf")
         self.spans[trial] = (started, time.time())
         state = self.study.state()
         record = state.record_of(trial)

@@ -25,11 +25,11 @@ Say = Callable[[str], None]
 
 
 class EarlyStop(FIFOScheduler):
-    """Ends trials whose end is known, or that cannot become the best.
+    """Ends trials that cannot become the best, or whose rest is not worth its tokens.
 
     It goes with `MixtureSearch` in a Tuner. A trial is judged at each result that has every metric
     of the objective and ``tokens``, by the other trials of the study that reported at the same
-    tokens; four of them are needed (see ``mixopt.study.early_ends``). A trial that it ends is
+    tokens; two of them are needed (see ``mixopt.study.early_ends``). A trial that it ends is
     learned from by its predicted end.
 
     Args:
@@ -60,8 +60,8 @@ class EarlyStop(FIFOScheduler):
                 "give the Tuner search_alg=MixtureSearch(study)",
             )
         trials = trials_of(trial.config)
-        # Trials that are trained in one loop cannot end alone.
-        if len(trials) > 1 or ENDS in result:
+        # Trials that are trained in one loop cannot end alone, and a worker that waits has none.
+        if len(trials) != 1 or ENDS in result:
             return FIFOScheduler.CONTINUE
         try:
             reason = why_at(self._study, trials[0], self._rung(trials[0], result))

@@ -18,8 +18,9 @@ from mixopt.study import Study
 from mixopt.study.trainers import rung_observations
 from mixopt.tune.driver import Driver, require_stored
 
-# Keys of a config: the trial's id, and the trials that are trained side by side with it.
-TRIAL, PACK = "trial", "pack"
+# Keys of a config: the trial's id, the trials that are trained side by side with it, and whether a
+# worker has no trial yet and waits for the proposals.
+TRIAL, PACK, WAITS = "trial", "pack", "waits"
 
 
 def config_of(trial: Trial) -> dict[str, Any]:
@@ -35,8 +36,9 @@ def trial_of(config: Mapping[str, Any]) -> Trial:
 
 
 def trials_of(config: Mapping[str, Any]) -> list[Trial]:
-    """The trial of a config, and those that are trained side by side with it."""
-    return [trial_of(facts) for facts in (config, *config.get(PACK, ()))]
+    """The trial of a config, and those trained side by side with it; none where a worker waits."""
+    facts = () if WAITS in config else (config, *config.get(PACK, ()))
+    return [trial_of(each) for each in facts]
 
 
 def schedule_of(config: Mapping[str, Any]) -> Schedule:
@@ -128,7 +130,8 @@ class MixtureSearch(Searcher):
 
         Returns:
             None while one is being proposed, or the last ones of a round run; ``FINISHED`` when
-            the study stops.
+            the study stops. In ``mixopt run`` a worker waits where a round is being proposed: it
+            is there, with all that it loads, when the round begins.
         """
         driver = self._driver
         if not self._begun:
@@ -143,12 +146,13 @@ class MixtureSearch(Searcher):
             self._running[trial_id] = trial
             beside = [config_of(t) for t in driver.companions(trial)]
             return {**config_of(trial), **({PACK: beside} if beside else {})}
-        if driver.idle or driver.error:
+        if driver.over:
             if driver.error is not None:
                 logging.getLogger("mixopt.tune").warning(str(driver.error))
             self._leases.close()
             return Searcher.FINISHED  # type: ignore[return-value]
-        return None
+        waits = driver.waits and not self._keeps
+        return {TRIAL: f"waits-{trial_id}", WAITS: True} if waits else None
 
     def _ahead(self) -> Future[Sequence[Trial]]:
         return self._beside.submit(self._more)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def run_rounds(
         if done is None:
             with ThreadPoolExecutor(1) as beside:
                 rounds = _Rounds(driver, confirm, found, beside)
-                _run(driver, rounds.batches(), address)
+                _run(driver, rounds.batches(), address, beside)
             done = rounds.recommendation()
         return summarise(study.state(), done, driver.clock, driver.spans, driver.slots)
 
@@ -92,32 +93,22 @@ def run_trials(
     """
     if trials:
         driver = open_driver(study, trainer, out, resources_per_trial, progress)
-        with driver.progress:
-            _run(driver, iter([trials]), address)
+        with driver.progress, ThreadPoolExecutor(1) as beside:
+            _run(driver, iter([trials]), address, beside)
 
 
-def _run(driver: Driver, batches: Batches, address: str | None) -> None:
-    """Run all batches."""
-    # Ray waits for its own processes; the first round is proposed meanwhile.
-    with ThreadPoolExecutor(1) as beside:
-        first = beside.submit(next, batches, None)
-        with driver.clock.around(ray_session(address, driver.progress.say), "ray"):
-            from mixopt.tune.trainable import Work
-            from mixopt.tune.tuning import tune_trials
+def _run(driver: Driver, batches: Batches, address: str | None, beside: Executor) -> None:
+    """Run all batches; the first is made while Ray starts."""
+    driver.draw_from(lambda: beside.submit(next, batches, None))
+    with driver.clock.around(ray_session(address, driver.progress.say), "ray"):
+        from mixopt.tune.trainable import Work
+        from mixopt.tune.tuning import tune_trials
 
-            driver.slots = count_slots(driver.resources)
-            assert driver.trainer is not None, "open_driver gives it one"
-            waits = driver.study.settings.early_stop
-            work = Work.of(driver.trainer, driver.logs, waits=waits)
-            with driver.clock.part("proposals"):
-                batch = first.result()
-            with driver.leasing():
-                while batch is not None:
-                    driver.next_batch(batch)
-                    while driver.wait_for_work():
-                        with driver.clock.part("rounds"):
-                            tune_trials(driver, work)
-                    batch = next(batches, None)
+        driver.slots = count_slots(driver.resources)
+        assert driver.trainer is not None, "open_driver gives it one"
+        work = Work.of(driver.trainer, driver.logs, waits=driver.study.settings.early_stop)
+        with driver.leasing(), driver.clock.part("rounds"):
+            tune_trials(driver, work)
 
 
 def _finished(driver: Driver, confirm: bool) -> Recommendation | None:
@@ -148,6 +139,8 @@ class _Rounds:
         study = self._study
         require_progress(study.state())
         self._driver.ahead = lambda: self._beside.submit(study.propose_beside)
+        # The first design needs no models; they load while its trials run.
+        self._driver.begun = lambda: self._beside.submit(_load_models)
         while (batch := self._next_round()) is not None:
             if not batch:
                 # Another process is proposing the round.
@@ -171,3 +164,9 @@ class _Rounds:
         """The result, with the confirmation runs that are finished."""
         assert self._recommendation is not None, "the search is over"
         return self._study.with_confirmations(self._recommendation)
+
+
+def _load_models() -> None:
+    """Import what fits and proposes, seconds before it is needed."""
+    for name in ("mixopt.surrogate.metrics", "mixopt.propose.batch"):
+        import_module(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,14 @@ from mixopt.errors import StudyError
 from mixopt.space import Observation, Report, Trainer, Trial
 from mixopt.study.cost import run_cost
 from mixopt.study.trainers import EndEarly, require_finite, run_trainer
-from mixopt.tune.mixture_search import trials_of
+from mixopt.tune.mixture_search import WAITS, trials_of
 from mixopt.tune.stored_tokens import ReadingTokens, StoredTokens, store_tokens
 
 # Keys of a result: the observations since the last one as JSON; and of the last result: per trial,
 # why it failed (empty where it did not) and what it cost.
 ROWS, ENDS = "rows", "ends"
+# A worker that has no trial yet says so each so many seconds.
+WAIT_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,10 @@ class TrialWorker(tune.Trainable):
         self._attempt = None
 
     def step(self) -> dict[str, Any]:
-        """Wait for the next rung, or for the end of the trials."""
+        """Wait for the next rung, or for the end of the trials; without trials, for a moment."""
+        if not self._trials:
+            time.sleep(WAIT_SECONDS)
+            return {ROWS: "[]", WAITS: True}
         if self._attempt is None:
             self._attempt = _Attempt(self._trainer, self._trials, self._work.logs, self._work.waits)
         return self._attempt.next_result()

@@ -16,12 +16,12 @@ from ray.tune import Callback, Stopper
 from mixopt.space import Observation
 from mixopt.tune.driver import Driver
 from mixopt.tune.early_stop import EarlyStop
-from mixopt.tune.mixture_search import TRIAL, MixtureSearch, trials_of
+from mixopt.tune.mixture_search import TRIAL, WAITS, MixtureSearch, trials_of
 from mixopt.tune.trainable import ENDS, ROWS, TrialWorker, Work
 
 
 def tune_trials(driver: Driver, work: Work) -> None:
-    """Run the driver's trials on Ray until it has none that it may run, or ends with an error.
+    """Run the driver's trials on Ray until all are over, or it ends with an error.
 
     Args:
         driver: Hands out the trials and keeps what they report.
@@ -74,7 +74,7 @@ class _Recorder(Callback):
         rows = [Observation(**row) for row in json.loads(result[ROWS])]
         for each in trials_of(trial.config):
             self._driver.reached(each.id, [row for row in rows if row.trial == each.id])
-        if result.get("done") and ENDS not in result:
+        if result.get("done") and ENDS not in result and rows:
             self._driver.stopped(str(trial.config[TRIAL]), max(row.tokens for row in rows))
         for name, (reason, cost) in json.loads(result.get(ENDS, "{}")).items():
             self._driver.ended(name, reason, cost)
@@ -87,14 +87,14 @@ class _Recorder(Callback):
 
 
 class _Stop(Stopper):
-    """Ends the Tuner, running trials included, when the driver has met an error."""
+    """Ends the Tuner, running trials included, after an error, and the waiting of workers."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is ended alone."""
-        return False
+        """Whether a worker that waits need not wait any more; no trial is ended."""
+        return WAITS in result and not self._driver.waits
 
     def stop_all(self) -> bool:
         """Whether everything is to end."""

@@ -9,7 +9,6 @@ said.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -17,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-import venv
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from environments import environment
 
 from mixopt.corpus import CorpusSpec, count_megatron_tokens, metadata_tokens
 from mixopt.corpus.sources import domain_files, read_domain
@@ -27,7 +28,6 @@ from mixopt.export import export
 from mixopt.space import LearningRate, Phase, Schedule
 
 HERE = Path(__file__).parent / "verifiers"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mixopt" / "verify"
 LENGTH, BATCH, STEPS = 16, 16, 100
 RUN = LearningRate(peak=1e-3, warmup=0.1, decay=0.1)
 OWN = LearningRate(peak=5e-4, warmup=0.25, decay=0.5, final=0.1)
@@ -99,32 +99,6 @@ def problems(report: dict, chosen: Schedule, found: dict) -> list[str]:
             if abs(rate - factor * (peak or 1)) > (peak or 1) / STEPS * 12:
                 out.append(f"{phase['name']}: rate {rate:g} at {at}, not {factor * (peak or 1):g}")
     return out
-
-
-def environment(name: str, spec: dict) -> Path:
-    """The interpreter of a verifier's environment, made where it is not there."""
-    folder = CACHE / name
-    stamp = hashlib.sha256(json.dumps(spec["requires"]).encode()).hexdigest()
-    python = folder / "bin" / "python"
-    kept = folder / ".mixopt"
-    if kept.exists() and kept.read_text() == stamp:
-        return python
-    wanted = spec.get("python")
-    if wanted is None:
-        venv.create(folder, with_pip=True)
-    else:
-        make = [f"python{wanted}", "-m", "venv", str(folder)]
-        subprocess.run(make, check=True, capture_output=True, text=True)
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
-        pins.write("torch==2.13.0\n")
-        pins.flush()
-        pip = [python, "-m", "pip", "install", "--quiet", "-c", pins.name, *spec["requires"]]
-        subprocess.run(pip, check=True, capture_output=True, text=True)
-        if spec.get("without"):
-            pip = [python, "-m", "pip", "uninstall", "--quiet", "--yes", *spec["without"]]
-            subprocess.run(pip, check=True, capture_output=True, text=True)
-    kept.write_text(stamp)
-    return python
 
 
 def verify(to: str, python: Path) -> list[str]:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 from scipy.stats import t as student
 
-from mixopt.laws import fit_curve_ends
+from mixopt.laws import Likely, fit_curve_ends
 from mixopt.laws.curve_ends import ERROR, FREEDOM, SLOPE_SD
 
 
@@ -44,7 +45,7 @@ def test_finished_curves_outweigh_the_prior():
 
 def test_before_any_curve_has_finished_only_large_differences_tell():
     line = fit_curve_ends(np.empty((0, 1)), np.empty((0, 1)), np.ones(1), 0.5)
-    chances = line.apart(np.array([[0.0], [0.5], [2.5]]), np.zeros(1)).below(0.0)[:, 0]
+    chances = line.apart(np.array([[0.0], [0.2], [2.5]]), np.zeros(1)).below(0.0)[:, 0]
     assert chances[0] == pytest.approx(0.5)
     assert chances[1] > 0.1
     assert chances[2] < 0.05
@@ -58,3 +59,10 @@ def test_no_end_is_known_exactly_and_metrics_that_never_change_stay():
     found = fit_curve_ends(same, same, np.zeros(1), 0.5).predict(same[:1])
     assert found.mean[0, 0] == pytest.approx(2.0)
     assert 0 < found.sd[0, 0] < 1e-4
+
+
+@pytest.mark.parametrize("bound", [-2.0, 0.4, 3.0])
+def test_the_gain_is_the_mean_of_what_lies_below_a_bound(bound):
+    end = Likely(np.array([[0.5]]), np.array([[0.3]]), 5.0)
+    mean, _ = quad(lambda at: float(end.below(at)[0, 0]), -np.inf, bound)
+    assert end.gain(bound)[0, 0] == pytest.approx(mean, rel=1e-4)

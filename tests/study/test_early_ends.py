@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mixopt.space import Guardrail, Objective, SearchSpace
 from mixopt.study import CommandTrainer, State, Study, TrialBudget
+from mixopt.study.early_ends import Curves, why_end
 from mixopt.study.run_trial import run_trial
 
 SHARES = (0.2, 0.5, 1.0)
@@ -82,15 +85,69 @@ def test_what_may_end_and_why(make):
     assert study.why_end(bad.id, half + 1, {"loss": 3.9}) is None
     assert study.why_end(bad.id, study.fidelity.tokens, {"loss": 3.9}) is None
     assert study.why_end(bad.id, half, {"other": 3.9}) is None
+    base = next(t for t in study.state().finished if t.schedule == study.space.baseline_schedule)
+    assert study.why_end(base.id, half, {"loss": 99.0}) is None
 
 
-def test_an_end_is_known_once_it_is_within_the_noise(make):
+def test_a_rest_is_left_once_it_is_not_worth_its_tokens(make):
     study = make(initial=8)
     near, *_ = told(study, (0.5, 1.0))
-    half, values = study.fidelity.tokens // 2, {"loss": 3.05}
-    study.add_event("decision", {"trials": 0, "stop": False, "reason": "", "noise": 1.0})
-    assert "is known to be 2.5" in study.why_end(near.id, half, values)
-    assert study.why_end(near.id, half, {"loss": 2.9}) is None
+    half, values = study.fidelity.tokens // 2, {"loss": 3.01}
+    assert study.why_end(near.id, half, values) is None
+    study.add_event("decision", {"trials": 0, "stop": False, "reason": "", "noise": 0.1})
+    assert "improve on the best (2.5000) by 0.0" in study.why_end(near.id, half, values)
+    # What seems the best goes on, however large the noise.
+    assert study.why_end(near.id, half, {"loss": 2.99}) is None
+
+
+def line_of(ends, earlier=(), sign=1):
+    """Curves of finished trials that were higher by a half at the rung; with -1 of scores."""
+    kinds = {"loss": {"kind": "identity", "goal": "minimize" if sign > 0 else "maximize"}}
+    objective = Objective(weights={"loss": 1.0}, kinds=kinds)
+    rungs, groups = ([{"loss": sign * (v + 0.5)} for v in part] for part in (ends, earlier))
+    return Curves(objective, 0.5, rungs, [{"loss": sign * v} for v in ends], [], [groups])
+
+
+@given(
+    st.lists(st.integers(0, 40), min_size=2, max_size=6, unique=True),
+    st.floats(0, 1),
+    st.floats(1, 5),
+    st.floats(0.0, 0.3),
+)
+@settings(max_examples=60, deadline=None)
+def test_rules_of_ending(ends, near, worse, noise):
+    ends = [2 + n / 20 for n in ends]
+    best, curves = min(ends), line_of(ends)
+    # The best of all at the rung goes on; where a trial ends, worse ones do; losses and scores
+    # are treated alike.
+    at = best + 0.5 + near
+    assert why_end(curves, {"loss": best + 0.5 - near - 1e-3}, best, noise) is None
+    if why_end(curves, {"loss": at}, best, noise):
+        assert why_end(curves, {"loss": at + worse / 5}, best, noise)
+    mirrored = line_of(ends, sign=-1)
+    found = why_end(mirrored, {"loss": -at}, -best, noise)
+    assert (found is None) == (why_end(curves, {"loss": at}, best, noise) is None)
+
+
+def test_curves_that_ended_before_count_in_how_far_curves_differ():
+    alike = [2.0, 2.01, 2.02, 2.015]
+    selected, whole = line_of(alike), line_of(alike, earlier=(2.0, 2.01, 2.02, 3.5, 3.1))
+    at = {"loss": 2.54}
+    assert whole.end_of(at).objective_sd > 5 * selected.end_of(at).objective_sd
+    assert why_end(selected, at, 2.0, 0.01)
+    assert why_end(whole, at, 2.0, 0.0) is None
+
+
+def test_before_any_trial_has_finished_only_bad_ones_end(make):
+    study = make(initial=8)
+    half, trials = study.fidelity.tokens // 2, study.ask()
+    base = study.space.baseline_schedule
+    first, second, last = [t for t in trials if t.schedule != base][:3]
+    study.record(first.id, [observed(first, half, m, 3.0) for m in ("loss", "other")])
+    assert study.why_end(last.id, half, {"loss": 9.0}) is None
+    study.record(second.id, [observed(second, half, m, 3.2) for m in ("loss", "other")])
+    assert "best trial at its rung" in study.why_end(last.id, half, {"loss": 9.0})
+    assert study.why_end(last.id, half, {"loss": 3.05}) is None
 
 
 def test_the_best_is_one_that_keeps_the_guardrails(make):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ class Unlucky:
         log = Path(self.folder, f"starts-{seed}")
         with log.open("a") as file:
             file.write("x")
+        Path(self.folder, f"worker-{os.getpid()}").touch()
         if fate == "error":
             raise TrialError("the shard of web is missing", "build the corpus")
         if fate == "dies" or (fate == "dies once" and log.read_text() == "x"):
@@ -77,6 +79,46 @@ def test_a_trial_that_the_scheduler_ends_is_kept_with_its_rung(study, tmp_path):
     assert not driver.has(trial.id)
 
 
+def test_a_worker_waits_while_a_batch_is_made_and_while_the_last_trials_run(study, tmp_path):
+    trials = study.propose()
+    driver = open_driver(study, CallableTrainer(lambda *_: {}), tmp_path, None, None)
+    made = [Future(), Future(), Future()]
+    asked = iter(made)
+    driver.draw_from(lambda: next(asked))
+    driver.ahead = Future
+    assert driver.next_trial() is None
+    assert driver.waits
+    made[0].set_result(trials[:2])
+    assert not driver.waits
+    assert [driver.next_trial().id for _ in range(2)] == [t.id for t in trials[:2]]
+    assert driver.next_trial() is None
+    assert driver.waits
+    for each in trials[:2]:
+        driver.ended(each.id, "it fell over", None)
+    # The next batch is begun as soon as somebody asks, and not while another process runs one.
+    assert not driver.waits
+    assert driver.next_trial() is None
+    assert driver.waits
+    other = Study.open(study.store.address, study.name, read_only=False)
+    assert other.lease([trials[2]])
+    made[1].set_result(trials[2:3])
+    assert driver.next_trial() is None
+    assert not driver.waits
+    assert not driver.over
+    assert next(asked) is made[2]
+
+
+def test_what_ends_the_making_of_a_batch_ends_the_run(study, tmp_path):
+    driver = open_driver(study, CallableTrainer(lambda *_: {}), tmp_path, None, None)
+    failing = Future()
+    driver.draw_from(lambda: failing)
+    failing.set_exception(ValueError("no batch"))
+    assert driver.next_trial() is None
+    assert driver.over
+    assert not driver.waits
+    assert isinstance(driver.error, ValueError)
+
+
 @pytest.mark.slow
 def test_failures_and_dying_workers_do_not_end_a_study(study, tmp_path, capfd):
     trials = study.ask()
@@ -100,6 +142,8 @@ def test_failures_and_dying_workers_do_not_end_a_study(study, tmp_path, capfd):
 
     assert summary.stop_reason == "the budget of 6 trials is spent"
     assert {c.label for c in summary.recommendation.confirmations} >= {"recommendation", "baseline"}
+    # Workers live on from one batch to the next; three died.
+    assert len(list(tmp_path.glob("worker-*"))) <= summary.slots + 3
     assert summary.failed == 2
     assert 0 < summary.outside_share <= 1
     assert sum(summary.parts.values()) <= summary.wall_seconds
