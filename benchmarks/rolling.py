@@ -4,7 +4,8 @@ Eight slots, 64 trials, times drawn from a lognormal distribution (sigma .7). Th
 simulated, with proposals that take no time; the proposals are the product's own, which choose among
 the rows of RegMix that were not tried. Three ways: rounds of eight, rounds whose next proposals
 start beside a late trial (later than twice the median time), and rolling, where each slot that
-becomes free gets the next proposal, with the trials in flight as pending.
+becomes free gets the next proposal, with the trials in flight as pending, once three quarters of
+the first round are over.
 
     python benchmarks/rolling.py --repeats 20 --json benchmarks/results/rolling.json
 """
@@ -16,6 +17,7 @@ import heapq
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from mixopt.bench.designs import design_rows
 from mixopt.bench.tables import BenchTable, load_table
 from mixopt.propose import Evidence, propose_batch
 from mixopt.space import Mixture, Objective, Schedule, SearchSpace, geometry_of
+from mixopt.study.rounds import ROLLS_FROM
 from mixopt.surrogate import fit_surrogate
 
 SLOTS, TRIALS, ROUND, SIGMA, LATE = 8, 64, 8, 0.7, 2.0
@@ -142,8 +145,8 @@ def in_rounds_with_stragglers(replay: Replay) -> None:
 
 
 def rolling(replay: Replay) -> None:
-    """The next trial is proposed as soon as a slot is free."""
-    if not replay.waiting and len(replay.finished) > 1:
+    """A trial is proposed as soon as a slot is free, once enough of the first round is over."""
+    if not replay.waiting and len(replay.finished) >= ROLLS_FROM * ROUND:
         replay.propose(SLOTS - len(replay.running))
 
 
@@ -202,21 +205,24 @@ def study(pool: BenchTable, way: str, seed: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Print a line per way, and keep all studies if asked: after each seed, as they take long."""
+    """Print a line per way, and keep all studies if asked: after each one, as they take long."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=20, help="studies per way; 0: slots alone")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="slots and studies; goes on with a file")
     given = parser.parse_args()
     pool = load_table("regmix").densest()
     slots = [idle(pool, way, 200) for way in WAYS]
     for row in slots:
         print(row, flush=True)
-    rows: list[dict[str, object]] = []
-    for seed in range(-1, given.repeats):
-        rows += [study(pool, way, seed) for way in WAYS if seed >= 0]
-        if given.json:
-            found = {"slots": slots, "studies": rows}
-            given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    kept = given.json and given.json.is_file()
+    rows: list[dict[str, object]] = json.loads(given.json.read_text())["studies"] if kept else []
+    done = {(row["way"], row["seed"]) for row in rows}
+    for seed, way in product(range(given.repeats), WAYS):
+        if (way, seed) not in done:
+            rows.append(study(pool, way, seed))
+            if given.json:
+                found = {"slots": slots, "studies": rows}
+                given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for way in WAYS if rows else ():
         mine = [row for row in rows if row["way"] == way]
         values = np.array([row["mean_regret"] for row in mine], dtype=float)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 #: Finished trials from which a surrogate can be fitted.
 LEAST = 2
+#: Share of the initial design that has finished before proposals roll: from fewer results they are
+#: worse than a round's at the same number of trials, and more would let slots stand idle
+#: (``benchmarks/rolling.py``).
+ROLLS_FROM = 0.75
 
 #: A schedule and where it is run.
 Placed = tuple[Schedule, Fidelity]
@@ -49,6 +53,13 @@ def next_round(
         else proposed_runs(state, *learned(), size)
     )
     return numbered(state, kind, placed)
+
+
+def enough_beside(state: StudyState) -> bool:
+    """Whether enough trials have finished to propose one beside those that run."""
+    rolling = state.settings.batch == "rolling"
+    least = int(ROLLS_FROM * state.config.initial) if rolling else LEAST
+    return len(state.learned_from) >= max(least, LEAST)
 
 
 def next_size(state: StudyState, n: int | None) -> tuple[Kind, int]:

@@ -26,7 +26,7 @@ from mixopt.study.config import (
     require_same,
 )
 from mixopt.study.results.recording import Attachment, attachment
-from mixopt.study.rounds import LEAST, next_round
+from mixopt.study.rounds import enough_beside, next_round
 from mixopt.study.run_trial import run_trial
 from mixopt.study.search_end import require_progress, rolled_out
 from mixopt.study.state import StudyState
@@ -195,7 +195,7 @@ class Study(StudyTrials):
         who = worker or this_worker()
         with self.store.propose_lock(self.id, worker=who, seconds=PROPOSING_SECONDS) as mine:
             state = self.state()
-            if not mine or len(state.learned_from) < LEAST:
+            if not mine or not enough_beside(state):
                 return []
             over = rolled_out(state, lambda: self._decide(state))
             return [] if over else self._propose(state, 1)

@@ -223,11 +223,17 @@ class GP:
 
     def covariance(self, x: Embedded, K: Tensor) -> Tensor:
         """``... m x q x q`` posterior covariance of the latent losses."""
-        cov = self.kernel.covariance(x, x) - K @ self.inv @ K.transpose(-1, -2)
+        cov = self.kernel.covariance(x, x) - self._weighed(K) @ K.transpose(-1, -2)
         return cov * (self.scale**2)[:, None, None]
 
     def variance(self, K: Tensor) -> Tensor:
         """``... q x m`` posterior variances, without the q x q matrix."""
         prior = CONSTANT + torch.stack(self.kernel.scales).sum(0)
-        latent = prior[:, None] - ((K @ self.inv) * K).sum(-1)
+        latent = prior[:, None] - (self._weighed(K) * K).sum(-1)
         return torch.mul(latent.clamp_min(1e-12).transpose(-1, -2), self.scale**2)
+
+    def _weighed(self, K: Tensor) -> Tensor:
+        """``K @ inv``: a batch's rows are one product per metric, which reads ``inv`` once."""
+        m, n = self.inv.shape[:2]
+        product = K.movedim(-3, 0).reshape(m, -1, n) @ self.inv
+        return product.reshape(m, *K.shape[:-3], -1, n).movedim(0, -3)
