@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from mixopt.propose.candidates.pool import draws
 from mixopt.propose.candidates.refine import refine
 from mixopt.space import (
     Fidelity,
+    Geometry,
     Mixture,
     Objective,
     PhaseSpace,
@@ -71,7 +71,7 @@ class Landscape(ABC):
         return float(refine(self.geometry, start, lambda rows: self(rows) @ w, steps=150)[1].min())
 
 
-def effective(X: torch.Tensor, geometry: Any, recency: torch.Tensor) -> torch.Tensor:
+def effective(X: torch.Tensor, geometry: Geometry, recency: torch.Tensor) -> torch.Tensor:
     """Mixtures ``r x n x d`` that count late tokens more: the exposure, and the last mixture.
 
     Args:

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_studies import keep_studies, read_studies
 from landscapes import Array, FittedLandscape, table_fit
 from simulated_studies import regret_after
 
@@ -335,9 +336,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=600.0, help="seconds until 32 trials")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    found: list[Found] = []
-    if given.json and given.json.exists():
-        found = json.loads(given.json.read_text(encoding="utf-8"))["studies"]
+    found = read_studies(given.json)
     places = pythons({METHODS[name] for name in given.methods} - {None})
     methods = [name for name in given.methods if METHODS[name] in (None, *places)]
     done = {(s["method"], s["table"], s["phases"], s["seed"]) for s in found}
@@ -357,9 +356,7 @@ def main() -> None:
             study = run_study(name, landscape, least, python, given.limit)
             found.append({"method": name, **facts, "fit": kind, "seed": seed, **study})
             print(json.dumps(found[-1]), flush=True)
-            if given.json:
-                kept = {"summary": list(summary(found)), "studies": found}
-                given.json.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+            keep_studies(given.json, found, summary=list(summary(found)))
     for row in summary(found):
         print(json.dumps(row))
 

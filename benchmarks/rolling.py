@@ -2,10 +2,10 @@
 
 Eight slots, 64 trials, times drawn from a lognormal distribution (sigma .7). The clock is
 simulated, with proposals that take no time; the proposals are the product's own, which choose among
-the rows of RegMix that were not tried. Three ways: rounds of eight, rounds whose next proposals
+the rows of RegMix that were not tried. The ways: rounds of eight, rounds whose next proposals
 start beside a late trial (later than twice the median time), and rolling, where each slot that
 becomes free gets the next proposal, with the trials in flight as pending, once three quarters of
-the first round are over.
+the first round are over, or two trials.
 
     python benchmarks/rolling.py --repeats 20 --json benchmarks/results/rolling.json
 """
@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from kept_studies import keep_studies, read_studies
 from numpy.typing import NDArray
 
 from mixopt.bench.designs import design_rows
@@ -144,16 +145,21 @@ def in_rounds_with_stragglers(replay: Replay) -> None:
         in_rounds(replay)
 
 
-def rolling(replay: Replay) -> None:
-    """A trial is proposed as soon as a slot is free, once enough of the first round is over."""
-    if not replay.waiting and len(replay.finished) >= ROLLS_FROM * ROUND:
-        replay.propose(SLOTS - len(replay.running))
+def rolling_from(least: float) -> Callable[[Replay], None]:
+    """A trial is proposed as soon as a slot is free, once so many have finished."""
+
+    def way(replay: Replay) -> None:
+        if not replay.waiting and len(replay.finished) >= least:
+            replay.propose(SLOTS - len(replay.running))
+
+    return way
 
 
 WAYS: dict[str, Callable[[Replay], None]] = {
     "rounds": in_rounds,
     "rounds, stragglers": in_rounds_with_stragglers,
-    "rolling": rolling,
+    "rolling": rolling_from(ROLLS_FROM * ROUND),
+    "rolling from two": rolling_from(2),
 }
 
 
@@ -191,7 +197,7 @@ def idle(pool: BenchTable, way: str, repeats: int) -> dict[str, object]:
     }
 
 
-def study(pool: BenchTable, way: str, seed: int) -> dict[str, object]:
+def study(pool: BenchTable, way: str, seed: int) -> dict[str, Any]:
     """The regret after each number of finished trials."""
     replay = replayed(pool, way, seed, blind=False)
     true = pool.Y[:, pool.metrics.index(METRIC)]
@@ -214,15 +220,12 @@ def main() -> None:
     slots = [idle(pool, way, 200) for way in WAYS]
     for row in slots:
         print(row, flush=True)
-    kept = given.json and given.json.is_file()
-    rows: list[dict[str, object]] = json.loads(given.json.read_text())["studies"] if kept else []
+    rows = read_studies(given.json)
     done = {(row["way"], row["seed"]) for row in rows}
     for seed, way in product(range(given.repeats), WAYS):
         if (way, seed) not in done:
             rows.append(study(pool, way, seed))
-            if given.json:
-                found = {"slots": slots, "studies": rows}
-                given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            keep_studies(given.json, rows, slots=slots)
     for way in WAYS if rows else ():
         mine = [row for row in rows if row["way"] == way]
         values = np.array([row["mean_regret"] for row in mine], dtype=float)

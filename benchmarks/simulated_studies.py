@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from kept_studies import keep_studies, read_studies
 from landscapes import Landscape, effective
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
@@ -399,9 +400,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", type=int, default=list(range(len(CELLS))))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    found: list[dict[str, Any]] = []
-    if given.json and given.json.exists():
-        found = json.loads(given.json.read_text(encoding="utf-8"))["studies"]
+    found = read_studies(given.json)
     done = {(s["method"], s["phases"], s["bumpy"], s["noise"], s["seed"]) for s in found}
     seeds = range(given.first, given.first + given.seeds)
     for seed, method, i in itertools.product(seeds, given.methods, given.cells):
@@ -412,9 +411,7 @@ def main() -> None:
         found.append(study)
         last = {k: round(v, 4) for k, v in study["last"].items()}
         print(method, cell.name, seed, study["seconds"], json.dumps(last), flush=True)
-        if given.json:
-            kept = {"summary": list(tables(found)), "studies": found}
-            given.json.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+        keep_studies(given.json, found, summary=list(tables(found)))
     for row in tables(found):
         print(json.dumps(row))
 

@@ -2,9 +2,9 @@
 
 Runs of one size, length and learning-rate rule have aligned curves: between a rung and the end they
 fall by nearly the same. So the end is a straight line in the value at the rung, and a prior says
-how straight: on public curves slopes were .8 to 1, and the errors a sixth of the spread of all
-curves half-way, more before (``benchmarks/early_stops.py``). With the conjugate prior of Bayesian
-linear regression predictions are Student's t (Gelman et al., Bayesian Data Analysis, 3rd ed., 14).
+how straight. Its numbers were chosen with the curves of ``benchmarks/early_stops.py`` in view; that
+tells how often the intervals hold there. With the conjugate prior of Bayesian linear regression
+predictions are Student's t (Gelman et al., Bayesian Data Analysis, 3rd ed., 14).
 
 Notation: n finished curves, k curves that go on, m columns (metrics, or objectives); s is the share
 of the run at the rung, S the spread of all curves. Bad curves end before later rungs, so that those

@@ -89,7 +89,6 @@ class Driver:
     _draw: Draw | None = None
     _next: Future[Sequence[Trial] | None] | None = None
     _looked: float = float("-inf")
-    _drawn_all: bool = False
     _asked: Future[Sequence[Trial]] | None = None
     _asked_at: int = 0
     _answered: int = -1
@@ -134,7 +133,7 @@ class Driver:
         Raises:
             MixoptError: If the study cannot propose beside the trials that run.
         """
-        if self._draw is not None and not self.over and (self._next is not None or self.idle):
+        if self._draw is not None and (self._next is not None or self.idle):
             self._turn(self._draw)
         trial, self._ready = self._ready or self._lease(), None
         return trial or self._from_ahead()
@@ -154,7 +153,7 @@ class Driver:
     @property
     def over(self) -> bool:
         """Whether no trial is left, here or to be proposed."""
-        return self.error is not None or self._drawn_all or (self._draw is None and self.idle)
+        return self.error is not None or (self._draw is None and self.idle)
 
     def _turn(self, draw: Draw) -> None:
         """Go on to the next batch when all trials of this one are over, whoever runs them."""
@@ -169,7 +168,7 @@ class Driver:
         except Exception as error:
             # Raised here it would reach the user as an error of Tune.
             self.error, batch = error, None
-        self._next, self._drawn_all = None, batch is None
+        self._next, self._draw = None, None if batch is None else draw
         self._batch, self._looked = frozenset(t.id for t in batch or ()), float("-inf")
         if batch:
             self._left()

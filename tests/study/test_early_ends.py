@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mixopt.space import Guardrail, Objective, SearchSpace
 from mixopt.study import CommandTrainer, State, Study, TrialBudget
-from mixopt.study.early_ends import Curves, why_end
+from mixopt.study.early_ends import PRICE, Curves, why_end
 from mixopt.study.run_trial import run_trial
 
 SHARES = (0.2, 0.5, 1.0)
@@ -218,3 +218,10 @@ def test_a_command_ends_at_a_rung_that_it_writes_while_it_runs(make, tmp_path):
     prints = "; ".join(RUNG.format(share) for share in (1, 2, 4))
     assert run_trial(study, CommandTrainer(prints, directory=str(tmp_path)), other)
     assert study.record_of(other.id).state == State.finished
+
+
+def test_a_whole_run_is_worth_what_ends_a_search():
+    # Written twice: early ends are judged where PyTorch need not be loaded.
+    from mixopt.propose.stopping import WORTH
+
+    assert PRICE == WORTH

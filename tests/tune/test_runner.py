@@ -119,6 +119,21 @@ def test_what_ends_the_making_of_a_batch_ends_the_run(study, tmp_path):
     assert isinstance(driver.error, ValueError)
 
 
+def test_nothing_is_handed_out_after_the_last_batch(study, tmp_path):
+    driver = open_driver(study, CallableTrainer(lambda *_: {}), tmp_path, None, None)
+    drawn = [Future(), Future()]
+    drawn[0].set_result(study.propose()[:1])
+    drawn[1].set_result(None)
+    asked = iter(drawn)
+    driver.draw_from(lambda: next(asked))
+    trial = driver.next_trial()
+    assert not driver.over
+    driver.ended(trial.id, "it fell over", None)
+    assert driver.next_trial() is None
+    assert driver.over
+    assert driver.error is None
+
+
 @pytest.mark.slow
 def test_failures_and_dying_workers_do_not_end_a_study(study, tmp_path, capfd):
     trials = study.ask()
